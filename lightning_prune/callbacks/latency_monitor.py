@@ -1,0 +1,109 @@
+"""`LatencyMonitor`: logs how long a forward pass takes. It only looks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
+from torch import Tensor
+
+from lightning_prune.callbacks.example_inputs import find_example_inputs, require_example_inputs
+from lightning_prune.inputs import ExampleInputs
+from lightning_prune.measure.latency import Latency, check_runs, measure_latency
+
+
+class LatencyMonitor(L.Callback):
+    """Log the latency of the module's ``forward`` after training epochs.
+
+    Rank zero measures a copy of the module in eval mode; the training is not affected beyond the
+    time that this takes, which is logged too. Metrics: ``latency/p50_ms``, ``latency/p95_ms`` and
+    ``latency/measuring_s``. Zeros do not make a model faster; compaction does.
+
+    Args:
+        every_n_epochs: measure after every n-th epoch, at least 1.
+        warmup_runs: untimed runs before the first timed one, at least 0.
+        min_runs: timed runs even where they take longer than ``max_seconds``, at least 1.
+        max_seconds: when to stop, in seconds after the warm-up, greater than 0.
+        example_inputs: a tensor, a tuple of positional or a dict of keyword arguments of
+            ``forward``. By default ``example_input_array`` of the LightningModule, or else the
+            inputs in the first training batch.
+
+    Attributes:
+        latency: the last measurement, or None before the first and on all ranks but zero.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        every_n_epochs: int = 1,
+        warmup_runs: int = 3,
+        min_runs: int = 10,
+        max_seconds: float = 0.5,
+        example_inputs: Any = None,
+    ) -> None:
+        if every_n_epochs < 1:
+            raise ValueError(
+                f"Expected `every_n_epochs` to be an integer of at least 1, but got "
+                f"{every_n_epochs!r}. To measure nothing, remove the callback."
+            )
+        check_runs(warmup_runs, min_runs, max_seconds)
+        self.every_n_epochs = every_n_epochs
+        self.warmup_runs = warmup_runs
+        self.min_runs = min_runs
+        self.max_seconds = max_seconds
+        self.example_inputs = example_inputs
+        self.latency: Latency | None = None
+        self._inputs: ExampleInputs | None = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuse sharded modules: a forward pass on rank zero alone would wait for the others.
+
+        Raises:
+            ValueError: if the strategy shards the module.
+        """
+        if isinstance(trainer.strategy, (FSDPStrategy, ModelParallelStrategy)):
+            raise ValueError(
+                "Expected `strategy` to keep the whole module on every device, but got "
+                f"{type(trainer.strategy).__name__}. Remove LatencyMonitor and call "
+                "`measure_latency` on the trained module."
+            )
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget the inputs of an earlier fit."""
+        self._inputs = None
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Settle the example inputs at the first batch, so that a lack of them shows at once."""
+        if self._inputs is None:
+            inputs = require_example_inputs(self.example_inputs, pl_module, batch)
+            # Kept for the whole fit, so not in the accelerator's memory.
+            self._inputs = inputs.map(Tensor.cpu)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Measure and log."""
+        if (trainer.current_epoch + 1) % self.every_n_epochs or not trainer.is_global_zero:
+            return
+        # A run resumed from a checkpoint of a validation end comes here before its first batch;
+        # without other inputs it measures from the next epoch on.
+        inputs = self._inputs or find_example_inputs(self.example_inputs, pl_module, None)
+        if inputs is None:
+            return
+        self.latency = measure_latency(
+            pl_module,
+            inputs,
+            warmup_runs=self.warmup_runs,
+            min_runs=self.min_runs,
+            max_seconds=self.max_seconds,
+        )
+        metrics = {f"latency/{key}": getattr(self.latency, key) for key in _LOGGED}
+        # Together these two mean: no collective, and no warning about the lack of one.
+        pl_module.log_dict(metrics, rank_zero_only=True, sync_dist=True, batch_size=1)
+
+
+_LOGGED = ("p50_ms", "p95_ms", "measuring_s")

@@ -1,0 +1,51 @@
+"""`SparsityMonitor`: logs how sparse the weights are. It only looks."""
+
+from __future__ import annotations
+
+import lightning as L
+
+from lightning_prune.measure.sparsity import Sparsity, measure_sparsity
+
+
+class SparsityMonitor(L.Callback):
+    """Log the fraction of exact zeros in the weights after training epochs.
+
+    It reads the weights themselves, whoever made the zeros. Metrics: ``sparsity/<parameter>``, by
+    the name in the state dict, and ``sparsity/total`` over all of these parameters.
+
+    Args:
+        every_n_epochs: log after every n-th epoch, at least 1.
+        min_ndim: leave out parameters with fewer dimensions, at least 0. The default leaves out
+            biases and the scales of normalisations, many of which start at zero.
+
+    Attributes:
+        sparsity: the last measurement, or None before the first.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    def __init__(self, *, every_n_epochs: int = 1, min_ndim: int = 2) -> None:
+        if every_n_epochs < 1:
+            raise ValueError(
+                f"Expected `every_n_epochs` to be an integer of at least 1, but got "
+                f"{every_n_epochs!r}. To log nothing, remove the callback."
+            )
+        if min_ndim < 0:
+            raise ValueError(
+                f"Expected `min_ndim` to be an integer of at least 0, but got {min_ndim!r}. "
+                "Use 0 for every parameter and 2 for weights without biases."
+            )
+        self.every_n_epochs = every_n_epochs
+        self.min_ndim = min_ndim
+        self.sparsity: Sparsity | None = None
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Measure and log, on every rank: sharded parameters are counted together."""
+        if (trainer.current_epoch + 1) % self.every_n_epochs:
+            return
+        self.sparsity = measure_sparsity(pl_module, min_ndim=self.min_ndim)
+        metrics = {f"sparsity/{name}": value for name, value in self.sparsity.parameters.items()}
+        metrics["sparsity/total"] = self.sparsity.total
+        # All ranks log the same value; unsynchronised, Lightning would warn about every name.
+        pl_module.log_dict(metrics, sync_dist=True, batch_size=1)

@@ -1,0 +1,137 @@
+"""Compact: remove what is exactly zero, prove it, and say what it brought."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_prune.compaction.plan import Plan, plan_removal
+from lightning_prune.compaction.report import CompactionReport
+from lightning_prune.compaction.surgery import Surgery
+from lightning_prune.compaction.verification import Errors, Verification
+from lightning_prune.coupling import Coupling, couple
+from lightning_prune.errors import VerificationError
+from lightning_prune.inputs import ExampleInputs
+from lightning_prune.masks import find_dead
+from lightning_prune.measure import count_bytes, count_macs, count_parameters, measure_in_turns
+from lightning_prune.twin import twin
+
+log = logging.getLogger(__name__)
+
+
+def compact(model: nn.Module, example_inputs: Any, *, latency: bool = True) -> CompactionReport:
+    """Remove every unit of ``model`` that is exactly zero in its weights, in place.
+
+    It does not matter who zeroed them. The result is held to the outputs of the model as it was,
+    in float32 and float64, on two inputs. Groups whose removal does not hold are left as they
+    were and named in the report. State-dict keys, tied parameters and the identity of parameters
+    stay; optimizers made before must be made anew.
+
+    Args:
+        model: any module.
+        example_inputs: what ``model(...)`` takes: a tensor, a tuple of positional arguments or a
+            dict of keyword arguments.
+        latency: also measure the latency before and after, in turns.
+
+    Returns:
+        What was removed and what it brought.
+
+    Raises:
+        ExampleInputsError: if the model does not run on the inputs.
+        VerificationError: if no removal would leave the outputs as they are; the model is then
+            exactly as it was.
+    """
+    inputs = ExampleInputs.of(example_inputs).on(model)
+    coupling = couple(model, inputs)
+    tensors: dict[str, Tensor] = {name: p.detach() for name, p in model.named_parameters()}
+    dead = find_dead(coupling.groups, tensors)
+    before = twin(model)
+    outcome = _remove(model, inputs, coupling, dead)
+    latencies = measure_in_turns([before, model], inputs) if latency else [None, None]
+    return CompactionReport(
+        params_before=count_parameters(before),
+        params_after=count_parameters(model),
+        macs_before=count_macs(before, inputs),
+        macs_after=count_macs(model, inputs),
+        bytes_before=count_bytes(before),
+        bytes_after=count_bytes(model),
+        max_abs_error=outcome.errors.max_abs_error,
+        max_rel_error=outcome.errors.max_rel_error,
+        groups=outcome.plan.groups,
+        refused=outcome.refused,
+        latency_before=latencies[0],
+        latency_after=latencies[1],
+    )
+
+
+def _remove(
+    model: nn.Module, inputs: ExampleInputs, coupling: Coupling, dead: Sequence[Tensor]
+) -> _Removal:
+    """Remove what can be removed; leave the model exactly as it was if anything else happens."""
+    removal = _Removal(model, coupling, dead)
+    if removal.wanted:
+        verification = Verification(model, inputs)
+        try:
+            removal.attempt(removal.wanted, verification)
+        except BaseException:
+            removal.surgery.undo()
+            raise
+    if removal.wanted and not removal.accepted:
+        raise VerificationError(
+            "Expected the compact model to compute what the masked one computes, but no group of "
+            f"dead units could be removed: {_listing(removal.refused)}. The model is as it was. "
+            "Exclude these groups from pruning, or derive their sizes from the tensors' shapes."
+        )
+    for name, reason in removal.refused.items():
+        log.warning("Left %s as it was: %s", name, reason)
+    return removal
+
+
+class _Removal:
+    """The largest set of groups whose removal verifies, found by halving."""
+
+    def __init__(self, model: nn.Module, coupling: Coupling, dead: Sequence[Tensor]) -> None:
+        self.surgery = Surgery(model)
+        self.wanted = [index for index, units in enumerate(dead) if bool(units.any())]
+        self.accepted: list[int] = []
+        self.refused: dict[str, str] = {}
+        self.errors = Errors()
+        self._model = model
+        self._coupling = coupling
+        self._dead = dead
+        self.plan = self._plan_for([])
+
+    def _plan_for(self, chosen: list[int]) -> Plan:
+        units = [
+            dead if index in chosen else torch.zeros_like(dead)
+            for index, dead in enumerate(self._dead)
+        ]
+        return plan_removal(self._coupling.groups, units, self._coupling.grouped)
+
+    def attempt(self, candidates: list[int], verification: Verification) -> None:
+        """Remove as many of the candidate groups as verify, beside those accepted before."""
+        plan = self._plan_for([*self.accepted, *candidates])
+        self.surgery.undo()
+        self.surgery.apply(plan)
+        try:
+            self.errors = verification.check(self._model)
+        except VerificationError as error:
+            self.surgery.undo()
+            self.surgery.apply(self.plan)
+            half = len(candidates) // 2
+            if half == 0:
+                self.refused[self._coupling.groups[candidates[0]].name] = str(error)
+                return
+            self.attempt(candidates[:half], verification)
+            self.attempt(candidates[half:], verification)
+        else:
+            self.accepted += candidates
+            self.plan = plan
+
+
+def _listing(refused: dict[str, str]) -> str:
+    return "; ".join(f"{name} ({reason})" for name, reason in refused.items())

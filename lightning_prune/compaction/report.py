@@ -1,0 +1,118 @@
+"""The report of a compaction: what went, what it saved, what it cost in exactness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lightning_prune.compaction.plan import GroupCount
+from lightning_prune.measure.latency import Latency
+from lightning_prune.tables import format_bytes, format_count, format_table
+
+_NOT_FASTER = 1.05
+
+
+@dataclass(frozen=True)
+class CompactionReport:
+    """What a compaction did; prints as a table.
+
+    Args:
+        params_before: parameters of the masked model.
+        params_after: parameters of the compact model.
+        macs_before: multiply-adds of one forward at the example batch, masked.
+        macs_after: the same, compact.
+        bytes_before: size of the masked model's tensors.
+        bytes_after: size of the compact model's tensors.
+        max_abs_error: largest absolute difference of the outputs, in float32.
+        max_rel_error: the same over the largest absolute output.
+        groups: units and removed units of every group.
+        refused: groups that were left as they were, with the reason.
+        latency_before: of the masked model, measured in turns with the compact one.
+        latency_after: of the compact model.
+    """
+
+    params_before: int
+    params_after: int
+    macs_before: int
+    macs_after: int
+    bytes_before: int
+    bytes_after: int
+    max_abs_error: float
+    max_rel_error: float
+    groups: tuple[GroupCount, ...]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    latency_before: Latency | None = None
+    latency_after: Latency | None = None
+
+    @property
+    def removed(self) -> int:
+        """Units that were removed."""
+        return sum(group.removed for group in self.groups)
+
+    @property
+    def speedup(self) -> float | None:
+        """Ratio of the p50 latencies, measured in turns; None when they were not measured."""
+        before, after = self.latency_before, self.latency_after
+        if before is None or after is None:
+            return None
+        return before.p50_ms / after.p50_ms
+
+    def metrics(self) -> dict[str, float]:
+        """Return the figures under their metric keys, as they are logged."""
+        values = {
+            "compaction/params_before": float(self.params_before),
+            "compaction/params_after": float(self.params_after),
+            "compaction/macs_before": float(self.macs_before),
+            "compaction/macs_after": float(self.macs_after),
+            "compaction/bytes_before": float(self.bytes_before),
+            "compaction/bytes_after": float(self.bytes_after),
+            "compaction/max_abs_error": self.max_abs_error,
+            "compaction/max_rel_error": self.max_rel_error,
+        }
+        for when, latency in (("before", self.latency_before), ("after", self.latency_after)):
+            if latency is not None:
+                values[f"compaction/latency_{when}_p50_ms"] = latency.p50_ms
+                values[f"compaction/latency_{when}_p95_ms"] = latency.p95_ms
+        if self.speedup is not None:
+            values["compaction/speedup"] = self.speedup
+        return values
+
+    def __str__(self) -> str:
+        rows = [
+            _row("parameters", self.params_before, self.params_after, format_count),
+            _row("MACs", self.macs_before, self.macs_after, format_count),
+            _row("bytes", self.bytes_before, self.bytes_after, format_bytes),
+        ]
+        before, after = self.latency_before, self.latency_after
+        if before is not None and after is not None:
+            rows.append(_row("latency p50", before.p50_ms, after.p50_ms, _milliseconds))
+            rows.append(_row("latency p95", before.p95_ms, after.p95_ms, _milliseconds))
+        return "\n".join([format_table(["", "before", "after", "ratio"], rows), *self._notes()])
+
+    def _notes(self) -> list[str]:
+        units = sum(group.units for group in self.groups)
+        notes = [
+            f"{self.removed} of {units} units removed in {len(self.groups)} groups; "
+            f"largest error {self.max_abs_error:.1e} absolute, {self.max_rel_error:.1e} relative"
+        ]
+        if self.latency_after is not None:
+            notes.append(
+                f"latency at batch {self.latency_after.batch_size} on {self.latency_after.device}, "
+                f"{self.latency_after.dtype}, {self.latency_after.threads} threads"
+            )
+        if self.speedup is not None and self.speedup < _NOT_FASTER:
+            notes.append(f"NOT FASTER: the speed-up is {self.speedup:.2f}")
+        if not self.removed:
+            notes.append("NOTHING WAS REMOVED: no unit is exactly zero in all its weights")
+        notes += [f"left as it was: {name}: {reason}" for name, reason in self.refused.items()]
+        return notes
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:.2f} ms"
+
+
+def _row(name: str, before: float, after: float, form: Callable[[Any], str]) -> list[str]:
+    ratio = f"{before / after:.2f}x" if after else "-"
+    return [name, form(before), form(after), ratio]

@@ -1,0 +1,61 @@
+"""Sizes that torch's own modules repeat in attributes, derived from their tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+
+Sizes = dict[str, int]
+
+
+def module_sizes(module: nn.Module) -> Sizes:
+    """Return the size attributes that ``module`` must have to fit its tensors.
+
+    Args:
+        module: any module; a convolution's ``groups`` must be right already.
+
+    Returns:
+        Attribute names and values; empty for a module that keeps no sizes.
+    """
+    for kind, sizes in _SIZES.items():
+        if isinstance(module, kind):
+            return sizes(module)
+    return {}
+
+
+def _linear(module: nn.Module) -> Sizes:
+    rows, columns = _weight(module).shape
+    return {"out_features": rows, "in_features": columns}
+
+
+def _convolution(module: nn.Module) -> Sizes:
+    first, second = _weight(module).shape[:2]
+    groups, transposed = int(module.groups), bool(module.transposed)  # type: ignore[arg-type]
+    read, written = (first, second * groups) if transposed else (second * groups, first)
+    return {"in_channels": read, "out_channels": written}
+
+
+def _batch_norm(module: nn.Module) -> Sizes:
+    vectors = [getattr(module, name) for name in ("weight", "bias", "running_mean")]
+    return next(({"num_features": len(v)} for v in vectors if v is not None), {})
+
+
+def _embedding(module: nn.Module) -> Sizes:
+    rows, columns = _weight(module).shape
+    return {"num_embeddings": rows, "embedding_dim": columns}
+
+
+def _weight(module: nn.Module) -> Tensor:
+    weight: Tensor = module.weight  # type: ignore[assignment]
+    return weight
+
+
+_SIZES: dict[type[nn.Module], Callable[[nn.Module], Sizes]] = {
+    nn.Linear: _linear,
+    _ConvNd: _convolution,
+    _NormBase: _batch_norm,
+    nn.Embedding: _embedding,
+}

@@ -1,0 +1,141 @@
+"""Couple: find which channels of a model live and die together.
+
+The model is run on a twin, in eval and in train mode, and the two recordings are labelled in one
+id space, so that what a training step needs (auxiliary heads) stays valid as well. Nothing of the
+user's model is changed.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+
+from lightning_prune.coupling.graph import Graph
+from lightning_prune.coupling.groups import Frozen, build_groups
+from lightning_prune.coupling.labels import Labels
+from lightning_prune.coupling.propagate import Propagation
+from lightning_prune.coupling.record import record
+from lightning_prune.coupling.rules import RULES
+from lightning_prune.coupling.solve import solve
+from lightning_prune.errors import ExampleInputsError
+from lightning_prune.inputs import ExampleInputs
+from lightning_prune.tables import format_table
+from lightning_prune.twin import twin
+from lightning_prune.units import Group
+
+log = logging.getLogger(__name__)
+
+_TRACE_BATCH_SIZE = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Coupling:
+    """Which units a model has, and what is frozen.
+
+    Args:
+        groups: coupled axes that share their units, in the order of the network.
+        frozen: what cannot be removed, with the reason.
+        unused: parameters that no forward pass has touched.
+        prices: multiply-adds per element of each weight, for one forward of a small batch.
+        grouped: weights of grouped convolutions that lose whole groups.
+        parameters: elements of every parameter.
+    """
+
+    groups: tuple[Group, ...]
+    frozen: tuple[Frozen, ...]
+    unused: tuple[str, ...]
+    prices: dict[str, float]
+    grouped: frozenset[str]
+    parameters: dict[str, int]
+
+    def __str__(self) -> str:
+        rows = [
+            [group.name, str(group.units), ", ".join(_member_names(group))] for group in self.groups
+        ]
+        tables = [format_table(["group", "units", "ties"], rows)]
+        if self.frozen:
+            rows = [
+                [str(one.axis), f"{one.positions} of {one.size}", one.reason] for one in self.frozen
+            ]
+            tables.append(format_table(["frozen", "positions", "reason"], rows))
+        if self.unused:
+            tables.append("not used in a forward pass: " + ", ".join(self.unused))
+        return "\n\n".join(tables)
+
+
+def _member_names(group: Group) -> list[str]:
+    return [f"{'reads ' if m.side == 'in' else ''}{m.axis}" for m in group.parameters]
+
+
+def couple(model: nn.Module, example_inputs: Any) -> Coupling:
+    """Find which channels of ``model`` live and die together.
+
+    Args:
+        model: any module.
+        example_inputs: what ``model(...)`` takes: a tensor, a tuple of positional arguments or a
+            dict of keyword arguments; their values do not matter.
+
+    Returns:
+        Groups of coupled units, and everything that is frozen with the reason.
+
+    Raises:
+        ExampleInputsError: if the model does not run on the inputs.
+    """
+    inputs = ExampleInputs.of(example_inputs).on(model)
+    labels = Labels()
+    for graph in _traces(model, inputs):
+        Propagation(graph, labels, RULES).run()
+    groups, frozen = build_groups(labels, solve(labels))
+    used = {axis.tensor for axis in labels.starts}
+    parameters = dict(model.named_parameters())
+    return Coupling(
+        groups,
+        frozen,
+        tuple(n for n, p in parameters.items() if n not in used and max(p.shape, default=1) > 1),
+        labels.prices,
+        frozenset(labels.grouped),
+        {name: parameter.numel() for name, parameter in parameters.items()},
+    )
+
+
+def _traces(model: nn.Module, inputs: ExampleInputs) -> list[Graph]:
+    """Record the model in eval mode and, where it runs so, in train mode."""
+    copy = twin(model)
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    devices = list({p.device for p in model.parameters() if p.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices):
+        try:
+            copy.eval()
+            graphs = [_record_small(copy, inputs)]
+            copy.train()
+            for module in copy.modules():
+                # Their training mode couples nothing more, but asks for large batches.
+                if isinstance(module, (_NormBase, _DropoutNd)):
+                    module.eval()
+            graphs.append(_record_small(copy, inputs))
+        except ExampleInputsError as error:
+            if not copy.training:
+                raise
+            log.info("%s was traced in eval mode only: %s", type(model).__name__, error)
+        finally:
+            with torch.no_grad():
+                for name, buffer in model.named_buffers():
+                    buffer.copy_(buffers[name])
+    return graphs
+
+
+def _record_small(model: nn.Module, inputs: ExampleInputs) -> Graph:
+    """Record with a small batch; with the whole one if the model does not run on less."""
+    small = inputs.narrowed(_TRACE_BATCH_SIZE)
+    try:
+        return record(model, small, RULES.__contains__)
+    except ExampleInputsError:
+        if small is inputs:
+            raise
+        return record(model, inputs, RULES.__contains__)

@@ -1,0 +1,137 @@
+"""The recorded graph of one forward pass: values, nodes and their order.
+
+Values are numbered in single-assignment form: an in-place operation yields a new value. The graph
+holds shapes and names only; no activation stays alive because of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch._ops import OpOverload
+from torch.utils._pytree import tree_leaves
+
+Kind = Literal["parameter", "buffer", "input", "activation", "constant"]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A reference to the value with this number."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Value:
+    """What is known of one tensor.
+
+    Args:
+        shape: its sizes.
+        dtype: its element type.
+        kind: where it comes from.
+        name: state-dict name of a parameter or buffer.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    kind: Kind
+    name: str | None = None
+
+
+def refs_in(nested: Any) -> list[Ref]:
+    """Return every reference in a nesting of arguments, in order."""
+    return [leaf for leaf in tree_leaves(nested) if isinstance(leaf, Ref)]
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One recorded operation.
+
+    Args:
+        op: the ATen overload that ran.
+        args: its positional arguments, tensors replaced by references.
+        kwargs: its keyword arguments, likewise.
+        outputs: what it returned, likewise.
+        module: name of the module whose ``forward`` was running, ``""`` for the root.
+        aliases: other values that live in memory which this operation wrote in place.
+    """
+
+    op: OpOverload
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: Any
+    module: str
+    aliases: tuple[Ref, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the operation without overload and in-place mark, such as ``aten::relu``."""
+        return base_name(self.op)
+
+    @property
+    def inputs(self) -> list[Ref]:
+        """References among the arguments, in order."""
+        return refs_in((self.args, self.kwargs))
+
+    @property
+    def results(self) -> list[Ref]:
+        """References among the outputs, in order."""
+        return refs_in(self.outputs)
+
+    def argument(self, name: str, default: Any = None) -> Any:
+        """Return the argument that the operation's schema calls ``name``.
+
+        Args:
+            name: as in the schema.
+            default: returned when the schema has no such argument or gives it no default.
+
+        Returns:
+            The argument passed, else the schema's default, else ``default``.
+        """
+        if name in self.kwargs:
+            return self.kwargs[name]
+        for index, argument in enumerate(self.op._schema.arguments):
+            if argument.name == name:
+                if index < len(self.args):
+                    return self.args[index]
+                return argument.default_value if argument.has_default_value() else default
+        return default
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.module or 'the root module'}"
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Everything that one forward pass did.
+
+    Args:
+        values: by number.
+        nodes: in the order in which they ran.
+        inputs: the model's input tensors.
+        outputs: the tensors that the model returned.
+    """
+
+    values: list[Value] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    inputs: list[Ref] = field(default_factory=list)
+    outputs: list[Ref] = field(default_factory=list)
+
+    def __getitem__(self, ref: Ref) -> Value:
+        return self.values[ref.index]
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+
+def base_name(op: OpOverload) -> str:
+    """Return the name of an operation without its overload and without the in-place mark.
+
+    >>> base_name(torch.ops.aten.relu_.default)
+    'aten::relu'
+    """
+    name: str = op._schema.name
+    return name[:-1] if name.endswith("_") and not name.endswith("__") else name

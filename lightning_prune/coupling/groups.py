@@ -1,0 +1,190 @@
+"""Groups: from solved components to units, their members and the reasons for what must stay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lightning_prune.coupling.labels import Ids, Labels
+from lightning_prune.coupling.solve import Solution
+from lightning_prune.units import Axis, Group, Member
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Positions of an axis that cannot be removed.
+
+    Args:
+        axis: which dimension of which parameter.
+        positions: how many of its positions must stay.
+        size: of how many.
+        reason: why.
+    """
+
+    axis: Axis
+    positions: int
+    size: int
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """One row per id: the axis it lies on, its position there and its component."""
+
+    axes: list[Axis]
+    axis: Ids
+    position: Ids
+    component: Ids
+
+
+def build_groups(
+    labels: Labels, solution: Solution
+) -> tuple[tuple[Group, ...], tuple[Frozen, ...]]:
+    """Return the groups of removable units and what is frozen.
+
+    Args:
+        labels: the id space.
+        solution: its components.
+
+    Returns:
+        The groups in the order of the network, and for every writing axis of a parameter with
+        positions that must stay, how many and why.
+    """
+    table = _tabulate(labels, solution)
+    components = len(solution.reason)
+    pairs, counts = np.unique(table.axis * components + table.component, return_counts=True)
+    pair_axis, pair_component = np.divmod(pairs, components)
+    sizes = np.array([labels.sizes[axis] for axis in table.axes])
+    parameter = np.array([axis.tensor not in labels.buffers for axis in table.axes])
+
+    # A component that is all of an axis cannot go: the axis would be empty.
+    whole = np.zeros(components, bool)
+    whole[pair_component[counts == sizes[pair_axis]]] = True
+    writes = np.zeros(components, bool)
+    written = parameter & ~_any(table.axes, labels, labels.read_ids + labels.kernel_ids)
+    writes[pair_component[written[pair_axis]]] = True
+    removable = ~solution.frozen & ~whole & writes
+
+    signature = _signatures(pair_axis, counts, pair_component, components)
+    signature[~removable] = 0
+    constant = np.zeros(components, bool)
+    for ids in labels.constant_ids:
+        constant[solution.component[ids]] = True
+
+    rows = np.flatnonzero(removable[table.component])
+    groups = _collect(labels, table, rows, signature, constant)
+    return groups, _frozen(labels, solution, table, whole, written)
+
+
+def _tabulate(labels: Labels, solution: Solution) -> _Table:
+    axes = list(labels.starts)
+    sizes = [labels.sizes[axis] for axis in axes]
+    axis = np.repeat(np.arange(len(axes)), sizes)
+    position = np.concatenate([np.arange(size) for size in sizes] or [np.zeros(0, np.int64)])
+    return _Table(axes, axis, position, solution.component[1:])
+
+
+def _any(axes: list[Axis], labels: Labels, marked: list[Ids]) -> NDArray[np.bool_]:
+    """Tell for every axis whether its ids are among those marked."""
+    mark = np.zeros(labels.count, bool)
+    for ids in marked:
+        mark[ids] = True
+    return np.array([mark[labels.starts[axis]] for axis in axes], bool)
+
+
+def _signatures(axis: Ids, count: Ids, component: Ids, components: int) -> NDArray[np.uint64]:
+    """Hash the set of (axis, positions per unit) of every component; 0 is kept for "none"."""
+    generator = np.random.default_rng(0)
+    key = generator.integers(1, 2**63, size=int(axis.max(initial=0)) + 1, dtype=np.uint64)
+    signature = np.zeros(components, np.uint64)
+    with np.errstate(over="ignore"):
+        mixed = key[axis] * (2 * count.astype(np.uint64) + 1)
+        np.add.at(signature, component, mixed)
+    signature[signature == 0] = 1
+    return signature
+
+
+def _collect(
+    labels: Labels,
+    table: _Table,
+    rows: Ids,
+    signature: NDArray[np.uint64],
+    constant: NDArray[np.bool_],
+) -> tuple[Group, ...]:
+    """Gather the rows of every group; its units are ordered by their place on its first axis."""
+    of_row = signature[table.component[rows]]
+    order = np.argsort(of_row, kind="stable")
+    starts = np.flatnonzero(np.diff(of_row[order], prepend=np.uint64(0)))
+    parts = np.split(rows[order], starts[1:]) if len(rows) else []
+    parts.sort(key=lambda part: int(part[0]))
+    reading = _any(table.axes, labels, labels.read_ids)
+    groups = []
+    for part in parts:
+        group = _group(labels, table, part, reading, constant)
+        if group.units > 1:
+            groups.append(group)
+    return tuple(groups)
+
+
+def _group(
+    labels: Labels,
+    table: _Table,
+    rows: Ids,
+    reading: NDArray[np.bool_],
+    constant: NDArray[np.bool_],
+) -> Group:
+    components, first = np.unique(table.component[rows], return_index=True)
+    components = components[np.argsort(first)]
+    unit_of = {int(component): unit for unit, component in enumerate(components)}
+    units = np.array([unit_of[int(c)] for c in table.component[rows]])
+    members = []
+    for index in dict.fromkeys(table.axis[rows].tolist()):
+        here = table.axis[rows] == index
+        axis = table.axes[index]
+        order = np.lexsort((table.position[rows][here], units[here]))
+        positions = table.position[rows][here][order].reshape(len(components), -1)
+        members.append(
+            Member(
+                axis,
+                "in" if reading[index] else "out",
+                labels.sizes[axis],
+                torch.from_numpy(positions.copy()),
+                axis.tensor in labels.buffers,
+            )
+        )
+    reads_constant = torch.from_numpy(constant[components])
+    name = next(m.axis.tensor for m in members if m.side == "out" and not m.buffer)
+    return Group(
+        name.rpartition(".")[0] or name,
+        len(components),
+        tuple(members),
+        reads_constant if bool(reads_constant.any()) else None,
+    )
+
+
+def _frozen(
+    labels: Labels,
+    solution: Solution,
+    table: _Table,
+    whole: NDArray[np.bool_],
+    written: NDArray[np.bool_],
+) -> tuple[Frozen, ...]:
+    stays = (solution.frozen | whole)[table.component]
+    out = []
+    for index in np.unique(table.axis[stays]).tolist():
+        if not written[index]:
+            continue
+        rows = np.flatnonzero(stays & (table.axis == index))
+        reason = int(solution.reason[table.component[rows[0]]])
+        out.append(
+            Frozen(
+                table.axes[index],
+                len(rows),
+                labels.sizes[table.axes[index]],
+                labels.freezes[reason].reason if reason >= 0 else "its units all hang together",
+            )
+        )
+    return tuple(out)

@@ -1,0 +1,101 @@
+"""Labels: an integer id for every coordinate of every parameter and buffer dimension.
+
+Id 0 means *immovable*. Rules tie ids that must live and die together and freeze ids that must
+stay; `solve` turns what was said here into units. Labels of several traces of one model share one
+id space, so that what holds in any trace holds in the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_prune.units import Axis
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """The ids along some dimensions of one tensor.
+
+    Args:
+        ids: integers, of the tensor's rank; size 1 along dimensions that do not tell coordinates
+            apart.
+        zero: a coordinate whose unit is zeroed holds the value zero here.
+        weight: the tensor is a parameter, moved by layout operations at the most.
+    """
+
+    ids: Tensor
+    zero: bool
+    weight: bool = False
+
+    @property
+    def varying(self) -> set[int]:
+        """Dimensions along which the ids differ."""
+        return {dim for dim, size in enumerate(self.ids.shape) if size > 1}
+
+
+@dataclass(frozen=True, eq=False)
+class Freeze:
+    """Ids that must stay, and why."""
+
+    ids: Ids
+    reason: str
+
+
+class Labels:
+    """The id space of one model and everything that rules said about it."""
+
+    def __init__(self) -> None:
+        self.count = 1
+        self.starts: dict[Axis, int] = {}
+        self.sizes: dict[Axis, int] = {}
+        self.buffers: set[str] = set()
+        self.ties: list[tuple[Ids, Ids]] = []
+        self.freezes: list[Freeze] = []
+        self.grids: list[Tensor] = []
+        self.read_ids: list[Ids] = []
+        self.constant_ids: list[Ids] = []
+        self.kernel_ids: list[Ids] = []
+        self.grouped: set[str] = set()
+        self.prices: dict[str, float] = {}
+
+    def axis(self, axis: Axis, size: int) -> Tensor:
+        """Return the ids along ``axis``, shape ``[size]``, giving it fresh ones when it is new."""
+        if axis not in self.starts:
+            self.starts[axis], self.sizes[axis] = self.count, size
+            self.count += size
+        start = self.starts[axis]
+        return torch.arange(start, start + size)
+
+    def tie(self, first: Tensor, second: Tensor) -> None:
+        """Say that ids at the same place of two broadcastable tensors live and die together."""
+        first, second = torch.broadcast_tensors(first, second)
+        differ = first != second
+        if bool(differ.any()):
+            self.ties.append((first[differ].numpy(), second[differ].numpy()))
+
+    def freeze(self, ids: Tensor, reason: str) -> None:
+        """Say that ``ids`` must stay."""
+        self.freezes.append(Freeze(np.unique(ids.numpy()), reason))
+
+    def kernel(self, ids: Tensor) -> None:
+        """Say that ``ids`` are positions of a kernel: they stay, and nobody expects otherwise."""
+        self.kernel_ids.append(np.unique(ids.numpy()))
+
+    def read(self, ids: Tensor) -> None:
+        """Say that the parameter axes which hold ``ids`` read their units."""
+        self.read_ids.append(np.unique(ids.numpy()))
+
+    def reads_constant(self, ids: Tensor) -> None:
+        """Say that a zeroed unit reads as a constant other than zero here."""
+        self.constant_ids.append(np.unique(ids.numpy()))
+
+    def product(self, ids: Tensor) -> None:
+        """Say that what is kept of ``ids`` must be a product over its varying dimensions."""
+        self.grids.append(ids)

@@ -1,0 +1,205 @@
+"""Propagation: carry labels through a recorded graph, one rule per operation.
+
+Rules say what they know through the methods of `Propagation`: planes of their inputs in, planes of
+their outputs out, ties and freezes on the way. An operation without a rule freezes whatever it
+touches, so that nothing unknown can ever be pruned wrongly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from lightning_prune.coupling.graph import Graph, Node, Ref
+from lightning_prune.coupling.labels import Labels, Plane
+from lightning_prune.units import Axis
+
+Planes = list[Plane]
+Rule = Callable[["Propagation", Node], "Sequence[Planes]"]
+"""Takes a node and returns the planes of each of its outputs, in order."""
+
+
+class Propagation:
+    """The labels of every value of one graph.
+
+    Args:
+        graph: a recorded forward pass.
+        labels: the id space, shared by all graphs of one model.
+        rules: by base name of the operation.
+    """
+
+    def __init__(self, graph: Graph, labels: Labels, rules: dict[str, Rule]) -> None:
+        self.labels = labels
+        self._graph = graph
+        self._rules = rules
+        self._planes: dict[Ref, Planes] = {}
+        self._node: Node | None = None
+
+    def run(self) -> None:
+        """Apply the rule of every node in order, then freeze the model's outputs."""
+        for node in self._graph:
+            self._node = node
+            outputs = self._apply(node)
+            for index, ref in enumerate(node.results):
+                self._store(ref, outputs[index] if index < len(outputs) else [])
+            self._rewrite_aliases(node)
+        self._node = None
+        self.freeze_all(self._graph.outputs, "written to the model's output")
+
+    def _apply(self, node: Node) -> Sequence[Planes]:
+        if not any(self.planes(ref) for ref in node.inputs):
+            return []
+        rule = self._rules.get(node.name)
+        if rule is None:
+            self.freeze_all(node.inputs, "no coupling rule for this operation")
+            return []
+        return rule(self, node)
+
+    def _store(self, ref: Ref, planes: Planes) -> None:
+        self._planes[ref] = [plane for plane in planes if plane.varying]
+        for plane in self._planes[ref]:
+            if len(plane.varying) > 1:
+                self.labels.product(plane.ids)
+
+    def _rewrite_aliases(self, node: Node) -> None:
+        """After an in-place write, other views of the same memory hold something new."""
+        zero = all(plane.zero for ref in node.results for plane in self.planes(ref))
+        for ref in node.aliases:
+            if not zero:
+                self._planes[ref] = [replace(p, zero=False) for p in self.planes(ref)]
+
+    # What rules ask.
+
+    def shape(self, ref: Ref) -> tuple[int, ...]:
+        """Return the sizes of a value."""
+        return self._graph[ref].shape
+
+    def dtype(self, ref: Ref) -> torch.dtype:
+        """Return the element type of a value."""
+        return self._graph[ref].dtype
+
+    def name(self, ref: Ref) -> str | None:
+        """Return the state-dict name of a value that is a parameter or buffer."""
+        return self._graph[ref].name
+
+    def planes(self, ref: Ref) -> Planes:
+        """Return the planes of a value; parameters and buffers get one for each dimension."""
+        if ref not in self._planes:
+            self._planes[ref] = self._own_planes(ref)
+        return self._planes[ref]
+
+    def _own_planes(self, ref: Ref) -> Planes:
+        value = self._graph[ref]
+        if value.name is None:
+            return []
+        is_parameter = value.kind == "parameter"
+        if not is_parameter:
+            self.labels.buffers.add(value.name)
+        planes = []
+        for dim, size in enumerate(value.shape):
+            if size > 1:
+                ids = self.labels.axis(Axis(value.name, dim), size)
+                shape = [size if d == dim else 1 for d in range(len(value.shape))]
+                planes.append(Plane(ids.reshape(shape), zero=is_parameter, weight=is_parameter))
+        return planes
+
+    def axis_ids(self, ref: Ref, dim: int) -> Tensor | None:
+        """Return the ids along one dimension of a value, shape ``[size]``, or None without any.
+
+        A plane that also varies along other dimensions is fused along those first; further planes
+        on the same dimension are frozen.
+        """
+        found = None
+        for plane in self.planes(ref):
+            if dim not in plane.varying:
+                continue
+            if found is not None:
+                self.freeze(plane.ids, "a second label on one dimension")
+                continue
+            fused = self.fuse(plane, plane.varying - {dim}, "varies along several dimensions")
+            found = fused.ids.reshape(-1) if fused is not None else None
+        return found
+
+    # What rules say.
+
+    def tie(self, first: Tensor, second: Tensor) -> None:
+        """Say that ids at the same place of two broadcastable tensors live and die together."""
+        self.labels.tie(first, second)
+
+    def freeze(self, ids: Tensor, reason: str) -> None:
+        """Say that ``ids`` must stay, because of the node at hand."""
+        self.labels.freeze(ids, f"{reason} ({self._node})" if self._node is not None else reason)
+
+    def freeze_all(self, refs: Iterable[Ref], reason: str) -> None:
+        """Say that every id on these values must stay."""
+        for ref in refs:
+            for plane in self.planes(ref):
+                self.freeze(plane.ids, reason)
+
+    def fuse(self, plane: Plane, dims: Iterable[int], reason: str) -> Plane | None:
+        """Say that all coordinates along ``dims`` live and die together.
+
+        Args:
+            plane: the labels of one value.
+            dims: dimensions along which nothing may be removed on its own.
+            reason: why; kept when nothing is left that could be removed.
+
+        Returns:
+            The plane without variation along ``dims``, or None when it is frozen.
+        """
+        fused = plane.varying & set(dims)
+        if not fused:
+            return plane
+        first = plane.ids
+        for dim in fused:
+            first = first.narrow(dim, 0, 1)
+        if plane.varying - fused:
+            self.tie(plane.ids, first)
+            return replace(plane, ids=first)
+        self.freeze(plane.ids, reason)
+        return None
+
+    def fuse_all(self, planes: Iterable[Plane], dims: Iterable[int], reason: str) -> Planes:
+        """Fuse several planes and return those that are left."""
+        dims = set(dims)
+        fused = [self.fuse(plane, dims, reason) for plane in planes]
+        return [plane for plane in fused if plane is not None]
+
+    def price(self, weight: Ref, uses: int) -> None:
+        """Say that every element of a weight takes part in ``uses`` multiply-adds."""
+        name = self.name(weight)
+        if name is not None:
+            self.labels.prices[name] = self.labels.prices.get(name, 0.0) + uses
+
+    def contract(self, x: Ref, dim: int, weight_ids: Tensor | None, planes: Planes) -> Planes:
+        """Say that a weight reads the dimension ``dim`` of ``x``, position by position.
+
+        Args:
+            x: the value read.
+            dim: the dimension that is summed over.
+            weight_ids: ids of the weight's reading axis, shape ``[size of dim]``.
+            planes: the planes of ``x``.
+
+        Returns:
+            The planes that do not lie on ``dim``.
+        """
+        read = [plane for plane in planes if dim in plane.varying]
+        rest = [plane for plane in planes if dim not in plane.varying]
+        if weight_ids is not None:
+            self.labels.read(weight_ids)
+            if not read:
+                self.freeze(weight_ids, "reads a dimension that cannot shrink")
+        for plane in read:
+            fused = self.fuse(plane, plane.varying - {dim}, "varies along several dimensions")
+            if fused is None:
+                continue
+            if weight_ids is None:
+                self.freeze(fused.ids, "read by a weight that cannot shrink")
+                continue
+            self.tie(fused.ids.reshape(-1), weight_ids)
+            if not fused.zero:
+                self.labels.reads_constant(fused.ids)
+        return rest

@@ -1,0 +1,160 @@
+"""Record one forward pass as a graph of ATen operations.
+
+A dispatch mode under `torch.inference_mode` sees composite operations whole (`linear`, `conv2d`,
+`batch_norm`) and does not mind data-dependent control flow. An operation with a coupling rule is
+kept whole; one without is decomposed as far as it goes. Recording decides nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._ops import OpOverload
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from lightning_prune.coupling.graph import Graph, Kind, Node, Ref, Value, base_name
+from lightning_prune.inputs import ExampleInputs, output_tensors
+
+
+def record(model: nn.Module, inputs: ExampleInputs, has_rule: Callable[[str], bool]) -> Graph:
+    """Run ``model`` once and return what it did.
+
+    The model runs as it is: choose its training flags before, and pass a twin when its modules
+    must not be touched.
+
+    Args:
+        model: the module to run.
+        inputs: arguments for its ``forward``, on its device.
+        has_rule: tells whether an operation, by its base name, is to be kept whole.
+
+    Returns:
+        The recorded graph.
+    """
+    recorder = _Recorder(model, has_rule)
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.inference_mode(), recorder.watch_modules():
+            recorder.graph.inputs.extend(recorder.ref(t, "input") for t in inputs.tensors)
+            with recorder:
+                output = inputs(model)
+            recorder.graph.outputs.extend(
+                recorder.ref(t, "activation") for t in output_tensors(output)
+            )
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+    return recorder.graph
+
+
+class _Recorder(TorchDispatchMode):
+    """The dispatch mode that writes the graph."""
+
+    def __init__(self, model: nn.Module, has_rule: Callable[[str], bool]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.graph = Graph()
+        self._has_rule = has_rule
+        self._numbers: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+        self._living: dict[int, list[weakref.ref[Tensor]]] = {}
+        self._named: dict[int, tuple[Kind, str]] = {}
+        for name, buffer in model.named_buffers():
+            self._named[id(buffer)] = ("buffer", name)
+        for name, parameter in model.named_parameters():
+            self._named[id(parameter)] = ("parameter", name)
+        self._paths = {id(module): name for name, module in model.named_modules()}
+        self._running: list[str] = [""]
+
+    def ref(self, tensor: Tensor, kind: Kind) -> Ref:
+        """Return the reference of ``tensor``, giving it a number when it is new."""
+        number = self._numbers.get(tensor)
+        return Ref(number) if number is not None else self._number(tensor, kind)
+
+    def _number(self, tensor: Tensor, kind: Kind) -> Ref:
+        known = self._named.get(id(tensor)) if kind == "constant" else None
+        ref = Ref(len(self.graph.values))
+        named, name = known if known is not None else (kind, None)
+        self.graph.values.append(Value(tuple(tensor.shape), tensor.dtype, named, name))
+        self._numbers[tensor] = ref.index
+        self._living.setdefault(_storage(tensor), []).append(weakref.ref(tensor))
+        return ref
+
+    def _aliases(self, tensor: Tensor) -> list[Ref]:
+        """Return the values, other than ``tensor``, that live in the same memory."""
+        others = [t for r in self._living.get(_storage(tensor), []) if (t := r()) is not None]
+        return [self.ref(t, "constant") for t in others if t is not tensor]
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if not self._has_rule(base_name(func)) and func._can_decompose():
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+
+        def as_input(leaf: Any) -> Any:
+            return self.ref(leaf, "constant") if isinstance(leaf, Tensor) else leaf
+
+        recorded_args, recorded_kwargs = tree_map(as_input, args), tree_map(as_input, kwargs)
+        output = func(*args, **kwargs)
+        written = _written(func, args, kwargs)
+        aliases = tuple(a for tensor in written for a in self._aliases(tensor))
+        for tensor in written:
+            self._number(tensor, "activation")
+
+        def as_output(leaf: Any) -> Any:
+            return self.ref(leaf, "activation") if isinstance(leaf, Tensor) else leaf
+
+        outputs = tree_map(as_output, output)
+        self.graph.nodes.append(
+            Node(func, recorded_args, recorded_kwargs, outputs, self._running[-1], aliases)
+        )
+        return output
+
+    @contextlib.contextmanager
+    def watch_modules(self) -> Iterator[None]:
+        """Keep track of the module whose ``forward`` is running."""
+
+        def enter(module: nn.Module, args: Any) -> None:
+            self._running.append(self._paths.get(id(module), self._running[-1]))
+
+        def leave(module: nn.Module, args: Any, output: Any) -> None:
+            self._running.pop()
+
+        entering = register_module_forward_pre_hook(enter)
+        leaving = register_module_forward_hook(leave, always_call=True)
+        try:
+            yield
+        finally:
+            entering.remove()
+            leaving.remove()
+
+
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _written(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """Return the tensors that an operation writes in place, by its schema."""
+    written = []
+    for index, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = args[index] if index < len(args) else kwargs.get(argument.name)
+            if isinstance(value, Tensor):
+                written.append(value)
+    return written

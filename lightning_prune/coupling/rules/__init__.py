@@ -1,0 +1,26 @@
+"""Coupling rules, one family of operations per file.
+
+To add a rule: one function that opens with its equation, one ``@rule("namespace::operation")``,
+one row in the family's test table. An operation without a rule freezes what it touches.
+"""
+
+from lightning_prune.coupling.rules import (
+    convolution,
+    elementwise,
+    layout,
+    linear,
+    normalization,
+    reduction,
+)
+from lightning_prune.coupling.rules.base import RULES, rule
+
+__all__ = [
+    "RULES",
+    "convolution",
+    "elementwise",
+    "layout",
+    "linear",
+    "normalization",
+    "reduction",
+    "rule",
+]

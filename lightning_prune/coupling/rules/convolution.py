@@ -1,0 +1,173 @@
+"""Rules for convolutions: plain, grouped, depthwise and transposed, of one to three dimensions.
+
+A grouped convolution can lose whole groups, or the same column of every group; what leaves more
+units is taken. Depthwise convolutions are the first case with groups of one channel.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lightning_prune.coupling.graph import Node, Ref
+from lightning_prune.coupling.propagate import Planes, Propagation
+from lightning_prune.coupling.rules.base import rule
+from lightning_prune.coupling.rules.linear import with_bias
+
+
+@dataclass(frozen=True, eq=False)
+class _Convolution:
+    """The arguments of one convolution and its channel layout."""
+
+    x: Ref
+    weight: Ref
+    bias: Ref | None
+    groups: int
+    transposed: bool
+
+    @property
+    def in_dim(self) -> int:
+        """Dimension of the weight that reads."""
+        return 0 if self.transposed else 1
+
+    @property
+    def out_dim(self) -> int:
+        """Dimension of the weight that writes."""
+        return 1 if self.transposed else 0
+
+
+@rule("aten::conv1d", "aten::conv2d", "aten::conv3d")
+def convolution(p: Propagation, node: Node) -> list[Planes]:
+    # y[b, o, ...] = convolution(x[b, i, ...], w[o, i, ...]) + bias[o]
+    # ties: x.1 ~ w.1, w.0 ~ bias.0 ~ y.1; positions stay
+    x, weight = node.args[:2]
+    groups = node.argument("groups", 1)
+    return _couple(p, node, _Convolution(x, weight, node.argument("bias"), groups, False))
+
+
+@rule("aten::conv_transpose1d", "aten::conv_transpose2d", "aten::conv_transpose3d")
+def transposed_convolution(p: Propagation, node: Node) -> list[Planes]:
+    # y[b, o, ...] = transposed convolution(x[b, i, ...], w[i, o, ...]) + bias[o]
+    # ties: x.1 ~ w.0, w.1 ~ bias.0 ~ y.1; positions stay
+    x, weight = node.args[:2]
+    groups = node.argument("groups", 1)
+    return _couple(p, node, _Convolution(x, weight, node.argument("bias"), groups, True))
+
+
+@rule("aten::convolution", "aten::_convolution")
+def any_convolution(p: Propagation, node: Node) -> list[Planes]:
+    # the form that the two above decompose to
+    x, weight, bias = node.args[:3]
+    groups, transposed = node.argument("groups", 1), bool(node.argument("transposed", False))
+    return _couple(p, node, _Convolution(x, weight, bias, groups, transposed))
+
+
+def _couple(p: Propagation, node: Node, conv: _Convolution) -> list[Planes]:
+    rank, spatial = len(p.shape(conv.x)), len(p.shape(conv.weight)) - 2
+    channel = rank - spatial - 1
+    if not all(plane.weight for plane in p.planes(conv.weight)):
+        p.freeze_all(node.inputs, "a convolution with computed weights")
+        return []
+    for plane in p.planes(conv.weight):
+        if plane.varying - {0, 1}:
+            p.labels.kernel(plane.ids)
+    _price(p, node, conv, channel)
+    planes = p.fuse_all(
+        p.planes(conv.x), range(channel + 1, rank), "convolved along a labelled position"
+    )
+    if conv.groups == 1:
+        rest = p.contract(conv.x, channel, p.axis_ids(conv.weight, conv.in_dim), planes)
+        out_ids = p.axis_ids(conv.weight, conv.out_dim)
+    else:
+        rest = [plane for plane in planes if channel not in plane.varying]
+        x_ids = _channel_ids(p, planes, channel)
+        out_ids = _grouped(p, conv, x_ids, p.shape(conv.x)[channel])
+    return [rest + with_bias(p, out_ids, conv.bias, rank, channel)]
+
+
+def _price(p: Propagation, node: Node, conv: _Convolution, channel: int) -> None:
+    """Every weight is used once for each position written (transposed: read)."""
+    shape = p.shape(conv.x if conv.transposed else node.results[0])
+    p.price(conv.weight, math.prod(shape[:channel]) * math.prod(shape[channel + 1 :]))
+
+
+def _channel_ids(p: Propagation, planes: Planes, channel: int) -> Tensor | None:
+    found = None
+    for plane in planes:
+        if channel in plane.varying:
+            if found is not None or plane.varying != {channel}:
+                p.freeze(plane.ids, "a second label on one dimension")
+                continue
+            found = plane.ids.reshape(-1)
+            if not plane.zero:
+                p.labels.reads_constant(found)
+    return found
+
+
+def _grouped(
+    p: Propagation, conv: _Convolution, x_ids: Tensor | None, channels: int
+) -> Tensor | None:
+    """Couple a grouped convolution and return the ids that it writes, shape ``[out channels]``."""
+    read = channels // conv.groups
+    first, second = p.axis_ids(conv.weight, 0), p.axis_ids(conv.weight, 1)
+    written = p.shape(conv.weight)[1 if conv.transposed else 0]
+    written = written if conv.transposed else written // conv.groups
+    if x_ids is not None and conv.groups > max(read, written):
+        return _whole_groups(p, conv, x_ids.reshape(conv.groups, read), first, second, written)
+    return _same_columns(p, conv, x_ids, first, second)
+
+
+def _whole_groups(
+    p: Propagation,
+    conv: _Convolution,
+    x_ids: Tensor,
+    first: Tensor | None,
+    second: Tensor | None,
+    written: int,
+) -> Tensor | None:
+    # ties: the channels that a group reads ~ the channels that it writes; w.1 stays
+    p.labels.grouped.add(p.name(conv.weight) or "")
+    if second is not None:
+        p.freeze(second, "columns of a convolution that loses whole groups")
+    p.tie(x_ids, x_ids[:, :1])
+    if first is None:
+        p.freeze(x_ids, "read by a weight that cannot shrink")
+        return None
+    rows = first.reshape(conv.groups, -1)
+    p.tie(rows, x_ids[:, :1])
+    if conv.transposed:
+        return rows[:, :1].expand(conv.groups, written).reshape(-1)
+    return first
+
+
+def _same_columns(
+    p: Propagation,
+    conv: _Convolution,
+    x_ids: Tensor | None,
+    first: Tensor | None,
+    second: Tensor | None,
+) -> Tensor | None:
+    # ties: the j-th channel that every group reads, the j-th that every group writes
+    rows = None if first is None else first.reshape(conv.groups, -1)
+    if rows is not None:
+        p.tie(rows, rows[:1])
+    if conv.transposed:
+        _read_columns(p, rows, x_ids, conv.groups)
+        return None if second is None else second.repeat(conv.groups)
+    _read_columns(p, None if second is None else second.expand(conv.groups, -1), x_ids, conv.groups)
+    return first
+
+
+def _read_columns(
+    p: Propagation, columns: Tensor | None, x_ids: Tensor | None, groups: int
+) -> None:
+    if columns is not None:
+        p.labels.read(columns)
+        if x_ids is None:
+            p.freeze(columns, "reads a dimension that cannot shrink")
+        else:
+            p.tie(x_ids.reshape(groups, -1), columns)
+    elif x_ids is not None:
+        p.freeze(x_ids, "read by a weight that cannot shrink")

@@ -1,0 +1,89 @@
+"""Rules for operations that work element by element: activations, arithmetic, dropout, casts.
+
+Whether a removed coordinate is zero afterwards is not written down per operation: the operation
+itself is run on single numbers, zero where an operand is zero there and arbitrary elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from lightning_prune.coupling.align import Operand, align
+from lightning_prune.coupling.graph import Node, Ref
+from lightning_prune.coupling.propagate import Planes, Propagation
+from lightning_prune.coupling.rules.base import rule
+
+_SAMPLES = (0.731, -1.37, 19.13)
+
+
+@rule(
+    *(
+        f"aten::{name}"
+        for name in (
+            # activations
+            "relu relu6 leaky_relu elu selu celu gelu silu mish hardswish hardsigmoid hardtanh "
+            "sigmoid logsigmoid log_sigmoid tanh softplus softsign softshrink hardshrink threshold "
+            "rrelu "
+            # dropout
+            "dropout alpha_dropout feature_dropout feature_alpha_dropout native_dropout bernoulli "
+            # functions of one number
+            "abs neg sign sqrt rsqrt square reciprocal exp exp2 expm1 log log2 log10 log1p sin cos "
+            "tan asin acos atan sinh cosh erf erfc ceil floor round trunc frac positive nan_to_num "
+            "isnan isinf isfinite logical_not bitwise_not "
+            # arithmetic and comparison
+            "add sub rsub subtract mul multiply div divide true_divide floor_divide remainder fmod "
+            "pow maximum minimum fmax fmin clamp clip clamp_min clamp_max lerp addcmul addcdiv "
+            "atan2 hypot logaddexp where masked_fill copy gt lt ge le eq ne logical_and "
+            "logical_or logical_xor bitwise_and bitwise_or bitwise_xor __and__ __or__ __xor__ "
+            # new tensors of the same shape
+            "zeros_like ones_like full_like empty_like rand_like randn_like zero fill"
+        ).split()
+    )
+)
+def elementwise(p: Propagation, node: Node) -> list[Planes]:
+    # y[...] = f(a[...], b[...], ...)   ties: a.d ~ b.d ~ y.d for every broadcast dimension d
+    refs = [ref for ref in node.inputs if p.shape(ref) or p.planes(ref)]
+    operands = [Operand(p.shape(ref), p.planes(ref)) for ref in refs]
+
+    def is_zero(flags: list[bool]) -> bool:
+        return any(flags) and _maps_to_zero(p, node, dict(zip(refs, flags, strict=True)))
+
+    planes = align(p, operands, is_zero)
+    return [planes for _ in node.results]
+
+
+def _maps_to_zero(p: Propagation, node: Node, zero: dict[Ref, bool]) -> bool:
+    """Run the operation on single numbers and tell whether the result is zero for all of them."""
+    order = {ref: index for index, ref in enumerate(dict.fromkeys(node.inputs))}
+
+    def run(sample: float) -> Any:
+        def number(leaf: Any) -> Any:
+            if not isinstance(leaf, Ref):
+                return leaf
+            value = 0.0 if zero.get(leaf, False) else sample * (1 + 0.37 * order[leaf])
+            return _number(value, p.dtype(leaf))
+
+        args, kwargs = tree_map(number, (node.args, node.kwargs))
+        return node.op(*args, **kwargs)
+
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        try:
+            results = [run(sample) for sample in _SAMPLES]
+        except (RuntimeError, TypeError, ValueError, NotImplementedError, IndexError):
+            return False
+    first = [result[0] if isinstance(result, (tuple, list)) else result for result in results]
+    return all(isinstance(t, Tensor) and not t.isnan().any() and not t.any() for t in first)
+
+
+def _number(value: float, dtype: torch.dtype) -> Tensor:
+    """Return ``value`` as a number of a type; what is not zero stays so."""
+    if dtype == torch.bool:
+        return torch.tensor(value > 0)
+    if not dtype.is_floating_point and not dtype.is_complex:
+        return torch.tensor(math.copysign(math.ceil(abs(value)), value)).to(dtype)
+    return torch.tensor(value, dtype=dtype)

@@ -1,0 +1,238 @@
+"""Rules for operations that move elements without changing them.
+
+There is no index arithmetic here: the operation itself is run on the ids.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_prune.coupling.align import Operand, align
+from lightning_prune.coupling.graph import Node, Ref
+from lightning_prune.coupling.labels import Plane
+from lightning_prune.coupling.propagate import Planes, Propagation
+from lightning_prune.coupling.rules.base import rule
+
+aten = torch.ops.aten
+
+
+@rule(
+    *(
+        f"aten::{name}"
+        for name in (
+            "permute transpose t numpy_T matrix_H mT swapaxes swapdims movedim moveaxis "
+            "squeeze unsqueeze expand expand_as flatten unflatten reshape reshape_as view_as flip "
+            "tile"
+        ).split()
+    )
+)
+def move(p: Propagation, node: Node) -> list[Planes]:
+    # y = layout(x)   ties: y carries the ids of x to where their elements go
+    return _run_on_ids(p, node, node.op, p.planes(_source(node)))
+
+
+@rule(
+    *(
+        f"aten::{name}"
+        for name in (
+            "clone contiguous detach alias lift_fresh to _to_copy type_as float double half "
+            "bfloat16"
+        ).split()
+    )
+)
+def duplicate(p: Propagation, node: Node) -> list[Planes]:
+    # y = x, perhaps elsewhere or in another type   ties: y carries the ids of x
+    return [p.planes(_source(node))]
+
+
+@rule("aten::view", "aten::_unsafe_view")
+def view(p: Propagation, node: Node) -> list[Planes]:
+    # y = x.view(size)   ties: as a reshape; a view as another type counts as unknown
+    if not isinstance(node.args[1], (list, tuple)):
+        p.freeze_all(node.inputs, "bits are read as another type")
+        return []
+    return _run_on_ids(p, node, aten.reshape.default, p.planes(_source(node)))
+
+
+@rule("aten::repeat")
+def repeat(p: Propagation, node: Node) -> list[Planes]:
+    # y = x.repeat(n)   ties: every copy carries the ids of x
+    return _run_on_ids(p, node, node.op, p.planes(_source(node)))
+
+
+@rule("aten::roll", "aten::unfold", "aten::diagonal", "aten::rot90", "aten::tril", "aten::triu")
+def shift(p: Propagation, node: Node) -> list[Planes]:
+    # y = f(x) where an element's new place depends on its position   ties: all along those dims
+    x = _source(node)
+    dims = _dims(node, p.shape(x))
+    kept = p.fuse_all(p.planes(x), dims, "moved by position")
+    return _run_on_ids(p, node, node.op, kept)
+
+
+def _dims(node: Node, shape: tuple[int, ...]) -> set[int]:
+    rank = len(shape)
+    if node.name == "aten::unfold":
+        return {node.argument("dimension") % rank}
+    dims = node.argument("dims") if node.name in {"aten::roll", "aten::rot90"} else None
+    return {dim % rank for dim in dims} if dims else set(range(rank))
+
+
+@rule("aten::slice", "aten::narrow", "aten::select")
+def cut(p: Propagation, node: Node) -> list[Planes]:
+    # y = x[..., a:b, ...]   ties: y.d ~ x.d for the other dims; positions on the cut dim must stay
+    x = _source(node)
+    dim = node.argument("dim", 0) % len(p.shape(x))
+    whole = node.name != "aten::select" and p.shape(node.results[0]) == p.shape(x)
+    dims = set() if whole else {dim}
+    planes = p.fuse_all(p.planes(x), dims, "elements are picked by position")
+    return _run_on_ids(p, node, node.op, planes)
+
+
+@rule("aten::unbind")
+def unbind(p: Propagation, node: Node) -> list[Planes]:
+    # y_j = x[..., j, ...]   ties: all j
+    x = _source(node)
+    dim = node.argument("dim", 0) % len(p.shape(x))
+    planes = p.fuse_all(p.planes(x), {dim}, "elements are picked by position")
+    return _run_on_ids(p, node, node.op, planes)
+
+
+@rule("aten::split", "aten::split_with_sizes", "aten::unsafe_split", "aten::tensor_split")
+def split(p: Propagation, node: Node) -> list[Planes]:
+    # y_j = x[..., part j, ...] with sizes given as numbers   ties: positions on the dim must stay
+    x = _source(node)
+    dim = node.argument("dim", 0) % len(p.shape(x))
+    planes = p.fuse_all(p.planes(x), {dim}, "split at fixed positions")
+    return _run_on_ids(p, node, node.op, planes)
+
+
+@rule("aten::chunk", "aten::unsafe_chunk")
+def chunk(p: Propagation, node: Node) -> list[Planes]:
+    # y_j = x[..., part j, ...] in equal parts   ties: the i-th coordinate of every part
+    x = _source(node)
+    dim = node.argument("dim", 0) % len(p.shape(x))
+    sizes = {p.shape(ref)[dim] for ref in node.results}
+    planes = []
+    for plane in p.planes(x):
+        if dim in plane.varying and len(sizes) > 1:
+            p.freeze(plane.ids, "chunks of unequal size")
+            continue
+        if dim in plane.varying:
+            parts = plane.ids.split(next(iter(sizes)), dim)
+            for part in parts[1:]:
+                p.tie(part, parts[0])
+        planes.append(plane)
+    return _run_on_ids(p, node, node.op, planes)
+
+
+@rule("aten::cat", "aten::concat", "aten::concatenate")
+def cat(p: Propagation, node: Node) -> list[Planes]:
+    # y[..., :, ...] = x_0 ++ x_1 ++ ...   ties: y.d carries the ids of all x_i.d, other dims tied
+    parts = [ref for ref in node.args[0] if p.shape(ref) != (0,)]
+    rank = len(p.shape(parts[0]))
+    dim = node.argument("dim", 0) % rank
+    along = [_along(p, ref, dim) for ref in parts]
+    joined = []
+    if any(plane.varying for plane in along):
+        rest = torch.broadcast_shapes(*(plane.ids.narrow(dim, 0, 1).shape for plane in along))
+        ids = [
+            plane.ids.expand(*(plane.ids.shape[d] if d == dim else rest[d] for d in range(rank)))
+            for plane in along
+        ]
+        joined.append(Plane(torch.cat(ids, dim), all(plane.zero for plane in along)))
+    across = [
+        Operand(
+            tuple(1 if d == dim else size for d, size in enumerate(p.shape(ref))),
+            [plane for plane in p.planes(ref) if dim not in plane.varying],
+        )
+        for ref in parts
+    ]
+    return [joined + align(p, across, all)]
+
+
+def _along(p: Propagation, ref: Ref, dim: int) -> Plane:
+    """Return the plane of a value on ``dim``; id 0 where it has none."""
+    shape = [size if d == dim else 1 for d, size in enumerate(p.shape(ref))]
+    found = [plane for plane in p.planes(ref) if dim in plane.varying]
+    for plane in found[1:]:
+        p.freeze(plane.ids, "a second label on one dimension")
+    return found[0] if found else Plane(torch.zeros(shape, dtype=torch.int64), zero=False)
+
+
+@rule("aten::stack")
+def stack(p: Propagation, node: Node) -> list[Planes]:
+    # y[..., j, ...] = x_j   ties: x_i.d ~ x_j.d for every d
+    parts = list(node.args[0])
+    dim = node.argument("dim", 0) % (len(p.shape(parts[0])) + 1)
+    planes = align(p, [Operand(p.shape(ref), p.planes(ref)) for ref in parts], all)
+    return [[replace(plane, ids=plane.ids.unsqueeze(dim)) for plane in planes]]
+
+
+@rule("aten::pad", "aten::constant_pad_nd")
+def pad(p: Propagation, node: Node) -> list[Planes]:
+    # y = x with a border   ties: y.d carries the ids of x.d, the border has id 0 (immovable)
+    x = _source(node)
+    widths, value = list(node.argument("pad")), node.argument("value", 0) or 0
+    rank = len(p.shape(x))
+    padded = {rank - 1 - index // 2 for index, width in enumerate(widths) if width}
+    constant = node.argument("mode", "constant") == "constant" and min(widths, default=0) >= 0
+    planes = []
+    for plane in p.planes(x):
+        kept: Plane | None = plane
+        if plane.varying & padded and not constant:
+            kept = p.fuse(plane, padded, "padded with its own elements")
+        elif plane.varying & padded:
+            amounts = [
+                width if rank - 1 - index // 2 in plane.varying else 0
+                for index, width in enumerate(widths)
+            ]
+            kept = replace(plane, ids=torch.nn.functional.pad(plane.ids, amounts))
+        if kept is not None:
+            planes.append(replace(kept, zero=plane.zero and value == 0))
+    return [planes]
+
+
+@rule("aten::new_zeros", "aten::new_ones", "aten::new_full", "aten::new_empty")
+def new(p: Propagation, node: Node) -> list[Planes]:
+    # y = a new tensor of a given size   ties: nothing
+    return [[]]
+
+
+def _source(node: Node) -> Ref:
+    source: Ref = node.args[0]
+    return source
+
+
+def _run_on_ids(p: Propagation, node: Node, op: Any, planes: Planes) -> list[Planes]:
+    """Run a layout operation on the ids of ``x``, expanded to its shape."""
+    shape = p.shape(_source(node))
+    outputs: list[Planes] = [[] for _ in node.results]
+    for plane in planes:
+        args = [_like(p, arg) for arg in node.args[1:]]
+        try:
+            moved = op(plane.ids.expand(shape), *args, **node.kwargs)
+        except (RuntimeError, NotImplementedError):
+            p.freeze(plane.ids, "this form of the operation does not run on labels")
+            continue
+        for index, ids in enumerate(moved if isinstance(moved, (list, tuple)) else [moved]):
+            outputs[index].append(replace(plane, ids=_compress(ids)))
+    return outputs
+
+
+def _like(p: Propagation, arg: Any) -> Any:
+    """Stand in for a second tensor of which only the shape matters (``view_as``, ``expand_as``)."""
+    return torch.empty(p.shape(arg), device="meta") if isinstance(arg, Ref) else arg
+
+
+def _compress(ids: Tensor) -> Tensor:
+    """Give size 1 to the dimensions along which the ids do not differ."""
+    for dim, size in enumerate(ids.shape):
+        if size > 1:
+            first = ids.narrow(dim, 0, 1)
+            if ids.stride(dim) == 0 or bool((ids == first).all()):
+                ids = first
+    return ids

@@ -1,0 +1,89 @@
+"""Rules for products with a weight matrix, and for embeddings."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from lightning_prune.coupling.align import Operand, align
+from lightning_prune.coupling.graph import Node, Ref
+from lightning_prune.coupling.labels import Plane
+from lightning_prune.coupling.propagate import Planes, Propagation
+from lightning_prune.coupling.rules.base import rule
+
+
+@rule("aten::linear")
+def linear(p: Propagation, node: Node) -> list[Planes]:
+    # y[..., o] = x[..., i] w[o, i] + bias[o]   ties: x.-1 ~ w.1, w.0 ~ bias.0 ~ y.-1
+    return [_product(p, node, node.args[0], node.args[1], True, node.argument("bias"))]
+
+
+@rule("aten::matmul", "aten::mm", "aten::bmm")
+def matmul(p: Propagation, node: Node) -> list[Planes]:
+    # y[..., o] = x[..., i] w[i, o]   ties: x.-1 ~ w.0, w.1 ~ y.-1
+    return [_product(p, node, node.args[0], node.args[1], False, None)]
+
+
+@rule("aten::addmm")
+def addmm(p: Propagation, node: Node) -> list[Planes]:
+    # y[n, o] = bias[o] + x[n, i] w[i, o]   ties: x.1 ~ w.0, w.1 ~ bias.-1 ~ y.1
+    bias, x, weight = node.args[:3]
+    if node.argument("beta", 1) != 1 or node.argument("alpha", 1) != 1:
+        p.freeze_all(node.inputs, "a scaled sum")
+        return []
+    return [_product(p, node, x, weight, False, bias)]
+
+
+@rule("aten::embedding")
+def embedding(p: Propagation, node: Node) -> list[Planes]:
+    # y[..., e] = w[index[...], e]   ties: w.1 ~ y.-1; the rows are picked by data
+    weight, index = node.args[:2]
+    planes = p.fuse_all(p.planes(weight), {0}, "rows are picked by data")
+    lead = [1] * len(p.shape(index))
+    return [[Plane(plane.ids.reshape(*lead, -1), plane.zero) for plane in planes]]
+
+
+def _product(
+    p: Propagation, node: Node, x: Ref, weight: Ref, transposed: bool, bias: Ref | None
+) -> Planes:
+    """Couple ``y = x w`` (or ``x wᵀ`` when ``transposed``) for a matrix of weights ``w``."""
+    planes = p.planes(weight)
+    if len(p.shape(weight)) != 2 or not p.shape(x) or not all(plane.weight for plane in planes):
+        p.freeze_all(node.inputs, "a product of two activations")
+        return []
+    out_dim, in_dim = (0, 1) if transposed else (1, 0)
+    last = len(p.shape(x)) - 1
+    p.price(weight, math.prod(p.shape(x)[:-1]))
+    rest = p.contract(x, last, p.axis_ids(weight, in_dim), p.planes(x))
+    shape = (*[1] * last, p.shape(weight)[out_dim])
+    out = with_bias(p, p.axis_ids(weight, out_dim), bias, len(shape), last)
+    return rest + out
+
+
+def with_bias(
+    p: Propagation, out_ids: Tensor | None, bias: Ref | None, rank: int, dim: int
+) -> Planes:
+    """Return the plane that a weight writes on dimension ``dim``, tied to its bias.
+
+    Args:
+        p: the propagation at hand.
+        out_ids: ids of the weight's writing axis, shape ``[size]``.
+        bias: a vector, or None.
+        rank: rank of the output.
+        dim: the dimension of the output that is written.
+
+    Returns:
+        No plane or one.
+    """
+    if out_ids is None:
+        if bias is not None:
+            p.freeze_all([bias], "added to an output that cannot shrink")
+        return []
+    operands = [Operand(tuple(out_ids.shape), [Plane(out_ids, zero=True)])]
+    if bias is not None:
+        operands.append(Operand(p.shape(bias), p.planes(bias)))
+    shape = [-1 if d == dim else 1 for d in range(rank)]
+    return [
+        Plane(plane.ids.reshape(-1).reshape(shape), plane.zero) for plane in align(p, operands, all)
+    ]

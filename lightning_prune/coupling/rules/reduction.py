@@ -1,0 +1,71 @@
+"""Rules for reductions, pooling and interpolation: what is computed along some dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lightning_prune.coupling.graph import Node
+from lightning_prune.coupling.propagate import Planes, Propagation
+from lightning_prune.coupling.rules.base import rule
+from lightning_prune.coupling.rules.elementwise import elementwise
+
+
+@rule(
+    *(
+        f"aten::{name}"
+        for name in (
+            "mean sum amax amin max min var std var_mean prod logsumexp norm linalg_vector_norm "
+            "any all argmax argmin"
+        ).split()
+    )
+)
+def reduce(p: Propagation, node: Node) -> Sequence[Planes]:
+    # y[...] = reduce over dims of x[...]   ties: y.d ~ x.d for the other dims; reduced dims stay
+    if len(node.inputs) > 1:
+        return elementwise(p, node)  # max and min of two tensors
+    x = node.inputs[0]
+    rank = len(p.shape(x))
+    dim = node.argument("dim")
+    dims = set(range(rank)) if dim is None or dim == [] else _as_set(dim, rank)
+    planes = p.fuse_all(p.planes(x), dims, "reduced over a labelled dimension")
+    zero = node.name in {"aten::mean", "aten::sum", "aten::amax", "aten::amin"}
+    out = []
+    for plane in planes:
+        ids = plane.ids
+        if not node.argument("keepdim", False):
+            for d in sorted(dims, reverse=True):
+                ids = ids.select(d, 0)
+        out.append(replace(plane, ids=ids, zero=plane.zero and zero, weight=False))
+    return [out for _ in node.results]
+
+
+def _as_set(dim: int | list[int], rank: int) -> set[int]:
+    return {d % rank for d in ([dim] if isinstance(dim, int) else dim)}
+
+
+@rule(
+    *(
+        f"aten::{name}"
+        for name in (
+            "max_pool1d max_pool2d max_pool3d max_pool2d_with_indices avg_pool1d avg_pool2d "
+            "avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d "
+            "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
+            "_adaptive_avg_pool2d _adaptive_avg_pool3d "
+            "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_linear1d "
+            "upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d _upsample_nearest_exact1d "
+            "_upsample_nearest_exact2d _upsample_nearest_exact3d _upsample_bilinear2d_aa "
+            "_upsample_bicubic2d_aa reflection_pad1d reflection_pad2d reflection_pad3d "
+            "replication_pad1d replication_pad2d replication_pad3d"
+        ).split()
+    )
+)
+def along_positions(p: Propagation, node: Node) -> list[Planes]:
+    # y[b, c, ...] = f(x[b, c, ...]) along positions   ties: x.1 ~ y.1; positions stay
+    x = node.inputs[0]
+    rank = len(p.shape(x))
+    spatial = int(next(character for character in node.name if character.isdigit()))
+    positions = range(rank - spatial, rank)
+    planes = p.fuse_all(p.planes(x), positions, "computed along a labelled position")
+    out = [replace(plane, weight=False) for plane in planes]
+    return [out for _ in node.results]

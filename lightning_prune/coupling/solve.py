@@ -1,0 +1,104 @@
+"""Solve: from ties, freezes and products to components that live and die together.
+
+Ties make components; a component with one frozen id is frozen whole; ids that vary along several
+dimensions of one tensor may only go in whole slices along one of them, which ties more ids, until
+nothing changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from lightning_prune.coupling.labels import Freeze, Ids, Labels
+
+_IMMOVABLE = Freeze(np.zeros(1, np.int64), "tied to a coordinate that no weight holds")
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """Components of ids.
+
+    Args:
+        component: of every id, shape ``[ids]``.
+        reason: per component, the index of the first freeze that holds it, or -1 when it may go.
+    """
+
+    component: Ids
+    reason: Ids
+
+    @property
+    def frozen(self) -> NDArray[np.bool_]:
+        """Which components must stay, shape ``[components]``."""
+        frozen: NDArray[np.bool_] = self.reason >= 0
+        return frozen
+
+
+def solve(labels: Labels) -> Solution:
+    """Return the components that satisfy everything said in ``labels``.
+
+    Args:
+        labels: ids and what rules said about them; ties found here are added to it.
+
+    Returns:
+        The components and what freezes them.
+    """
+    labels.freezes = [_IMMOVABLE, *labels.freezes]
+    labels.freezes += [Freeze(ids, "positions of a kernel") for ids in labels.kernel_ids]
+    grids = _unique(labels.grids)
+    while True:
+        solution = _components(labels)
+        broken = [grid for grid in grids if not _is_product(grid, solution)]
+        if not broken:
+            return solution
+        for grid in broken:
+            # Keep the leading dimension (heads before head features): the trailing ones are tied.
+            leading = min(dim for dim, size in enumerate(grid.shape) if size > 1)
+            first = grid
+            for dim in range(grid.dim()):
+                if dim != leading:
+                    first = first.narrow(dim, 0, 1)
+            labels.tie(grid, first)
+
+
+def _components(labels: Labels) -> Solution:
+    first = np.concatenate([a for a, _ in labels.ties] or [np.zeros(0, np.int64)])
+    second = np.concatenate([b for _, b in labels.ties] or [np.zeros(0, np.int64)])
+    # Id 0 stands for many unrelated coordinates: it freezes what it touches and joins nothing.
+    zero = (first == 0) | (second == 0)
+    touched = np.concatenate([first[zero], second[zero]])
+    first, second = first[~zero], second[~zero]
+    edges = coo_matrix(
+        (np.ones(len(first), np.int8), (first, second)), shape=(labels.count, labels.count)
+    )
+    count, component = connected_components(edges, directed=False)
+    reason = np.full(count, len(labels.freezes), np.int64)
+    np.minimum.at(reason, component[touched], 0)
+    for index, freeze in enumerate(labels.freezes):
+        np.minimum.at(reason, component[freeze.ids], index)
+    reason[reason == len(labels.freezes)] = -1
+    return Solution(component.astype(np.int64), reason)
+
+
+def _is_product(grid: Tensor, solution: Solution) -> bool:
+    """Tell whether the components of ``grid`` vary along one dimension only."""
+    component = solution.component[grid.numpy()]
+    component = np.where(solution.frozen[component], -1, component)
+    varying = [dim for dim, size in enumerate(grid.shape) if size > 1]
+    moving = [d for d in varying if not (component == component.take([0], axis=d)).all()]
+    return len(moving) <= 1
+
+
+def _unique(grids: list[Tensor]) -> list[Tensor]:
+    """Drop repeated grids: every layer of a stack reshapes the same stream."""
+    found = {
+        (grid.shape, grid.contiguous().numpy().tobytes()): grid
+        for grid in grids
+        if sum(size > 1 for size in grid.shape) > 1
+    }
+    return list(found.values())

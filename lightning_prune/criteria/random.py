@@ -1,0 +1,44 @@
+"""The random criterion: the baseline that every other one has to beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lightning_prune.criteria.base import Criterion
+
+
+@dataclass(frozen=True)
+class Random(Criterion):
+    """Score a weight by a uniform random number.
+
+    Every call gives the same scores for the same shapes: gradual pruning only ever adds to what
+    was removed, all ranks agree, and a resumed run needs no state. The global generators are left
+    alone.
+
+    Args:
+        seed: seed of the criterion's own generator.
+    """
+
+    seed: int = 0
+
+    needs_gradients: ClassVar[bool] = False
+
+    def write(self, out: list[Tensor], weights: list[Tensor], gradients: list[Tensor]) -> None:
+        """Write uniform random numbers in [0, 1) into ``out``.
+
+        Args:
+            out: where to write, one float32 tensor for each weight.
+            weights: ignored.
+            gradients: ignored.
+        """
+        # Drawn on the CPU, so that the scores do not depend on the device.
+        generator = torch.Generator().manual_seed(self.seed)
+        numbers = torch.rand(sum(scores.numel() for scores in out), generator=generator)
+        pieces = torch.split(numbers, [scores.numel() for scores in out])
+        torch._foreach_copy_(
+            out, [piece.view(scores.shape) for piece, scores in zip(pieces, out, strict=True)]
+        )

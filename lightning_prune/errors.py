@@ -1,0 +1,28 @@
+"""The exceptions of lightning_prune.
+
+An argument that is wrong by itself raises a plain `ValueError` or `TypeError`. What goes wrong
+between an argument and a model raises one of these::
+
+    PruningError
+    ├── ExampleInputsError   no example inputs, or the model does not run on them
+    ├── TargetError          nothing can be pruned, or not as much as was asked for
+    └── VerificationError    a compact model would differ from the masked one; nothing was changed
+
+Every message follows one sentence: *Expected `argument` to be …, but got …. The cure.*
+"""
+
+
+class PruningError(Exception):
+    """Base class of what this package raises about a model."""
+
+
+class ExampleInputsError(PruningError):
+    """No example inputs were found, or the model does not run on them."""
+
+
+class TargetError(PruningError):
+    """Nothing can be pruned, or the sparsity asked for is out of reach."""
+
+
+class VerificationError(PruningError):
+    """The compact model would not compute what the masked model computes."""

@@ -1,0 +1,39 @@
+"""Single weights: unstructured sparsity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from lightning_prune.granularities.base import Granularity
+from lightning_prune.units import Axis, Group, Member
+
+
+@dataclass(frozen=True)
+class Weight(Granularity):
+    """A unit is a single weight.
+
+    Every trainable floating-point parameter of two or more dimensions is one group; biases and
+    norms are left alone. Zeroed weights make a model sparse, not small.
+    """
+
+    needs_coupling: ClassVar[bool] = False
+
+    def groups(self, weights: Mapping[str, Tensor], coupled: Sequence[Group]) -> list[Group]:
+        """Return one group for each weight tensor.
+
+        Args:
+            weights: every trainable parameter, by name.
+            coupled: ignored.
+
+        Returns:
+            Groups named as the parameters.
+        """
+        return [
+            Group(name, w.numel(), (Member(Axis(name, -1), "out", w.numel()),))
+            for name, w in weights.items()
+            if w.is_floating_point() and w.dim() >= 2
+        ]

@@ -1,0 +1,200 @@
+"""Masks: from scores to units kept, from units to the elements of parameters, and back.
+
+Pure functions of groups and tensors; nothing here changes a model. A mask is boolean, ``True`` =
+kept. Priorities say what is removed first: the **lowest**.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_prune.units import Axis, Group, Member, Side
+
+
+def unit_scores(group: Group, scores: Mapping[str, Tensor]) -> Tensor:
+    """Sum the scores of weights into scores of units.
+
+    Args:
+        group: the units.
+        scores: scores of the elements of tensors, by name; a parameter that is missing counts
+            nothing.
+
+    Returns:
+        For each unit the sum over every element that it owns in the parameters, on both sides,
+        shape ``[units]``.
+    """
+    total: Tensor | None = None
+    for member in group.parameters:
+        tensor = scores.get(member.axis.tensor)
+        if tensor is not None:
+            part = _owned(member, _sum_along(tensor, member.axis.dim)).sum(1)
+            total = part if total is None else total + part
+    return torch.zeros(group.units) if total is None else total
+
+
+def protect_best(priorities: Sequence[Tensor]) -> list[Tensor]:
+    """Give the last unit to be removed of every group the priority +inf.
+
+    Args:
+        priorities: removal priorities of each group's units, each of shape ``[units]``.
+
+    Returns:
+        New tensors of the same shapes.
+    """
+    protected = [p.clone() for p in priorities]
+    for p in protected:
+        # Of equal units the one with the highest index, because ties go by index.
+        p[p.numel() - 1 - p.flip(0).argmax()] = torch.inf
+    return protected
+
+
+def keep_highest(priorities: Sequence[Tensor], remove: int) -> list[Tensor]:
+    """Choose the units to keep, over all groups together.
+
+    Ties are broken by the order of the groups, then by index: the first goes first.
+
+    Args:
+        priorities: removal priorities of each group's units, each of shape ``[units]``; no NaN.
+        remove: how many units to remove, in [0, units of all groups].
+
+    Returns:
+        For each group a boolean tensor of shape ``[units]``, ``True`` = kept; exactly ``remove``
+        entries are ``False``.
+    """
+    everything = torch.cat(list(priorities))
+    kept = torch.ones_like(everything, dtype=torch.bool)
+    if remove:
+        # Not kthvalue: it has no deterministic form on CUDA.
+        threshold = everything.topk(remove, largest=False, sorted=False).values.max()
+        below, ties = everything < threshold, everything == threshold
+        kept = ~(below | (ties & (ties.cumsum(0) <= remove - below.sum())))
+    return list(torch.split(kept, [p.numel() for p in priorities]))
+
+
+def parameter_masks(
+    groups: Sequence[Group],
+    kept: Sequence[Tensor],
+    shapes: Mapping[str, torch.Size],
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """Return which elements of the parameters stay when units are removed.
+
+    An element goes if it writes or reads a removed unit; buffers are left alone.
+
+    Args:
+        groups: the groups.
+        kept: for each group a boolean tensor of shape ``[units]``, ``True`` = kept.
+        shapes: shape of every parameter, by name.
+        device: where to put the masks.
+
+    Returns:
+        Boolean masks in the shape of their parameters, by name, for those parameters only of
+        which something goes.
+    """
+    along: dict[Axis, Tensor] = {}
+    for group, units in zip(groups, kept, strict=True):
+        units = units.to(device)
+        for member in group.parameters:
+            full = torch.ones(member.size, dtype=torch.bool, device=device)
+            line = along.setdefault(member.axis, full)
+            if member.positions is None:
+                line[: group.units] &= units
+            else:
+                line[member.positions.to(device)[~units]] = False
+    masks: dict[str, Tensor] = {}
+    for axis, line in along.items():
+        if line.all():
+            continue
+        shape = shapes[axis.tensor]
+        if axis.dim < 0:
+            line = line.view(shape)
+        else:
+            line = line.view([-1 if d == axis.dim else 1 for d in range(len(shape))])
+        mask = masks.setdefault(axis.tensor, torch.ones(shape, dtype=torch.bool, device=device))
+        mask &= line
+    return masks
+
+
+def find_dead(groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    """Find the units that can be removed without a change of what the model computes.
+
+    A unit is dead if nothing writes it and it then reads as zero, or if nothing reads it: every
+    parameter element on that side is exactly zero.
+
+    Args:
+        groups: the groups.
+        tensors: every parameter, by name.
+
+    Returns:
+        For each group a boolean tensor of shape ``[units]``, ``True`` = dead.
+    """
+    lines: dict[Axis, Tensor] = {}
+    dead = []
+    for group in groups:
+        unwritten = _all_zero(group, "out", tensors, lines)
+        if group.constant is not None:
+            unwritten = unwritten & ~group.constant.to(unwritten.device)
+        dead.append(unwritten | _all_zero(group, "in", tensors, lines))
+    return dead
+
+
+def find_erased(groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    """Find the units of which nothing is left: every parameter element on all sides is zero.
+
+    Stricter than `find_dead`: a layer that starts from zero makes the units around it dead, but
+    does not erase them.
+
+    Args:
+        groups: the groups.
+        tensors: every parameter, by name.
+
+    Returns:
+        For each group a boolean tensor of shape ``[units]``, ``True`` = erased.
+    """
+    lines: dict[Axis, Tensor] = {}
+    erased = []
+    for group in groups:
+        sides = {member.side for member in group.parameters}
+        parts = [_all_zero(group, side, tensors, lines) for side in sorted(sides)]
+        none = torch.zeros(group.units, dtype=torch.bool)
+        erased.append(torch.stack(parts).all(0) if parts else none)
+    return erased
+
+
+def _all_zero(
+    group: Group, side: Side, tensors: Mapping[str, Tensor], lines: dict[Axis, Tensor]
+) -> Tensor:
+    """Return where a unit has parameter elements on ``side`` and all are zero, ``[units]``."""
+    parts = []
+    for member in group.parameters:
+        if member.side == side:
+            if member.axis not in lines:
+                tensor = tensors[member.axis.tensor].detach()
+                lines[member.axis] = _any_along(tensor != 0, member.axis.dim)
+            parts.append(~_owned(member, lines[member.axis]).any(1))
+    if not parts:
+        device = next(iter(tensors.values())).device
+        return torch.zeros(group.units, dtype=torch.bool, device=device)
+    return torch.stack(parts).all(0)
+
+
+def _owned(member: Member, line: Tensor) -> Tensor:
+    """Return what each unit owns of the values along an axis, shape ``[units, width]``."""
+    if member.positions is None:
+        return line.unsqueeze(1)
+    return line[member.positions.to(line.device)]
+
+
+def _sum_along(tensor: Tensor, dim: int) -> Tensor:
+    """Sum over all dimensions but ``dim``, shape ``[size]``; flatten if ``dim`` is -1."""
+    others = [d for d in range(tensor.dim()) if d != dim]
+    return tensor.flatten() if dim < 0 else tensor.sum(others) if others else tensor
+
+
+def _any_along(tensor: Tensor, dim: int) -> Tensor:
+    """Tell whether any entry is true over all dimensions but ``dim``; flatten if it is -1."""
+    others = [d for d in range(tensor.dim()) if d != dim]
+    return tensor.flatten() if dim < 0 else tensor.any(others) if others else tensor

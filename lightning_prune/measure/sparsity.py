@@ -1,0 +1,94 @@
+"""Sparsity: which fraction of a module's parameters is exactly zero.
+
+It reads the weights themselves, so it tells what is true now, whoever made the zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lightning_prune.tables import format_table
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """Fractions of exact zeros.
+
+    Args:
+        parameters: name in the state dict → fraction of exact zeros, in [0, 1].
+        zeros: exact zeros in all of these parameters.
+        elements: elements of all of these parameters.
+    """
+
+    parameters: Mapping[str, float]
+    zeros: int
+    elements: int
+
+    @property
+    def total(self) -> float:
+        """Fraction of exact zeros in all of these parameters, in [0, 1]; 0 if there are none."""
+        return self.zeros / self.elements if self.elements else 0.0
+
+    def __str__(self) -> str:
+        rows = [[name, f"{fraction:.4f}"] for name, fraction in self.parameters.items()]
+        return format_table(["parameter", "sparsity"], [*rows, ["total", f"{self.total:.4f}"]])
+
+
+def measure_sparsity(model: nn.Module, *, min_ndim: int = 0) -> Sparsity:
+    """Measure the fraction of exact zeros in every floating-point parameter.
+
+    Tied parameters count once, under their first name. Sharded parameters are counted over all
+    ranks, which must therefore call this together.
+
+    Args:
+        model: any module; names of compiled modules come without ``_orig_mod.``.
+        min_ndim: leave out parameters with fewer dimensions, at least 0; 2 leaves out biases and
+            the scales of normalisations, many of which start at zero.
+
+    Returns:
+        The fractions by name.
+
+    Raises:
+        ValueError: if ``min_ndim`` is negative.
+
+    Example:
+        >>> layer = nn.Linear(3, 2)
+        >>> _ = nn.init.zeros_(layer.bias)
+        >>> measure_sparsity(layer).parameters
+        {'weight': 0.0, 'bias': 1.0}
+    """
+    if min_ndim < 0:
+        raise ValueError(
+            f"Expected `min_ndim` to be an integer of at least 0, but got {min_ndim!r}. "
+            "Use 0 for every parameter and 2 for weights without biases."
+        )
+    measured = {
+        name.replace("_orig_mod.", ""): parameter.detach()
+        for name, parameter in model.named_parameters()
+        if parameter.is_floating_point() and parameter.ndim >= min_ndim
+    }
+    zeros = _count_zeros(list(measured.values()))
+    counts = zip(measured.items(), zeros, strict=True)
+    return Sparsity(
+        # An empty parameter holds no zeros.
+        {name: count / max(p.numel(), 1) for (name, p), count in counts},
+        zeros=sum(zeros),
+        elements=sum(parameter.numel() for parameter in measured.values()),
+    )
+
+
+def _count_zeros(tensors: list[Tensor]) -> list[int]:
+    """Count the zeros of each tensor in one transfer from the device."""
+    if not tensors:
+        return []
+    counts = [_whole((tensor == 0).sum()) for tensor in tensors]
+    return [int(n) for n in torch.stack([c.to(counts[0].device) for c in counts]).tolist()]
+
+
+def _whole(count: Tensor) -> Tensor:
+    """Return the count over all shards of a distributed tensor."""
+    return count.full_tensor() if hasattr(count, "full_tensor") else count

@@ -1,0 +1,51 @@
+"""Everything at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightning_prune.schedules.base import Schedule
+from lightning_prune.schedules.window import Window, moment
+
+
+@dataclass(frozen=True)
+class OneShot(Schedule):
+    """Remove everything at one position.
+
+    Give ``epoch`` or ``step``. Scores that need gradients must have seen some, so such a criterion
+    cannot be due at position 0.
+
+    Args:
+        epoch: the epoch at whose start everything is removed, at least 0.
+        step: the number of optimizer steps after which everything is removed, at least 0.
+
+    Raises:
+        ValueError: unless exactly one of the two is given, as an integer of at least 0.
+
+    Examples:
+        >>> schedule = OneShot(epoch=3)
+        >>> [schedule.sparsity(epoch, final=0.5) for epoch in (2, 3, 4)]
+        [0.0, 0.5, 0.5]
+    """
+
+    epoch: int | None = None
+    step: int | None = None
+
+    def __post_init__(self) -> None:
+        moment(self.epoch, self.step)
+
+    @property
+    def window(self) -> Window:
+        """The one due position."""
+        return moment(self.epoch, self.step)
+
+    def ramp(self, progress: float) -> float:
+        """Return 1: there is no way to go.
+
+        Args:
+            progress: ignored.
+
+        Returns:
+            1.
+        """
+        return 1.0

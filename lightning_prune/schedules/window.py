@@ -1,0 +1,126 @@
+"""The window of a schedule: its first and last due position and the interval between.
+
+A window knows positions only, in epochs or in optimizer steps. How much is removed at each is the
+schedule's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal["epoch", "step"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Positions from ``start`` to ``end``, both included.
+
+    Due are ``start``, ``start + every``, … and always ``end``.
+
+    Args:
+        by: what positions count, ``"epoch"`` or ``"step"``.
+        start: first due position, at least 0.
+        end: last due position, at least ``start``.
+        every: positions between two due ones, at least 1.
+    """
+
+    by: Unit
+    start: int
+    end: int
+    every: int = 1
+
+    def due(self, position: int) -> int | None:
+        """Return the last due position at or before ``position``, ``None`` before the first."""
+        if position < self.start:
+            return None
+        if position >= self.end:
+            return self.end
+        return position - (position - self.start) % self.every
+
+    def progress(self, position: int) -> float:
+        """Return the share of the way from ``start`` to ``end``; 1 where both are the same."""
+        return (position - self.start) / (self.end - self.start) if self.end > self.start else 1.0
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Every due position, in order."""
+        return (*range(self.start, self.end, self.every), self.end)
+
+
+def moment(epoch: int | None, step: int | None) -> Window:
+    """Return the window of one position, given in epochs or in steps.
+
+    Args:
+        epoch: the epoch, or ``None``.
+        step: the optimizer step, or ``None``.
+
+    Returns:
+        A window that starts and ends there.
+
+    Raises:
+        ValueError: unless exactly one of the two is given, as an integer of at least 0.
+    """
+    if (epoch is None) == (step is None):
+        raise ValueError(
+            "Expected `epoch` or `step` to be given, one of the two, but got "
+            f"epoch={epoch} and step={step}. Write `OneShot(epoch=1)` or `OneShot(step=100)`."
+        )
+    by: Unit = "step" if epoch is None else "epoch"
+    position = _check(by, step if epoch is None else epoch, least=0)
+    return Window(by, position, position)
+
+
+def span(
+    start_epoch: int | None,
+    end_epoch: int | None,
+    start_step: int | None,
+    end_step: int | None,
+    every: int,
+) -> Window:
+    """Return the window with these bounds, given in epochs or in steps.
+
+    Args:
+        start_epoch: first due epoch, or ``None``.
+        end_epoch: last due epoch, or ``None``.
+        start_step: first due optimizer step, or ``None``.
+        end_step: last due optimizer step, or ``None``.
+        every: interval between due positions, in the same unit.
+
+    Returns:
+        The window.
+
+    Raises:
+        ValueError: unless exactly one pair is given, as integers of at least 0 with the end after
+            the start, or if ``every`` is less than 1.
+    """
+    epochs, steps = (start_epoch, end_epoch), (start_step, end_step)
+    if (epochs == (None, None)) == (steps == (None, None)):
+        raise ValueError(
+            "Expected `start_epoch` and `end_epoch`, or `start_step` and `end_step`, to be given, "
+            f"but got epochs {epochs} and steps {steps}. Give one pair."
+        )
+    by: Unit = "epoch" if steps == (None, None) else "step"
+    start, end = epochs if by == "epoch" else steps
+    start = _check(f"start_{by}", start, least=0)
+    end = _check(f"end_{by}", end, least=0)
+    if end <= start:
+        raise ValueError(
+            f"Expected `end_{by}` to be after `start_{by}`, which is {start}, but got {end}. "
+            f"To remove everything at once, use `OneShot({by}={start})`."
+        )
+    return Window(by, start, end, _check("every", every, least=1))
+
+
+def _check(argument: str, value: int | None, least: int) -> int:
+    """Return ``value``.
+
+    Raises:
+        ValueError: unless it is an integer of at least ``least``.
+    """
+    if not isinstance(value, int) or value < least:
+        raise ValueError(
+            f"Expected `{argument}` to be an integer of at least {least}, but got {value!r}. "
+            "Positions are counted from 0; an interval is at least 1."
+        )
+    return value

@@ -1,0 +1,91 @@
+"""What can be removed: axes, members and groups of units.
+
+These values are the common language of granularities (what a unit is), coupling (which axes share
+their units), masks (which units are zeroed) and compaction (which units are cut away). They hold
+names and positions, never a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+Side = Literal["out", "in"]
+
+
+@dataclass(frozen=True, order=True)
+class Axis:
+    """One dimension of one named tensor.
+
+    Args:
+        tensor: name of a parameter or buffer, as in the state dict.
+        dim: the dimension, or -1 for the flattened tensor (units are single weights).
+    """
+
+    tensor: str
+    dim: int
+
+    def __str__(self) -> str:
+        return f"{self.tensor}[{'flat' if self.dim < 0 else self.dim}]"
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """An axis with the positions that each unit of a group owns there.
+
+    Args:
+        axis: which dimension of which tensor.
+        side: ``"out"`` writes the unit, ``"in"`` reads it.
+        size: number of positions along the axis, also those that no unit of the group owns.
+        positions: positions owned by each unit, shape ``[units, width]``; ``None`` when unit *i*
+            owns exactly position *i*.
+        buffer: the tensor is a buffer, not a parameter.
+    """
+
+    axis: Axis
+    side: Side
+    size: int
+    positions: Tensor | None = None
+    buffer: bool = False
+
+    @property
+    def width(self) -> int:
+        """Positions owned by one unit."""
+        return 1 if self.positions is None else self.positions.shape[1]
+
+    def owned_by(self, units: Tensor) -> Tensor:
+        """Return the positions of the units marked ``True`` in ``units``, shape ``[positions]``."""
+        if self.positions is None:
+            return units.nonzero().flatten()
+        return self.positions[units].flatten()
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Units of one kind: coupled axes that lose the same units together.
+
+    Args:
+        name: the first module that writes the units, or the parameter's name for single weights.
+        units: how many.
+        members: every axis on which the units lie.
+        constant: ``True`` where a unit, once nothing writes it, still reads as a constant other
+            than zero, shape ``[units]``; ``None`` when that holds for no unit.
+    """
+
+    name: str
+    units: int
+    members: tuple[Member, ...]
+    constant: Tensor | None = None
+
+    @property
+    def parameters(self) -> tuple[Member, ...]:
+        """The members that lie on parameters."""
+        return tuple(m for m in self.members if not m.buffer)
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """Names of the modules whose parameters write the units, in order, once each."""
+        modules = [m.axis.tensor.rpartition(".")[0] for m in self.parameters if m.side == "out"]
+        return tuple(dict.fromkeys(modules))
