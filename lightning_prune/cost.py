@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from lightning_prune.errors import TargetError
 from lightning_prune.units import Group
+
+Of = Literal["parameters", "macs", "units"]
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,36 @@ def unit_cost(groups: Sequence[Group]) -> Cost:
     """
     terms = [Term(1.0, 1, ((group.units, ((i, 1),)),)) for i, group in enumerate(groups)]
     return Cost(tuple(group.units for group in groups), tuple(terms))
+
+
+def cost_of(
+    of: Of,
+    groups: Sequence[Group],
+    shapes: Mapping[str, torch.Size],
+    prices: Mapping[str, float] | None,
+) -> Cost:
+    """Count in what ``of`` names.
+
+    Args:
+        of: ``"parameters"``, ``"macs"`` or ``"units"``.
+        groups: the groups.
+        shapes: shape of every parameter, by name.
+        prices: multiply-adds per element of each weight, needed for ``"macs"``.
+
+    Returns:
+        The cost.
+
+    Raises:
+        ValueError: if prices are needed and missing.
+    """
+    if of == "units":
+        return unit_cost(groups)
+    if of == "macs" and prices is None:
+        raise ValueError(
+            "Expected `prices` to be given for `of='macs'`, but got None. Pass the multiply-adds "
+            "per element of each weight."
+        )
+    return element_cost(groups, shapes, prices if of == "macs" else None)
 
 
 def units_to_remove(cost: Cost, priorities: Sequence[Tensor], sparsity: float) -> int:

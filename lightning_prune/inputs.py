@@ -6,11 +6,10 @@ A tensor, a tuple or list (positional arguments) or a dict (keyword arguments) b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -105,7 +104,7 @@ class ExampleInputs:
         """
         try:
             return model(*self.args, **self.kwargs)
-        except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+        except Exception as error:  # whatever a model's own code raises
             shapes = ", ".join(str(tuple(t.shape)) for t in self.tensors)
             raise ExampleInputsError(
                 f"Expected `example_inputs` to be what `{type(model).__name__}.forward` takes, but "
@@ -114,16 +113,35 @@ class ExampleInputs:
             ) from error
 
 
-def output_tensors(output: Any) -> list[Tensor]:
-    """Return every floating-point tensor in what a model returned, in a stable order.
+def tensors_in(output: Any) -> list[Tensor]:
+    """Return every tensor in what a model returned, in a stable order.
 
     Args:
         output: a tensor or any nesting of tuples, lists, dicts and objects with attributes.
 
     Returns:
-        The tensors of floating type.
+        The tensors of every type.
     """
-    if not isinstance(output, (Tensor, tuple, list, dict)):
-        output = dict(output) if hasattr(output, "keys") else getattr(output, "__dict__", output)
-    leaves = tree_leaves(dict(output) if hasattr(output, "keys") else output)
-    return [t for t in leaves if isinstance(t, Tensor) and torch.is_floating_point(t)]
+    return list(_tensors(output, set()))
+
+
+def output_tensors(output: Any) -> list[Tensor]:
+    """Return every tensor of real or complex numbers in what a model returned.
+
+    Args:
+        output: a tensor or any nesting of tuples, lists, dicts and objects with attributes.
+
+    Returns:
+        The tensors of floating or complex type, in a stable order.
+    """
+    return [t for t in tensors_in(output) if t.is_floating_point() or t.is_complex()]
+
+
+def _tensors(nested: Any, seen: set[int]) -> Iterator[Tensor]:
+    for leaf in tree_leaves(nested):
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif id(leaf) not in seen and not isinstance(leaf, (nn.Module, type)):
+            seen.add(id(leaf))
+            fields = dict(leaf) if hasattr(leaf, "keys") else getattr(leaf, "__dict__", None)
+            yield from _tensors(fields or (), seen)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from lightning_prune.names import plain_name
 from lightning_prune.patterns import matches
 from lightning_prune.units import Group
 
@@ -64,10 +65,11 @@ def _reason(
     exclude: Sequence[str],
 ) -> str | None:
     """Return why a group is left alone, ``None`` if it is not."""
-    for writer in group.writers:
+    writers = [plain_name(writer) for writer in group.writers]
+    for writer in writers:
         if matches(writer, exclude):
             return f"`{writer}` is excluded"
-    if include is not None and not any(matches(writer, include) for writer in group.writers):
+    if include is not None and not any(matches(writer, include) for writer in writers):
         return "no writer is included"
     for member in group.parameters:
         if member.side == "out" and not weights[member.axis.tensor].requires_grad:

@@ -1,28 +1,33 @@
-"""A twin: the same model a second time, over the same storage.
+"""A twin: the same model a second time, over the same parameters.
 
-A twin has its own modules, training flags, hooks and caches, but its parameters and buffers are
-views of the original's memory. What runs on a twin leaves the user's modules untouched, and a
-later replacement of the original's tensors leaves the twin as it was. It costs no memory.
+A twin has its own modules, training flags, hooks, caches and buffers; only its parameters are views
+of the original's memory. What runs on a twin leaves the user's model untouched, and a later
+replacement of the original's tensors leaves the twin as it was.
 """
 
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+_Model = TypeVar("_Model", bound=nn.Module)
 
-def twin(model: nn.Module) -> nn.Module:
-    """Return a structural copy of ``model`` whose tensors share the storage of the original's.
 
-    Tied parameters stay tied. Tensors kept as plain attributes of modules are shared, not copied.
+def twin(model: _Model) -> _Model:
+    """Return a structural copy of ``model`` whose parameters share the memory of the original's.
+
+    Tied parameters stay tied. Buffers are copied, because eval mode alone does not protect them: a
+    key-value cache is written in every forward pass, and a module that overrides ``train`` may keep
+    its batch norm counting. Tensors kept as plain attributes of modules are shared.
 
     Args:
         model: any module.
 
     Returns:
-        A module of the same class.
+        A module of the same class, in the same modes, on the same device.
     """
     memo: dict[int, object] = {}
     for module in model.modules():
@@ -32,6 +37,23 @@ def twin(model: nn.Module) -> nn.Module:
     for parameter in model.parameters():
         memo[id(parameter)] = nn.Parameter(parameter.detach(), parameter.requires_grad)
     for buffer in model.buffers():
-        memo[id(buffer)] = buffer.detach()
+        memo[id(buffer)] = buffer.detach().clone()
     with torch.no_grad():
-        return copy.deepcopy(model, memo)
+        copied = copy.deepcopy(model, memo)
+    for module in copied.modules():
+        _forget_compiled_calls(module)
+    return copied
+
+
+def _forget_compiled_calls(module: nn.Module) -> None:
+    """Make ``module`` run its own code.
+
+    ``torch.compile`` of a LightningModule stores closures over the *original* module in its
+    ``__dict__``. They survive a copy, which would then run, and train, the original.
+    """
+    vars(module).pop("_compiled_call_impl", None)
+    if hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable"):
+        del vars(module)["forward"]
+        wrapped = module._modules.get("_orig_mod")
+        if wrapped is not None:  # the wrapper that ``torch.compile`` returns has no own forward
+            vars(module)["forward"] = wrapped.__call__

@@ -12,6 +12,8 @@ from lightning_prune.callbacks.example_inputs import find_example_inputs, requir
 from lightning_prune.inputs import ExampleInputs
 from lightning_prune.measure.latency import Latency, check_runs, measure_latency
 
+_LOGGED = ("p50_ms", "p95_ms", "measuring_s")
+
 
 class LatencyMonitor(L.Callback):
     """Log the latency of the module's ``forward`` after training epochs.
@@ -104,6 +106,3 @@ class LatencyMonitor(L.Callback):
         metrics = {f"latency/{key}": getattr(self.latency, key) for key in _LOGGED}
         # Together these two mean: no collective, and no warning about the lack of one.
         pl_module.log_dict(metrics, rank_zero_only=True, sync_dist=True, batch_size=1)
-
-
-_LOGGED = ("p50_ms", "p95_ms", "measuring_s")

@@ -39,10 +39,14 @@ class Surgery:
             self.replace(tensors[name], data)
         for name, fraction in plan.convolution_groups.items():
             module = self._model.get_submodule(name.rpartition(".")[0])
-            groups: int = module.groups  # type: ignore[assignment]
-            self.set(module, "groups", round(groups * fraction))
+            groups = getattr(module, "groups", None)
+            if isinstance(groups, int):  # else its owner counts them in some other way
+                self.set(module, "groups", round(groups * fraction))
+        changed = {id(tensors[name]) for name in cut}
         for module in self._model.modules():
-            for attribute, size in module_sizes(module).items():
+            own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+            sizes = {} if changed.isdisjoint(map(id, own)) else module_sizes(module)
+            for attribute, size in sizes.items():
                 self.set(module, attribute, size)
 
     def replace(self, tensor: Tensor, data: Tensor) -> None:

@@ -50,16 +50,24 @@ class Verification:
 
     Raises:
         ExampleInputsError: if the model does not run on the inputs.
+        VerificationError: if it returns nothing that could be compared.
     """
 
     def __init__(self, model: nn.Module, inputs: ExampleInputs) -> None:
         self._inputs = _variants(model, inputs)
-        self._dtypes = [torch.float32]
-        if _has_room(model):
-            self._dtypes.append(torch.float64)
-        else:
+        self._reference = {torch.float32: self._outputs(model, torch.float32)}
+        if not self._reference[torch.float32]:
+            raise VerificationError(
+                f"Expected `{type(model).__name__}.forward` to return tensors of real numbers, but "
+                "got none, so nothing can be proved. Pass a model that returns what it computes."
+            )
+        if not _has_room(model):
             log.warning("Not enough memory for a copy in float64: verified in float32 only.")
-        self._reference = {dtype: self._outputs(model, dtype) for dtype in self._dtypes}
+            return
+        try:
+            self._reference[torch.float64] = self._outputs(model, torch.float64)
+        except ExampleInputsError as error:
+            log.warning("Verified in float32 only: in float64, %s", error.__cause__)
 
     def check(self, model: nn.Module) -> Errors:
         """Hold ``model`` to the outputs of the masked model.
@@ -74,12 +82,12 @@ class Verification:
             VerificationError: if it does not run, or differs by more than `TOLERANCES`.
         """
         errors = Errors()
-        for dtype in self._dtypes:
+        for dtype, reference in self._reference.items():
             try:
                 outputs = self._outputs(model, dtype)
             except ExampleInputsError as error:
                 raise VerificationError(str(error.__cause__)) from error
-            found = _compare(self._reference[dtype], outputs)
+            found = _compare(reference, outputs)
             if not found.max_rel_error <= TOLERANCES[dtype]:
                 raise VerificationError(
                     f"outputs differ by {found.max_rel_error:.1e} in {dtype}, more than "
@@ -96,8 +104,13 @@ class Verification:
         for inputs in self._inputs:
             with torch.random.fork_rng(devices=devices[:1]), torch.no_grad():
                 torch.manual_seed(0)
-                outputs += output_tensors(inputs.on(copied)(copied))
+                outputs += output_tensors(_run(copied, inputs))
         return outputs
+
+
+def _run(model: nn.Module, inputs: ExampleInputs) -> Any:
+    """Call ``model`` on copies, for it may write into its inputs."""
+    return inputs.on(model).map(torch.clone)(model)
 
 
 def _converted(model: nn.Module, dtype: torch.dtype) -> nn.Module:
@@ -117,14 +130,14 @@ def _variants(model: nn.Module, inputs: ExampleInputs) -> list[ExampleInputs]:
     variants = [small]
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         try:
-            small(runner)
+            _run(runner, small)
         except ExampleInputsError:
             if small is inputs:
                 raise
             return [inputs, inputs.map(_randomized)]
         for candidate in (other, random):
             try:
-                candidate(runner)
+                _run(runner, candidate)
             except ExampleInputsError:
                 continue
             variants.append(candidate)

@@ -106,27 +106,19 @@ def couple(model: nn.Module, example_inputs: Any) -> Coupling:
 
 def _traces(model: nn.Module, inputs: ExampleInputs) -> list[Graph]:
     """Record the model in eval mode and, where it runs so, in train mode."""
-    copy = twin(model)
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    copy = twin(model).eval()
     devices = list({p.device for p in model.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
+        graphs = [_record_small(copy, inputs)]
+        copy.train()
+        for module in copy.modules():
+            # Their training mode couples nothing more, but asks for large batches.
+            if isinstance(module, (_NormBase, _DropoutNd)):
+                module.eval()
         try:
-            copy.eval()
-            graphs = [_record_small(copy, inputs)]
-            copy.train()
-            for module in copy.modules():
-                # Their training mode couples nothing more, but asks for large batches.
-                if isinstance(module, (_NormBase, _DropoutNd)):
-                    module.eval()
             graphs.append(_record_small(copy, inputs))
         except ExampleInputsError as error:
-            if not copy.training:
-                raise
             log.info("%s was traced in eval mode only: %s", type(model).__name__, error)
-        finally:
-            with torch.no_grad():
-                for name, buffer in model.named_buffers():
-                    buffer.copy_(buffers[name])
     return graphs
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ def build_groups(
     signature = _signatures(pair_axis, counts, pair_component, components)
     signature[~removable] = 0
     constant = np.zeros(components, bool)
-    for ids in labels.constant_ids:
+    for ids in [*labels.constant_ids, *_read_and_written(labels)]:
         constant[solution.component[ids]] = True
 
     rows = np.flatnonzero(removable[table.component])
@@ -93,6 +93,19 @@ def _any(axes: list[Axis], labels: Labels, marked: list[Ids]) -> NDArray[np.bool
     for ids in marked:
         mark[ids] = True
     return np.array([mark[labels.starts[axis]] for axis in axes], bool)
+
+
+def _read_and_written(labels: Labels) -> list[Ids]:
+    """Return the ids of axes (of tied weights) that write what they read.
+
+    Such an axis counts as reading, so its units are not silent when all other writers are zero.
+    """
+    read, written = np.zeros(labels.count, bool), np.zeros(labels.count, bool)
+    for ids in labels.read_ids:
+        read[ids] = True
+    for ids in labels.written_ids:
+        written[ids] = True
+    return [np.flatnonzero(read & written)]
 
 
 def _signatures(axis: Ids, count: Ids, component: Ids, components: int) -> NDArray[np.uint64]:
@@ -121,11 +134,14 @@ def _collect(
     parts = np.split(rows[order], starts[1:]) if len(rows) else []
     parts.sort(key=lambda part: int(part[0]))
     reading = _any(table.axes, labels, labels.read_ids)
-    groups = []
+    groups: list[Group] = []
+    names: list[str] = []
     for part in parts:
         group = _group(labels, table, part, reading, constant)
         if group.units > 1:
-            groups.append(group)
+            taken = sum(group.name == name for name in names)
+            names.append(group.name)
+            groups.append(replace(group, name=f"{group.name} ({taken + 1})") if taken else group)
     return tuple(groups)
 
 
@@ -136,16 +152,18 @@ def _group(
     reading: NDArray[np.bool_],
     constant: NDArray[np.bool_],
 ) -> Group:
-    components, first = np.unique(table.component[rows], return_index=True)
-    components = components[np.argsort(first)]
-    unit_of = {int(component): unit for unit, component in enumerate(components)}
-    units = np.array([unit_of[int(c)] for c in table.component[rows]])
+    components, first, inverse = np.unique(
+        table.component[rows], return_index=True, return_inverse=True
+    )
+    order = np.argsort(first)
+    components = components[order]
+    units = np.argsort(order)[inverse]
     members = []
     for index in dict.fromkeys(table.axis[rows].tolist()):
         here = table.axis[rows] == index
         axis = table.axes[index]
-        order = np.lexsort((table.position[rows][here], units[here]))
-        positions = table.position[rows][here][order].reshape(len(components), -1)
+        by_unit = np.lexsort((table.position[rows][here], units[here]))
+        positions = table.position[rows][here][by_unit].reshape(len(components), -1)
         members.append(
             Member(
                 axis,

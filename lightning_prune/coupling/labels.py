@@ -60,6 +60,7 @@ class Labels:
         self.freezes: list[Freeze] = []
         self.grids: list[Tensor] = []
         self.read_ids: list[Ids] = []
+        self.written_ids: list[Ids] = []
         self.constant_ids: list[Ids] = []
         self.kernel_ids: list[Ids] = []
         self.grouped: set[str] = set()
@@ -91,6 +92,10 @@ class Labels:
     def read(self, ids: Tensor) -> None:
         """Say that the parameter axes which hold ``ids`` read their units."""
         self.read_ids.append(np.unique(ids.numpy()))
+
+    def write(self, ids: Tensor) -> None:
+        """Say that the parameter axes which hold ``ids`` write their units."""
+        self.written_ids.append(np.unique(ids.numpy()))
 
     def reads_constant(self, ids: Tensor) -> None:
         """Say that a zeroed unit reads as a constant other than zero here."""

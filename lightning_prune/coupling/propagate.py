@@ -59,8 +59,12 @@ class Propagation:
         return rule(self, node)
 
     def _store(self, ref: Ref, planes: Planes) -> None:
-        self._planes[ref] = [plane for plane in planes if plane.varying]
-        for plane in self._planes[ref]:
+        self._planes[ref] = []
+        for plane in planes:
+            if not _fits(plane, self.shape(ref)):
+                self.freeze(plane.ids, "its labels do not fit the result")
+            elif plane.varying:
+                self._planes[ref].append(plane)
             if len(plane.varying) > 1:
                 self.labels.product(plane.ids)
 
@@ -203,3 +207,10 @@ class Propagation:
             if not fused.zero:
                 self.labels.reads_constant(fused.ids)
         return rest
+
+
+def _fits(plane: Plane, shape: tuple[int, ...]) -> bool:
+    """Tell whether labels lie on a value of this shape: the net under every rule."""
+    return plane.ids.dim() == len(shape) and all(
+        labelled in {1, size} for labelled, size in zip(plane.ids.shape, shape, strict=True)
+    )

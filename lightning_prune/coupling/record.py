@@ -8,7 +8,6 @@ kept whole; one without is decomposed as far as it goes. Recording decides nothi
 from __future__ import annotations
 
 import contextlib
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,10 +20,10 @@ from torch.nn.modules.module import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
-from torch.utils.weak import WeakTensorKeyDictionary
+from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 
 from lightning_prune.coupling.graph import Graph, Kind, Node, Ref, Value, base_name
-from lightning_prune.inputs import ExampleInputs, output_tensors
+from lightning_prune.inputs import ExampleInputs, tensors_in
 
 
 def record(model: nn.Module, inputs: ExampleInputs, has_rule: Callable[[str], bool]) -> Graph:
@@ -42,6 +41,7 @@ def record(model: nn.Module, inputs: ExampleInputs, has_rule: Callable[[str], bo
         The recorded graph.
     """
     recorder = _Recorder(model, has_rule)
+    inputs = inputs.map(torch.clone)  # the model may write into them
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -49,9 +49,7 @@ def record(model: nn.Module, inputs: ExampleInputs, has_rule: Callable[[str], bo
             recorder.graph.inputs.extend(recorder.ref(t, "input") for t in inputs.tensors)
             with recorder:
                 output = inputs(model)
-            recorder.graph.outputs.extend(
-                recorder.ref(t, "activation") for t in output_tensors(output)
-            )
+            recorder.graph.outputs.extend(recorder.ref(t, "activation") for t in tensors_in(output))
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
     return recorder.graph
@@ -65,7 +63,7 @@ class _Recorder(TorchDispatchMode):
         self.graph = Graph()
         self._has_rule = has_rule
         self._numbers: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
-        self._living: dict[int, list[weakref.ref[Tensor]]] = {}
+        self._living: dict[int, list[TensorWeakRef]] = {}
         self._named: dict[int, tuple[Kind, str]] = {}
         for name, buffer in model.named_buffers():
             self._named[id(buffer)] = ("buffer", name)
@@ -85,7 +83,7 @@ class _Recorder(TorchDispatchMode):
         named, name = known if known is not None else (kind, None)
         self.graph.values.append(Value(tuple(tensor.shape), tensor.dtype, named, name))
         self._numbers[tensor] = ref.index
-        self._living.setdefault(_storage(tensor), []).append(weakref.ref(tensor))
+        self._living.setdefault(_storage(tensor), []).append(TensorWeakRef(tensor))
         return ref
 
     def _aliases(self, tensor: Tensor) -> list[Ref]:

@@ -30,7 +30,7 @@ class Granularity(ABC):
         """Return every group of such units.
 
         Args:
-            weights: every trainable parameter, by name.
+            weights: every parameter, by name, frozen ones too.
             coupled: the groups of coupled axes; empty if none are needed.
 
         Returns:

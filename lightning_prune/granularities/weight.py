@@ -16,7 +16,7 @@ from lightning_prune.units import Axis, Group, Member
 class Weight(Granularity):
     """A unit is a single weight.
 
-    Every trainable floating-point parameter of two or more dimensions is one group; biases and
+    Every floating-point parameter of two or more dimensions is one group; biases and
     norms are left alone. Zeroed weights make a model sparse, not small.
     """
 
@@ -26,7 +26,7 @@ class Weight(Granularity):
         """Return one group for each weight tensor.
 
         Args:
-            weights: every trainable parameter, by name.
+            weights: every parameter, by name, frozen ones too.
             coupled: ignored.
 
         Returns:

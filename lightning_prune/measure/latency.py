@@ -1,6 +1,6 @@
 """Latency: milliseconds for one forward pass of any module.
 
-The model runs as a copy in eval mode (`probe`), without gradients, and each run is timed by itself
+The model runs as a copy in eval mode (`twin`), without gradients, and each run is timed by itself
 with the accelerator synchronised on both sides. Nothing of the user's model, inputs or random
 state changes. What is measured is the module as it is called here: not under autocast, even when
 it is trained under autocast.
@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from lightning_prune.inputs import ExampleInputs
-from lightning_prune.measure.probe import probe
 from lightning_prune.tables import format_table
+from lightning_prune.twin import twin
 
 # Quantiles no longer move after so many runs; a tiny model would otherwise collect for nothing.
 _MAX_RUNS = 1000
@@ -117,21 +117,24 @@ def measure_in_turns(
             "Expected `models` to hold at least one module, but got none. Pass what to compare."
         )
     started_s = time.perf_counter()
-    subjects = [_Subject(probe(model), example_inputs) for model in models]
+    subjects = [_Subject(twin(model).eval(), example_inputs) for model in models]
     accelerators = sorted({d for s in subjects for d in s.accelerators}, key=str)
     rng_type = accelerators[0].type if accelerators else "cuda"
     with torch.random.fork_rng(accelerators, device_type=rng_type), torch.inference_mode():
         for _ in range(warmup_runs):
             for subject in subjects:
                 subject.run_ms()
-        runs_ms: list[list[float]] = []
+        turns_ms: list[list[float]] = []
         max_runs, deadline_s = max(min_runs, _MAX_RUNS), time.perf_counter() + max_seconds
-        while len(runs_ms) < min_runs or (
-            len(runs_ms) < max_runs and time.perf_counter() < deadline_s
+        while len(turns_ms) < min_runs or (
+            len(turns_ms) < max_runs and time.perf_counter() < deadline_s
         ):
-            runs_ms.append([subject.run_ms() for subject in subjects])
+            turns_ms.append([subject.run_ms() for subject in subjects])
     measuring_s = time.perf_counter() - started_s
-    return [s.latency(ms, measuring_s) for s, ms in zip(subjects, zip(*runs_ms), strict=True)]
+    return [
+        subject.latency([turn[index] for turn in turns_ms], measuring_s)
+        for index, subject in enumerate(subjects)
+    ]
 
 
 def check_runs(warmup_runs: int, min_runs: int, max_seconds: float) -> None:
@@ -163,7 +166,7 @@ def check_runs(warmup_runs: int, min_runs: int, max_seconds: float) -> None:
 
 
 class _Subject:
-    """A probe with its inputs."""
+    """A twin with its inputs."""
 
     def __init__(self, model: nn.Module, example_inputs: Any) -> None:
         self.model = model

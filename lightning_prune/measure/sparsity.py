@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lightning_prune.names import parameters_by_name
 from lightning_prune.tables import format_table
 
 
@@ -67,8 +68,8 @@ def measure_sparsity(model: nn.Module, *, min_ndim: int = 0) -> Sparsity:
             "Use 0 for every parameter and 2 for weights without biases."
         )
     measured = {
-        name.replace("_orig_mod.", ""): parameter.detach()
-        for name, parameter in model.named_parameters()
+        name: parameter.detach()
+        for name, parameter in parameters_by_name(model).items()
         if parameter.is_floating_point() and parameter.ndim >= min_ndim
     }
     zeros = _count_zeros(list(measured.values()))

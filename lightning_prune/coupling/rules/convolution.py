@@ -14,7 +14,7 @@ from torch import Tensor
 from lightning_prune.coupling.graph import Node, Ref
 from lightning_prune.coupling.propagate import Planes, Propagation
 from lightning_prune.coupling.rules.base import rule
-from lightning_prune.coupling.rules.linear import with_bias
+from lightning_prune.coupling.rules.linear import carried, with_bias
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ def _couple(p: Propagation, node: Node, conv: _Convolution) -> list[Planes]:
         rest = [plane for plane in planes if channel not in plane.varying]
         x_ids = _channel_ids(p, planes, channel)
         out_ids = _grouped(p, conv, x_ids, p.shape(conv.x)[channel])
-    return [rest + with_bias(p, out_ids, conv.bias, rank, channel)]
+    return [carried(rest, conv.bias) + with_bias(p, out_ids, conv.bias, rank, channel)]
 
 
 def _price(p: Propagation, node: Node, conv: _Convolution, channel: int) -> None:

@@ -20,6 +20,14 @@ from lightning_prune.coupling.rules.base import rule
 
 _SAMPLES = (0.731, -1.37, 19.13)
 
+_RANDOM = frozenset(
+    f"aten::{name}"
+    for name in (
+        "alpha_dropout feature_alpha_dropout bernoulli rand_like randn_like empty_like"
+    ).split()
+)
+"""What these yield says nothing about what they would yield next time (unless not training)."""
+
 
 @rule(
     *(
@@ -47,6 +55,9 @@ _SAMPLES = (0.731, -1.37, 19.13)
 )
 def elementwise(p: Propagation, node: Node) -> list[Planes]:
     # y[...] = f(a[...], b[...], ...)   ties: a.d ~ b.d ~ y.d for every broadcast dimension d
+    if node.name == "aten::where" and len(node.args) == 1:
+        p.freeze_all(node.inputs, "positions are picked by data")
+        return []
     refs = [ref for ref in node.inputs if p.shape(ref) or p.planes(ref)]
     operands = [Operand(p.shape(ref), p.planes(ref)) for ref in refs]
 
@@ -59,6 +70,8 @@ def elementwise(p: Propagation, node: Node) -> list[Planes]:
 
 def _maps_to_zero(p: Propagation, node: Node, zero: dict[Ref, bool]) -> bool:
     """Run the operation on single numbers and tell whether the result is zero for all of them."""
+    if node.name in _RANDOM and node.argument("train", True):
+        return False
     order = {ref: index for index, ref in enumerate(dict.fromkeys(node.inputs))}
 
     def run(sample: float) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -32,6 +33,9 @@ def addmm(p: Propagation, node: Node) -> list[Planes]:
     if node.argument("beta", 1) != 1 or node.argument("alpha", 1) != 1:
         p.freeze_all(node.inputs, "a scaled sum")
         return []
+    if len(p.shape(bias)) > 1:
+        p.freeze_all(node.inputs, "a bias that differs from row to row")
+        return []
     return [_product(p, node, x, weight, False, bias)]
 
 
@@ -39,7 +43,10 @@ def addmm(p: Propagation, node: Node) -> list[Planes]:
 def embedding(p: Propagation, node: Node) -> list[Planes]:
     # y[..., e] = w[index[...], e]   ties: w.1 ~ y.-1; the rows are picked by data
     weight, index = node.args[:2]
+    p.freeze_all([index], "used as an index")
     planes = p.fuse_all(p.planes(weight), {0}, "rows are picked by data")
+    for plane in planes:
+        p.labels.write(plane.ids)
     lead = [1] * len(p.shape(index))
     return [[Plane(plane.ids.reshape(*lead, -1), plane.zero) for plane in planes]]
 
@@ -58,7 +65,20 @@ def _product(
     rest = p.contract(x, last, p.axis_ids(weight, in_dim), p.planes(x))
     shape = (*[1] * last, p.shape(weight)[out_dim])
     out = with_bias(p, p.axis_ids(weight, out_dim), bias, len(shape), last)
-    return rest + out
+    return carried(rest, bias) + out
+
+
+def carried(planes: Planes, bias: Ref | None) -> Planes:
+    """Return the planes of dimensions that a product with a weight leaves alone.
+
+    Args:
+        planes: those of the value that is read.
+        bias: what is added everywhere, also where a coordinate is removed; or None.
+
+    Returns:
+        The planes of the result.
+    """
+    return [replace(q, zero=q.zero and bias is None, weight=False) for q in planes]
 
 
 def with_bias(
@@ -80,6 +100,7 @@ def with_bias(
         if bias is not None:
             p.freeze_all([bias], "added to an output that cannot shrink")
         return []
+    p.labels.write(out_ids)
     operands = [Operand(tuple(out_ids.shape), [Plane(out_ids, zero=True)])]
     if bias is not None:
         operands.append(Operand(p.shape(bias), p.planes(bias)))

@@ -1,0 +1,98 @@
+"""Train on handwritten digits, prune on the way, compact at the end, and report.
+
+    python examples/digits/train.py fit --config examples/digits/channel.yaml
+
+`channel.yaml` prunes channels gradually, `weight.yaml` prunes single weights in one shot and lets
+them recover, `dense.yaml` is the control. Every run tests the masked and the compact model and
+writes `report.json` and `plot.png` into its log directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+import torchvision
+from data import DigitsData
+from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.loggers import CSVLogger
+from model import DigitsClassifier
+from plot import draw
+
+import lightning_prune as lp
+
+
+class DigitsCLI(LightningCLI):
+    """The command line: `fit` goes on to test and report."""
+
+    def after_fit(self) -> None:
+        """Test before and after compaction, write the report, draw the plot."""
+        trainer, model, data = self.trainer, self.model, self.datamodule
+        if trainer.fast_dev_run:
+            return
+        metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        compaction = next(c for c in trainer.callbacks if isinstance(c, lp.Compaction))
+        metrics |= compaction.report.metrics()
+
+        # The last checkpoint holds the masked model of full size.
+        checkpoint = trainer.checkpoint_callback.last_model_path
+        masked = DigitsClassifier.load_from_checkpoint(checkpoint, weights_only=True)
+        metrics["test/accuracy_before_compaction"] = _test_accuracy(masked, data)
+        metrics["test/accuracy_after_compaction"] = _test_accuracy(model, data)
+
+        folder = _log_dir(trainer)
+        lp.save_compact(model, folder / "compact.safetensors")
+        draw(folder / "metrics.csv", metrics, folder / "plot.png")
+        report = metrics | {"versions": _versions(), "machine": _machine()}
+        (folder / "report.json").write_text(json.dumps(report, indent=2, sort_keys=True))
+        print(f"test accuracy  {metrics['test/accuracy_before_compaction']:.4f} masked")
+        print(f"               {metrics['test/accuracy_after_compaction']:.4f} compact")
+        print(folder / "report.json")
+
+
+def _test_accuracy(model: DigitsClassifier, data: DigitsData) -> float:
+    trainer = L.Trainer(
+        accelerator="auto",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    (results,) = trainer.test(model, data, verbose=False)
+    return float(results["test/accuracy"])
+
+
+def _log_dir(trainer: L.Trainer) -> Path:
+    logger = next(logger for logger in trainer.loggers if isinstance(logger, CSVLogger))
+    return Path(logger.log_dir)
+
+
+def _versions() -> dict[str, str]:
+    modules: list[Any] = [torch, torchvision, L, lp]
+    versions = {module.__name__: str(module.__version__) for module in modules}
+    return versions | {"python": platform.python_version()}
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+if __name__ == "__main__":
+    DigitsCLI(
+        DigitsClassifier,
+        DigitsData,
+        seed_everything_default=0,
+        save_config_kwargs={"overwrite": True},
+    )

@@ -1,0 +1,112 @@
+"""The accumulator: scores averaged over the optimizer steps between two mask updates.
+
+It reads gradients and writes its own buffers; weights and masks are none of its business. Adding
+a step neither synchronises with the device nor allocates memory of the model's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_prune.criteria.base import Criterion
+
+
+class Accumulator:
+    """Scores summed over steps, all in one flat float32 buffer.
+
+    A step whose scores are not all finite, as after an overflow of mixed precision, counts
+    nothing. A weight counts only the steps in which it was offered: several optimizers may take
+    turns.
+
+    Args:
+        weights: the weights to score, all on one device.
+        criterion: a criterion that needs gradients.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], criterion: Criterion) -> None:
+        self._weights = list(weights)
+        self._criterion = criterion
+        device = self._weights[0].device
+        size = sum(weight.numel() for weight in self._weights)
+        self._step = torch.zeros(size, device=device)
+        self._sum = torch.zeros(size, device=device)
+        self._steps = torch.zeros(len(self._weights), device=device)
+        self._views = split_like(self._step, self._weights)
+        self._offered: dict[tuple[int, ...], Tensor] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether any finite step was added. Synchronises with the device."""
+        return bool(self._steps.any())
+
+    @torch.no_grad()
+    def add(
+        self,
+        parameters: Iterable[Tensor] | None = None,
+        grad_scale: float | Tensor | None = None,
+    ) -> None:
+        """Add the scores of one step, read off ``.grad``.
+
+        A weight without a gradient scores zero.
+
+        Args:
+            parameters: look only at the weights among these, ``None`` = at all.
+            grad_scale: what the gradients were multiplied with, ``None`` = nothing.
+        """
+        among = None if parameters is None else {id(p) for p in parameters}
+        chosen = [i for i, w in enumerate(self._weights) if among is None or id(w) in among]
+        present = [i for i in chosen if self._weights[i].grad is not None]
+        if not present:
+            return
+        if len(present) < len(self._weights):
+            self._step.zero_()
+        weights = [self._weights[i] for i in present]
+        self._criterion.write(
+            [self._views[i] for i in present], weights, _gradients(weights, grad_scale)
+        )
+        finite = self._step.sum().isfinite()
+        self._step.masked_fill_(~finite, 0.0)
+        self._sum.add_(self._step)
+        self._steps.add_(self._indicator(tuple(chosen)) * finite)
+
+    def mean(self) -> list[Tensor]:
+        """Return the average score over the finite steps, one tensor for each weight."""
+        sums = split_like(self._sum, self._weights)
+        return list(torch._foreach_div(sums, list(self._steps.clamp_min(1.0))))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the sums and the numbers of steps, copied to the CPU."""
+        return {
+            "sum": self._sum.to("cpu", copy=True),
+            "steps": self._steps.to("cpu", copy=True),
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state_dict` returned for the same weights."""
+        self._sum.copy_(state["sum"])
+        self._steps.copy_(state["steps"])
+
+    def _indicator(self, chosen: tuple[int, ...]) -> Tensor:
+        """Return 1 for each chosen weight, else 0; made once, as a copy to the device waits."""
+        if chosen not in self._offered:
+            flags = torch.zeros(len(self._weights))
+            flags[list(chosen)] = 1.0
+            self._offered[chosen] = flags.to(self._steps.device)
+        return self._offered[chosen]
+
+
+def split_like(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return views of ``flat`` in the shapes of ``tensors``, one after the other."""
+    pieces = torch.split(flat, [t.numel() for t in tensors])
+    return [piece.view(t.shape) for piece, t in zip(pieces, tensors, strict=True)]
+
+
+def _gradients(weights: Sequence[Tensor], scale: float | Tensor | None) -> list[Tensor]:
+    """Return the gradients of weights that all have one, dense and unscaled."""
+    gradients = [
+        w.grad.to_dense() if w.grad.is_sparse else w.grad for w in weights if w.grad is not None
+    ]
+    return gradients if scale is None else list(torch._foreach_div(gradients, scale))

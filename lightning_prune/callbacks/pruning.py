@@ -1,0 +1,297 @@
+"""Pruning as a callback: zero what scores lowest while the model trains, and keep it at zero.
+
+Nothing is removed here and nothing is renamed: the state dict keeps its keys and shapes. Masks are
+tightened at the start of an epoch or a batch, never at an epoch's end, so that every checkpoint
+holds the very weights that its metrics were computed with.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.utilities import rank_zero_warn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from lightning_prune.allocations import Allocation, Global
+from lightning_prune.callbacks.example_inputs import find_example_inputs, require_example_inputs
+from lightning_prune.callbacks.grad_scale import grad_scale
+from lightning_prune.callbacks.pruning_checks import (
+    check_arguments,
+    check_length,
+    check_model,
+    check_ranks_agree,
+    check_schedule,
+    is_trial,
+)
+from lightning_prune.cost import Of
+from lightning_prune.coupling import Coupling, couple
+from lightning_prune.criteria import Criterion, Gradient
+from lightning_prune.granularities import Channel, Granularity
+from lightning_prune.names import parameters_by_any_name, parameters_by_name
+from lightning_prune.pruner import Pruner
+from lightning_prune.pruning_report import PruningReport
+from lightning_prune.schedules import OneShot, Schedule
+from lightning_prune.selection import select
+
+log = logging.getLogger(__name__)
+
+_VERSION = 1
+
+
+class Pruning(L.Callback):
+    """Zero the units of the lowest scores on a schedule, and keep them at zero.
+
+    Scores are averaged over the optimizer steps since the last update of the masks. The units with
+    the **lowest** scores go; what has gone stays gone, with every optimizer. Metrics:
+    ``<name>/sparsity``, what is reached, and ``<name>/target``, what the schedule asks for.
+
+    Args:
+        sparsity: final fraction removed, in [0, 1); never "of what remains".
+        criterion: gives every weight a score.
+        granularity: what is removed: whole channels, or single weights.
+        schedule: when, and how much. An update due in epoch *e* happens at the start of epoch *e*.
+        allocation: how the sparsity is shared among groups.
+        of: of what the sparsity is a fraction, counted over what is prunable: ``"parameters"``,
+            ``"macs"`` or ``"units"``.
+        include: glob patterns of the names of modules to prune; None for all.
+        exclude: glob patterns of the names of modules to leave alone.
+        name: prefix of the metrics, and key of the state in checkpoints; two of these callbacks
+            need two names.
+        example_inputs: what ``forward`` takes; by default the LightningModule's
+            ``example_input_array``, else the first training batch. Single weights need none.
+
+    Attributes:
+        pruner: what does the work, from the start of training on.
+        report: what the last update has reached.
+
+    Raises:
+        ValueError: if ``sparsity`` is outside its range.
+        TypeError: if patterns are a single string.
+    """
+
+    def __init__(
+        self,
+        sparsity: float,
+        criterion: Criterion = Gradient(),  # noqa: B008 (frozen, and shows in the command line)
+        *,
+        granularity: Granularity = Channel(),  # noqa: B008
+        schedule: Schedule = OneShot(epoch=1),  # noqa: B008
+        allocation: Allocation = Global(),  # noqa: B008
+        of: Of = "parameters",
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        name: str = "pruning",
+        example_inputs: Any = None,
+    ) -> None:
+        check_arguments(sparsity, include, exclude)
+        self.sparsity = sparsity
+        self.criterion = criterion
+        self.granularity = granularity
+        self.schedule = schedule
+        self.allocation = allocation
+        self.of = of
+        self.include = include
+        self.exclude = exclude
+        self.name = name
+        self.example_inputs = example_inputs
+        self.pruner: Pruner | None = None
+        self.report: PruningReport | None = None
+        self._due = -1  # the last position seen to be due
+        self._done = -1  # the last one dealt with; behind `_due` while no finite gradient came
+        self._loaded: dict[str, Any] | None = None
+        self._hooks: list[RemovableHandle] = []
+
+    @property
+    def state_key(self) -> str:
+        """The key of the state in checkpoints."""
+        return f"{type(self).__qualname__}({self.name})"
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Check the options against the trainer; forget what belongs to another model.
+
+        Raises:
+            ValueError: if the schedule does not fit the trainer or the criterion.
+        """
+        if stage != "fit":
+            return
+        check_schedule(trainer, self.schedule, self.criterion)
+        self._loaded = None  # of a test with a checkpoint; the one of this fit is loaded later
+        if self.pruner is not None and not self.pruner.binds(pl_module):
+            self.pruner, self.report, self._due, self._done = None, None, -1, -1
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Check the options against the model, which is complete only now.
+
+        Raises:
+            ValueError: if a pattern names no module.
+            TargetError: if every parameter is frozen.
+        """
+        check_model(pl_module, self.include, self.exclude)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Bind the masks to the parameters and follow every optimizer.
+
+        Raises:
+            ValueError: if the training ends before the schedule does.
+        """
+        check_length(trainer, self.schedule)
+        self._bind(pl_module, batch=None)
+        self._hooks = [o.register_step_post_hook(self._after_step) for o in trainer.optimizers]
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Update the masks if that is due."""
+        self._advance(trainer, pl_module)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Update the masks if that is due; a resumed epoch starts here.
+
+        Raises:
+            ExampleInputsError: if the channels are not known yet, nor any example inputs.
+        """
+        self._bind(pl_module, batch)
+        self._advance(trainer, pl_module)
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Read the gradients of this step, then mask them."""
+        if self.pruner is None:
+            return
+        if self._done < self.schedule.end:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            self.pruner.accumulate(parameters, grad_scale(trainer, optimizer))
+        self.pruner.mask_gradients()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log what is reached and what was asked for."""
+        reached = 0.0 if self.pruner is None else self.pruner.sparsity
+        target = self.schedule.sparsity(self._due, self.sparsity)
+        metrics = {f"{self.name}/sparsity": reached, f"{self.name}/target": target}
+        pl_module.log_dict(metrics, sync_dist=True, batch_size=1)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Zero once more, stop following optimizers, and say so if the target was missed."""
+        self._unhook()
+        reached = 0.0
+        if self.pruner is not None:
+            self.pruner.enforce()
+            reached = self.pruner.sparsity
+        if self._done < self.schedule.end and not is_trial(trainer):
+            rank_zero_warn(
+                f"Expected `{self.name}` to reach sparsity {self.sparsity} at {self.schedule.by} "
+                f"{self.schedule.end}, but got {reached:.4f} when the training ended. Train for "
+                "longer, end the schedule earlier, or keep other callbacks from stopping early."
+            )
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Zero again what an averaging callback has copied back in ``on_train_end``."""
+        if self.pruner is not None and self.pruner.binds(pl_module):
+            self.pruner.enforce()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Stop following optimizers."""
+        self._unhook()
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Stop following optimizers."""
+        self._unhook()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the masks, the scores since the last update, and the place in the schedule."""
+        if self._loaded is not None:
+            return self._loaded
+        state = None if self.pruner is None else self.pruner.state_dict()
+        return {"version": _VERSION, "due": self._due, "done": self._done, "pruner": state}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep a state until the training starts; the parameters may not be ready before.
+
+        Args:
+            state_dict: what `state_dict` returned.
+
+        Raises:
+            ValueError: if it is of another version.
+        """
+        if state_dict["version"] != _VERSION:
+            raise ValueError(
+                f"Expected the state of `{self.name}` to be of version {_VERSION}, but got "
+                f"{state_dict['version']}. Resume with the release that wrote the checkpoint."
+            )
+        self._loaded = state_dict
+
+    def _bind(self, pl_module: L.LightningModule, batch: Any) -> None:
+        """Make the pruner as soon as the groups can be known, and restore its state."""
+        if self.pruner is None:
+            self.pruner = self._make_pruner(pl_module, batch)
+        if self.pruner is not None and self._loaded is not None:
+            self._due, self._done = self._loaded["due"], self._loaded["done"]
+            if self._loaded["pruner"] is not None:
+                self.pruner.load_state_dict(self._loaded["pruner"])
+            self._loaded = None
+
+    def _make_pruner(self, pl_module: L.LightningModule, batch: Any) -> Pruner | None:
+        """Return the pruner, ``None`` if it takes a batch to find the groups."""
+        coupling: Coupling | None = None
+        if self.granularity.needs_coupling or self.of == "macs":
+            if batch is None and find_example_inputs(self.example_inputs, pl_module, None) is None:
+                return None
+            inputs = require_example_inputs(self.example_inputs, pl_module, batch)
+            coupling = couple(pl_module, inputs)
+        groups = self.granularity.groups(
+            parameters_by_name(pl_module), () if coupling is None else coupling.groups
+        )
+        selection = select(
+            groups, parameters_by_any_name(pl_module), include=self.include, exclude=self.exclude
+        )
+        return Pruner(
+            pl_module,
+            selection.groups,
+            criterion=self.criterion,
+            allocation=self.allocation,
+            of=self.of,
+            prices=None if coupling is None else coupling.prices,
+            left_alone=selection.left_alone,
+        )
+
+    def _advance(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Update the masks if a due position lies between the last one done and here."""
+        by_epoch = self.schedule.by == "epoch"
+        due = self.schedule.due(trainer.current_epoch if by_epoch else trainer.global_step)
+        if self.pruner is None or due is None or due <= self._done:
+            return
+        target = self.schedule.sparsity(due, self.sparsity)
+        if target > self.pruner.sparsity and not self.pruner.ready:
+            if due > self._due:
+                rank_zero_warn(
+                    f"Expected a finite gradient before the update of `{self.name}` at "
+                    f"{self.schedule.by} {due}, but got none since the last one. The update waits; "
+                    "check the loss for NaN and the scale of mixed precision."
+                )
+            self._due = due
+            return
+        self.report = self.pruner.update(target)
+        self._due = self._done = due
+        for optimizer in trainer.optimizers:
+            self.pruner.mask_optimizer_state(optimizer)
+        check_ranks_agree(trainer, pl_module, self.pruner.fingerprint())
+        if trainer.is_global_zero:
+            log.info("%s at %s %d: %s", self.name, self.schedule.by, due, self.report)
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Zero again what the optimizer has revived."""
+        if self.pruner is not None:
+            self.pruner.enforce()
+
+    def _unhook(self) -> None:
+        """Stop following optimizers."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []

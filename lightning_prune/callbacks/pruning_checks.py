@@ -1,0 +1,129 @@
+"""What `Pruning` refuses, and when: its arguments, the trainer, the model, the ranks.
+
+Checks only; nothing here changes anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import lightning as L
+import torch
+
+from lightning_prune.criteria import Criterion
+from lightning_prune.errors import PruningError, TargetError
+from lightning_prune.names import plain_name
+from lightning_prune.patterns import check_patterns
+from lightning_prune.schedules import Schedule
+
+
+def check_arguments(sparsity: float, include: Sequence[str] | None, exclude: Sequence[str]) -> None:
+    """Refuse arguments that are wrong by themselves.
+
+    Raises:
+        ValueError: if ``sparsity`` is outside [0, 1).
+        TypeError: if patterns are a single string.
+    """
+    if not 0.0 <= sparsity < 1.0:
+        raise ValueError(
+            f"Expected `sparsity` to be a fraction in [0, 1), but got {sparsity}. It is the share "
+            "removed in the end, not the share kept."
+        )
+    for argument, patterns in (("include", include), ("exclude", exclude)):
+        if isinstance(patterns, str):
+            raise TypeError(
+                f"Expected `{argument}` to be a list of glob patterns, but got {patterns!r}. "
+                f"Write [{patterns!r}]."
+            )
+
+
+def check_schedule(trainer: L.Trainer, schedule: Schedule, criterion: Criterion) -> None:
+    """Refuse a schedule that starts before there are gradients or ends after the training.
+
+    Raises:
+        ValueError: if it does.
+    """
+    if criterion.needs_gradients and schedule.fraction(0) > 0:
+        raise ValueError(
+            f"Expected the schedule of `{criterion}` to start after {schedule.by} 0, but got "
+            f"{schedule}: no gradients have been seen yet. Start at {schedule.by} 1 or later."
+        )
+    if is_trial(trainer):
+        return
+    if schedule.by == "epoch" and trainer.max_epochs not in {None, -1}:
+        _check_end(schedule, trainer.max_epochs or 0, "max_epochs")
+    if schedule.by == "step" and trainer.max_steps != -1:
+        _check_end(schedule, trainer.max_steps, "max_steps")
+
+
+def is_trial(trainer: L.Trainer) -> bool:
+    """Return whether the trainer only tries out a few batches: no schedule would fit."""
+    return bool(getattr(trainer, "fast_dev_run", False))
+
+
+def check_length(trainer: L.Trainer, schedule: Schedule) -> None:
+    """Refuse a schedule in steps that ends after the last one.
+
+    Raises:
+        ValueError: if it does.
+    """
+    # With several optimizers, every one of them counts as a step.
+    if schedule.by == "step" and len(trainer.optimizers) == 1 and not is_trial(trainer):
+        expected = trainer.estimated_stepping_batches
+        if not math.isinf(expected) and expected != -1:
+            _check_end(schedule, int(expected), "the number of optimizer steps")
+
+
+def check_model(
+    pl_module: L.LightningModule, include: Sequence[str] | None, exclude: Sequence[str]
+) -> None:
+    """Refuse patterns that name no module, and a model without a trainable parameter.
+
+    Raises:
+        ValueError: if a pattern names no module.
+        TargetError: if every parameter is frozen.
+    """
+    names = [plain_name(name) for name, module in pl_module.named_modules()]
+    check_patterns("include", include or (), names)
+    check_patterns("exclude", exclude, names)
+    if not any(parameter.requires_grad for parameter in pl_module.parameters()):
+        raise TargetError(
+            f"Expected `{type(pl_module).__name__}` to have trainable parameters, but got none. "
+            "Unfreeze what should be pruned before `fit`."
+        )
+
+
+def check_ranks_agree(trainer: L.Trainer, pl_module: L.LightningModule, fingerprint: int) -> None:
+    """Refuse to go on if the masks differ between ranks.
+
+    Args:
+        trainer: the trainer.
+        pl_module: the module that is trained.
+        fingerprint: a checksum of this rank's masks.
+
+    Raises:
+        PruningError: if another rank has another one.
+    """
+    if trainer.world_size == 1:
+        return
+    mine = torch.tensor(fingerprint, device=pl_module.device)
+    everyone = pl_module.all_gather(mine)
+    if not isinstance(everyone, torch.Tensor) or bool((everyone != mine).any()):
+        raise PruningError(
+            f"Expected the same masks on every rank, but got checksums {everyone}. Ranks must "
+            "hold equal weights and reduced gradients when masks are updated."
+        )
+
+
+def _check_end(schedule: Schedule, limit: int, what: str) -> None:
+    """Refuse a schedule that ends at or after ``limit``.
+
+    Raises:
+        ValueError: if it does.
+    """
+    if schedule.end >= limit:
+        raise ValueError(
+            f"Expected the schedule to end at {schedule.by} {limit - 1} or earlier, as {what} is "
+            f"{limit}, but got {schedule}. Positions count from 0; end it earlier or train longer."
+        )

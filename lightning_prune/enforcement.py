@@ -1,0 +1,77 @@
+"""Enforcement: keeps masked elements of weights, gradients and optimizer state at zero.
+
+It multiplies in place and decides nothing. Zeroing weights once is not enough: momentum and Adam
+revive all of them, even where gradients are masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+class Enforcement:
+    """Masks bound to weights.
+
+    The masks are kept as factors in the type of their weights: on a CPU, one multiplication by
+    those took half the time of one by booleans and a ninth of `Tensor.masked_fill_`.
+
+    Args:
+        weights: parameters, by name.
+        masks: boolean masks of some of them, by name, ``True`` = kept.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+        self.masks = dict(masks)
+        self._weights = [weights[name] for name in self.masks]
+        self._factors: list[Tensor] = []
+
+    @torch.no_grad()
+    def mask_weights(self) -> None:
+        """Zero the masked elements of the weights."""
+        if self._weights:
+            torch._foreach_mul_(self._weights, self._bound_factors())
+
+    @torch.no_grad()
+    def mask_gradients(self) -> None:
+        """Zero the masked elements of the gradients that there are; sparse ones stay."""
+        gradients, factors = [], []
+        for weight, factor in zip(self._weights, self._bound_factors(), strict=True):
+            if weight.grad is not None and not weight.grad.is_sparse:
+                gradients.append(weight.grad)
+                factors.append(factor)
+        if gradients:
+            torch._foreach_mul_(gradients, factors)
+
+    @torch.no_grad()
+    def mask_optimizer_state(self, optimizer: Optimizer) -> None:
+        """Zero the masked elements of every state tensor in the shape of its weight.
+
+        Args:
+            optimizer: any optimizer.
+        """
+        tensors, factors = [], []
+        for weight, factor in zip(self._weights, self._bound_factors(), strict=True):
+            for value in optimizer.state.get(weight, {}).values():
+                if isinstance(value, Tensor) and value.shape == weight.shape:
+                    tensors.append(value)
+                    factors.append(factor)
+        if tensors:
+            torch._foreach_mul_(tensors, factors)
+
+    def _bound_factors(self) -> list[Tensor]:
+        """Return the factors in the place, type and layout of the weights, which may move."""
+        if not self._factors or not _alike(self._factors[0], self._weights[0]):
+            self._factors = [
+                torch.empty_like(weight, requires_grad=False).copy_(mask)
+                for weight, mask in zip(self._weights, self.masks.values(), strict=True)
+            ]
+        return self._factors
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    """Return whether two tensors share device and type."""
+    return a.device == b.device and a.dtype == b.dtype

@@ -1,0 +1,50 @@
+"""The report of a mask update."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lightning_prune.tables import format_table
+
+
+@dataclass(frozen=True)
+class GroupCount:
+    """How much of a group is kept.
+
+    Args:
+        name: name of the group.
+        kept: units kept.
+        units: units in all.
+    """
+
+    name: str
+    kept: int
+    units: int
+
+
+@dataclass(frozen=True)
+class PruningReport:
+    """What a mask update has reached.
+
+    Args:
+        target: sparsity asked for, in [0, 1).
+        sparsity: sparsity reached, in [0, 1).
+        of: of what both are fractions: ``"parameters"``, ``"macs"`` or ``"units"``.
+        groups: what is kept of each group.
+        left_alone: why other groups were not pruned, by name.
+    """
+
+    target: float
+    sparsity: float
+    of: str
+    groups: tuple[GroupCount, ...]
+    left_alone: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        head = f"sparsity {self.sparsity:.4f} of {self.of} (target {self.target:.4f})"
+        rows = [
+            [g.name, str(g.kept), str(g.units), f"{1 - g.kept / g.units:.4f}"] for g in self.groups
+        ]
+        parts = [head, format_table(["group", "kept", "units", "sparsity"], rows)]
+        parts += [f"left alone: {name}: {reason}" for name, reason in self.left_alone.items()]
+        return "\n".join(parts)

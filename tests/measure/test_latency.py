@@ -1,0 +1,195 @@
+import re
+import time
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_prune.errors import ExampleInputsError
+from lightning_prune.measure.latency import Latency, measure_in_turns, measure_latency
+
+QUICK: dict[str, Any] = {"warmup_runs": 1, "min_runs": 3, "max_seconds": 0.01}
+
+
+class Recorder(nn.Module):
+    """Writes its name into a list that a copy shares, since functions are not copied."""
+
+    def __init__(self, name: str, calls: list[str]) -> None:
+        super().__init__()
+        self.call = lambda: calls.append(name)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.call()
+        return x
+
+
+class Sleep(nn.Module):
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(self.seconds)
+        return x
+
+
+class Vandal(nn.Module):
+    """Writes into its inputs and draws random numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch.rand(3)
+        x.mul_(2)
+        return x
+
+
+def test_a_module_that_sleeps_5_ms_is_measured_at_5_ms_or_more() -> None:
+    latency = measure_latency(Sleep(0.005), torch.zeros(1), **QUICK)
+    assert 5.0 <= latency.p50_ms <= latency.p95_ms
+    assert latency.measuring_s >= (1 + 3) * 0.005
+
+
+def test_the_quantiles_are_those_of_the_runs() -> None:
+    # 1 warm-up, then sleeps of 2 ms but for two of 20: the median is short, the tail is long.
+    sleeps = iter([0.0] + [0.002] * 8 + [0.02] * 2)
+
+    class Uneven(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.sleep = lambda: time.sleep(next(sleeps))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.sleep()
+            return x
+
+    latency = measure_latency(
+        Uneven(), torch.zeros(1), warmup_runs=1, min_runs=10, max_seconds=1e-9
+    )
+    assert 2 <= latency.p50_ms < 20 <= latency.p95_ms
+    assert latency.runs == 10
+
+
+def test_the_conditions_are_reported() -> None:
+    latency = measure_latency(nn.Linear(4, 2).double(), torch.zeros(7, 4), **QUICK)
+    assert (latency.batch_size, latency.device, latency.dtype) == (7, "cpu", "float64")
+    assert latency.threads == torch.get_num_threads()
+
+
+def test_a_model_without_parameters_reports_the_type_of_its_inputs() -> None:
+    latency = measure_latency(nn.ReLU(), torch.zeros(2, dtype=torch.bfloat16), **QUICK)
+    assert (latency.device, latency.dtype) == ("cpu", "bfloat16")
+
+
+def test_runs_alternate_between_the_models() -> None:
+    calls: list[str] = []
+    models = [Recorder("a", calls), Recorder("b", calls)]
+    latencies = measure_in_turns(
+        models, torch.zeros(1), warmup_runs=1, min_runs=3, max_seconds=1e-9
+    )
+    assert calls == ["a", "b"] * (1 + 3)
+    assert [latency.runs for latency in latencies] == [3, 3]
+
+
+def test_each_latency_belongs_to_its_model() -> None:
+    fast, slow = measure_in_turns([nn.Identity(), Sleep(0.005)], torch.zeros(1), **QUICK)
+    assert fast.p50_ms < 5 <= slow.p50_ms
+
+
+def test_runs_go_on_until_the_time_is_used_up() -> None:
+    latency = measure_latency(
+        Sleep(0.002), torch.zeros(1), warmup_runs=0, min_runs=1, max_seconds=0.2
+    )
+    assert 1 < latency.runs <= 100
+
+
+def test_a_fast_model_stops_at_1000_runs() -> None:
+    latency = measure_latency(
+        nn.Identity(), torch.zeros(1), warmup_runs=0, min_runs=1, max_seconds=60
+    )
+    assert latency.runs == 1000
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_flags_counters_and_statistics_stay_as_they_are(training: bool) -> None:
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5)).train(training)
+    model[1].eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    flags = [module.training for module in model.modules()]
+    measure_latency(model, torch.randn(4, 3), **QUICK)
+    assert [module.training for module in model.modules()] == flags
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_random_state_and_inputs_stay_as_they_are() -> None:
+    x = torch.ones(2)
+    state = torch.get_rng_state()
+    measure_latency(Vandal(), x, **QUICK)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(x, torch.ones(2))
+
+
+def test_every_run_sees_the_same_inputs_in_eval_and_inference_mode() -> None:
+    seen: list[tuple[float, bool, bool]] = []
+
+    class Witness(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.see = lambda *facts: seen.append(facts)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.see(x.item(), self.training, torch.is_inference_mode_enabled())
+            return x.mul_(2)
+
+    measure_latency(Witness(), torch.ones(1), warmup_runs=1, min_runs=3, max_seconds=1e-9)
+    assert seen == [(1.0, False, True)] * 4
+
+
+def test_inputs_follow_the_type_of_the_model() -> None:
+    latency = measure_latency(nn.Linear(4, 2).to(torch.bfloat16), {"input": torch.zeros(1, 4)})
+    assert latency.dtype == "bfloat16"
+
+
+def test_a_latency_prints_as_a_table() -> None:
+    latency = Latency(1.5, 2.25, 20, 8, "cpu", "float32", 2, 0.1)
+    assert str(latency).splitlines() == [
+        "latency   p95 ms  runs  batch  device    dtype  threads",
+        "--------  ------  ----  -----  ------  -------  -------",
+        "1.500 ms   2.250    20      8     cpu  float32        2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"warmup_runs": -1}, "Expected `warmup_runs` to be an integer of at least 0, but got -1"),
+        ({"min_runs": 0}, "Expected `min_runs` to be an integer of at least 1, but got 0"),
+        ({"max_seconds": 0.0}, "Expected `max_seconds` to be greater than 0, but got 0.0"),
+        ({"max_seconds": float("nan")}, "Expected `max_seconds` to be greater than 0, but got nan"),
+    ],
+    ids=["warmup_runs", "min_runs", "max_seconds", "nan"],
+)
+def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        measure_latency(nn.Identity(), torch.zeros(1), **arguments)
+
+
+def test_no_models_are_refused() -> None:
+    with pytest.raises(ValueError, match="Expected `models` to hold at least one module"):
+        measure_in_turns([], torch.zeros(1))
+
+
+def test_inputs_that_do_not_fit_are_named() -> None:
+    with pytest.raises(ExampleInputsError, match=r"Linear.forward.*\(1, 5\)"):
+        measure_latency(nn.Linear(4, 2), torch.zeros(1, 5))
+
+
+@pytest.mark.skipif(not torch.accelerator.is_available(), reason="needs an accelerator")
+def test_an_accelerator_is_synchronised_and_keeps_its_random_state() -> None:
+    device = torch.accelerator.current_accelerator()
+    module = torch.get_device_module(device)
+    model = nn.Sequential(nn.Linear(2048, 2048), nn.Dropout()).to(device)
+    state = module.get_rng_state()
+    latency = measure_latency(model, torch.randn(2048, 2048), **QUICK)
+    assert latency.device.startswith(str(device))
+    assert torch.equal(module.get_rng_state(), state)

@@ -1,0 +1,89 @@
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.backends import cudnn, mha, mkldnn
+
+from lightning_prune.errors import ExampleInputsError
+from lightning_prune.measure.macs import count_macs
+
+BATCH, LENGTH, WIDTH = 2, 5, 16
+
+
+class Attention(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.unsqueeze(1)
+        return nn.functional.scaled_dot_product_attention(x, x, x)
+
+
+# Each layer of an encoder: q, k, v and out projections, two attention products, two feed-forwards.
+ENCODER = BATCH * LENGTH * (4 * WIDTH * WIDTH + 2 * LENGTH * WIDTH + 2 * WIDTH * 32)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "macs"),
+    [
+        pytest.param(nn.Linear(16, 32), (1, 16), 1 * 16 * 32, id="linear"),
+        pytest.param(nn.Linear(16, 32), (7, 16), 7 * 16 * 32, id="linear, batch of 7"),
+        pytest.param(nn.Conv2d(3, 4, 3), (2, 3, 8, 8), 2 * 4 * 6 * 6 * 3 * 3 * 3, id="conv"),
+        pytest.param(
+            nn.Conv2d(4, 4, 3, groups=4), (1, 4, 8, 8), 4 * 6 * 6 * 3 * 3, id="depthwise conv"
+        ),
+        pytest.param(
+            nn.ConvTranspose2d(3, 4, 3), (1, 3, 8, 8), 8 * 8 * 3 * 4 * 3 * 3, id="transposed conv"
+        ),
+        pytest.param(
+            Attention(), (BATCH, LENGTH, WIDTH), 2 * BATCH * 5 * 5 * WIDTH, id="attention"
+        ),
+        pytest.param(
+            nn.TransformerEncoderLayer(WIDTH, 2, 32, batch_first=True),
+            (BATCH, LENGTH, WIDTH),
+            ENCODER,
+            id="encoder, whose fast path hides everything",
+        ),
+        pytest.param(
+            nn.LSTM(16, 8, batch_first=True),
+            (BATCH, LENGTH, 16),
+            BATCH * LENGTH * (4 * 8) * (16 + 8),
+            id="lstm, whose fused kernel hides everything",
+        ),
+        pytest.param(
+            torch.compile(nn.Linear(16, 32), backend="eager"), (1, 16), 16 * 32, id="compiled"
+        ),
+        pytest.param(nn.ReLU(), (4, 4), 0, id="element-wise"),
+    ],
+)
+def test_macs_are_arithmetic(model: nn.Module, shape: tuple[int, ...], macs: int) -> None:
+    assert count_macs(model, torch.zeros(shape)) == macs
+
+
+def test_compiled_code_that_already_ran_is_counted() -> None:
+    model = torch.compile(nn.Linear(16, 32), backend="eager")
+    model(torch.zeros(1, 16))
+    assert count_macs(model, torch.zeros(1, 16)) == 16 * 32
+
+
+def test_zeros_count_like_other_weights() -> None:
+    model = nn.Linear(16, 32)
+    nn.init.zeros_(model.weight)
+    assert count_macs(model, torch.zeros(1, 16)) == 16 * 32
+
+
+def test_the_model_the_inputs_and_the_backends_stay_as_they_are() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(4), nn.ReLU(inplace=True), nn.Dropout())
+    model.append(nn.Linear(4, 4))
+    x = torch.full((3, 4), -1.0)
+    flags = mkldnn.enabled, cudnn.enabled, mha.get_fastpath_enabled()
+    state = torch.get_rng_state()
+    count_macs(model, x)
+    assert (mkldnn.enabled, cudnn.enabled, mha.get_fastpath_enabled()) == flags
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(x, torch.full((3, 4), -1.0))
+    assert all(module.training for module in model.modules())
+    assert model[0].num_batches_tracked == 0
+
+
+def test_the_backends_are_restored_after_a_failure() -> None:
+    flags = mkldnn.enabled, cudnn.enabled, mha.get_fastpath_enabled()
+    with pytest.raises(ExampleInputsError, match=r"Linear\.forward"):
+        count_macs(nn.Linear(4, 2), torch.zeros(1, 5))
+    assert (mkldnn.enabled, cudnn.enabled, mha.get_fastpath_enabled()) == flags

@@ -1,0 +1,20 @@
+import pytest
+
+from lightning_prune.schedules import OneShot
+
+
+def test_all_at_once():
+    schedule = OneShot(epoch=3)
+    assert [schedule.sparsity(e, 0.5) for e in range(5)] == [0.0, 0.0, 0.0, 0.5, 0.5]
+    assert schedule.events() == (3,)
+    assert schedule.by == "epoch"
+
+
+def test_in_steps():
+    assert OneShot(step=100).by == "step"
+    assert OneShot(step=100).fraction(99) == 0.0
+
+
+def test_refuses_no_position():
+    with pytest.raises(ValueError, match="Expected `epoch` or `step`"):
+        OneShot()

@@ -1,0 +1,56 @@
+import pytest
+
+from lightning_prune.schedules.window import Window, moment, span
+
+
+def test_the_end_is_due_also_off_the_grid():
+    assert Window("step", 2, 9, every=3).positions == (2, 5, 8, 9)
+
+
+def test_the_end_is_due_once_on_the_grid():
+    assert Window("step", 2, 8, every=3).positions == (2, 5, 8)
+
+
+@pytest.mark.parametrize(
+    ("position", "due"), [(1, None), (2, 2), (4, 2), (5, 5), (8, 8), (9, 9), (50, 9)]
+)
+def test_due(position, due):
+    assert Window("step", 2, 9, every=3).due(position) == due
+
+
+def test_bounds_say_what_positions_count():
+    assert span(2, 12, None, None, 1) == Window("epoch", 2, 12)
+    assert span(None, None, 20, 120, 10) == Window("step", 20, 120, 10)
+    assert moment(3, None) == Window("epoch", 3, 3)
+    assert moment(None, 0) == Window("step", 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        pytest.param((None, None, None, None, 1), "Give one pair", id="none"),
+        pytest.param((1, 2, 1, 2, 1), "Give one pair", id="both"),
+        pytest.param((1, None, None, 5, 1), "Give one pair", id="mixed"),
+        pytest.param((1, None, None, None, 1), "Expected `end_epoch`", id="no end"),
+        pytest.param((None, 1, None, None, 1), "Expected `start_epoch`", id="no start"),
+        pytest.param((-1, 2, None, None, 1), "Expected `start_epoch`.*got -1", id="negative"),
+        pytest.param((None, None, 9, 3, 1), "Expected `end_step` to be after", id="reversed"),
+        pytest.param((3, 3, None, None, 1), r"use `OneShot\(epoch=3\)`", id="empty"),
+        pytest.param((1, 2, None, None, 0), "Expected `every`.*at least 1", id="every"),
+        pytest.param((1, 2.5, None, None, 1), "Expected `end_epoch`.*integer", id="float"),
+    ],
+)
+def test_wrong_bounds_are_refused(bounds, message):
+    with pytest.raises(ValueError, match=message):
+        span(*bounds)
+
+
+@pytest.mark.parametrize("given", [(None, None), (1, 100)])
+def test_a_moment_takes_exactly_one_position(given):
+    with pytest.raises(ValueError, match="Expected `epoch` or `step`"):
+        moment(*given)
+
+
+def test_a_moment_is_not_negative():
+    with pytest.raises(ValueError, match="Expected `step`.*got -2"):
+        moment(None, -2)
