@@ -1,0 +1,65 @@
+"""Prune a network while PyTorch Lightning trains it, remove what was pruned, prove and measure it."""
+
+from lightning_prune.allocations import Allocation, Global, Uniform
+from lightning_prune.callbacks import Compaction, LatencyMonitor, Pruning, SparsityMonitor
+from lightning_prune.compaction import CompactionReport, compact, load_compact, save_compact
+from lightning_prune.coupling import Coupling, couple
+from lightning_prune.criteria import Criterion, Gradient, Magnitude, Random, Taylor
+from lightning_prune.errors import (
+    ExampleInputsError,
+    PruningError,
+    TargetError,
+    VerificationError,
+)
+from lightning_prune.granularities import Channel, Granularity, Weight
+from lightning_prune.measure import (
+    Latency,
+    Sparsity,
+    count_macs,
+    measure_latency,
+    measure_sparsity,
+)
+from lightning_prune.prune import prune
+from lightning_prune.pruning_report import PruningReport
+from lightning_prune.schedules import Cubic, Linear, OneShot, Schedule
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Allocation",
+    "Channel",
+    "Compaction",
+    "CompactionReport",
+    "Coupling",
+    "Criterion",
+    "Cubic",
+    "ExampleInputsError",
+    "Global",
+    "Gradient",
+    "Granularity",
+    "Latency",
+    "LatencyMonitor",
+    "Linear",
+    "Magnitude",
+    "OneShot",
+    "Pruning",
+    "PruningError",
+    "PruningReport",
+    "Random",
+    "Schedule",
+    "Sparsity",
+    "SparsityMonitor",
+    "TargetError",
+    "Taylor",
+    "Uniform",
+    "VerificationError",
+    "Weight",
+    "compact",
+    "count_macs",
+    "couple",
+    "load_compact",
+    "measure_latency",
+    "measure_sparsity",
+    "prune",
+    "save_compact",
+]

@@ -177,22 +177,18 @@ def units_to_remove(cost: Cost, priorities: Sequence[Tensor], sparsity: float) -
     Raises:
         TargetError: if the units that may go do not cost that much, or nothing costs anything.
     """
-    everything = torch.cat([p.cpu() for p in priorities])
-    must_go = int((everything == -torch.inf).sum())
-    may_go = int((everything != torch.inf).sum())
+    removable = [int((p != torch.inf).count_nonzero()) for p in priorities]
+    must_go = sum(int((p == -torch.inf).count_nonzero()) for p in priorities)
+    may_go = sum(removable)
+    _check_reachable(cost, sparsity, cost.removed(removable))
     target = sparsity * cost.prunable
-    groups = torch.arange(len(priorities)).repeat_interleave(torch.tensor(cost.units))
-
-    def counts(chosen: Tensor) -> list[int]:
-        return torch.bincount(chosen, minlength=len(priorities)).tolist()
-
-    _check_reachable(cost, sparsity, cost.removed(counts(groups[everything != torch.inf])))
     if cost.unit_price is not None:
         return max(must_go, min(may_go, math.ceil(target / cost.unit_price - 0.5)))
-    groups = groups[torch.argsort(everything, stable=True)]
+    order = torch.argsort(torch.cat([p.cpu() for p in priorities]), stable=True)
+    owners = torch.arange(len(priorities)).repeat_interleave(torch.tensor(cost.units))[order]
 
     def removed(k: int) -> float:
-        return cost.removed(counts(groups[:k]))
+        return cost.removed(torch.bincount(owners[:k], minlength=len(priorities)).tolist())
 
     low, high = 0, may_go  # the first count that removes the target is in (low, high]
     while high - low > 1:

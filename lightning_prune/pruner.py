@@ -148,7 +148,7 @@ class Pruner:
     def report(self, target: float) -> PruningReport:
         """Return what is reached by now, beside the ``target`` asked for."""
         counts = tuple(
-            GroupCount(group.name, int(kept.sum()), group.units)
+            GroupCount(group.name, int(kept.count_nonzero()), group.units)
             for group, kept in zip(self.groups, self._kept, strict=True)
         )
         return PruningReport(target, self._reached, self.of, counts, self._left_alone)
@@ -245,7 +245,9 @@ class Pruner:
         device = next(iter(self._weights.values())).device
         masks = parameter_masks(self.groups, kept, self._shapes, device)
         self._kept = kept
-        self._reached = self._cost.removed([int((~k).sum()) for k in kept]) / self._cost.prunable
+        self._reached = (
+            self._cost.removed([int((~k).count_nonzero()) for k in kept]) / self._cost.prunable
+        )
         self._enforcement = Enforcement(self._weights, masks)
         self.enforce()
 

@@ -17,25 +17,22 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from lightning_prune.allocations import Allocation, Global
+from lightning_prune.build import build_pruner, needs_inputs
 from lightning_prune.callbacks.example_inputs import find_example_inputs, require_example_inputs
 from lightning_prune.callbacks.grad_scale import grad_scale
 from lightning_prune.callbacks.pruning_checks import (
-    check_arguments,
     check_length,
-    check_model,
     check_ranks_agree,
     check_schedule,
     is_trial,
 )
+from lightning_prune.checks import check_arguments, check_model
 from lightning_prune.cost import Of
-from lightning_prune.coupling import Coupling, couple
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.granularities import Channel, Granularity
-from lightning_prune.names import parameters_by_any_name, parameters_by_name
 from lightning_prune.pruner import Pruner
 from lightning_prune.pruning_report import PruningReport
 from lightning_prune.schedules import OneShot, Schedule
-from lightning_prune.selection import select
 
 log = logging.getLogger(__name__)
 
@@ -239,26 +236,20 @@ class Pruning(L.Callback):
 
     def _make_pruner(self, pl_module: L.LightningModule, batch: Any) -> Pruner | None:
         """Return the pruner, ``None`` if it takes a batch to find the groups."""
-        coupling: Coupling | None = None
-        if self.granularity.needs_coupling or self.of == "macs":
+        inputs = None
+        if needs_inputs(self.granularity, self.of):
             if batch is None and find_example_inputs(self.example_inputs, pl_module, None) is None:
                 return None
             inputs = require_example_inputs(self.example_inputs, pl_module, batch)
-            coupling = couple(pl_module, inputs)
-        groups = self.granularity.groups(
-            parameters_by_name(pl_module), () if coupling is None else coupling.groups
-        )
-        selection = select(
-            groups, parameters_by_any_name(pl_module), include=self.include, exclude=self.exclude
-        )
-        return Pruner(
+        return build_pruner(
             pl_module,
-            selection.groups,
+            inputs,
             criterion=self.criterion,
+            granularity=self.granularity,
             allocation=self.allocation,
             of=self.of,
-            prices=None if coupling is None else coupling.prices,
-            left_alone=selection.left_alone,
+            include=self.include,
+            exclude=self.exclude,
         )
 
     def _advance(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

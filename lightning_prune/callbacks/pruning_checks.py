@@ -1,4 +1,4 @@
-"""What `Pruning` refuses, and when: its arguments, the trainer, the model, the ranks.
+"""What `Pruning` refuses of a trainer: its length, and ranks that differ.
 
 Checks only; nothing here changes anything.
 """
@@ -6,36 +6,13 @@ Checks only; nothing here changes anything.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import lightning as L
 import torch
 
 from lightning_prune.criteria import Criterion
-from lightning_prune.errors import PruningError, TargetError
-from lightning_prune.names import plain_name
-from lightning_prune.patterns import check_patterns
+from lightning_prune.errors import PruningError
 from lightning_prune.schedules import Schedule
-
-
-def check_arguments(sparsity: float, include: Sequence[str] | None, exclude: Sequence[str]) -> None:
-    """Refuse arguments that are wrong by themselves.
-
-    Raises:
-        ValueError: if ``sparsity`` is outside [0, 1).
-        TypeError: if patterns are a single string.
-    """
-    if not 0.0 <= sparsity < 1.0:
-        raise ValueError(
-            f"Expected `sparsity` to be a fraction in [0, 1), but got {sparsity}. It is the share "
-            "removed in the end, not the share kept."
-        )
-    for argument, patterns in (("include", include), ("exclude", exclude)):
-        if isinstance(patterns, str):
-            raise TypeError(
-                f"Expected `{argument}` to be a list of glob patterns, but got {patterns!r}. "
-                f"Write [{patterns!r}]."
-            )
 
 
 def check_schedule(trainer: L.Trainer, schedule: Schedule, criterion: Criterion) -> None:
@@ -75,25 +52,6 @@ def check_length(trainer: L.Trainer, schedule: Schedule) -> None:
             _check_end(schedule, int(expected), "the number of optimizer steps")
 
 
-def check_model(
-    pl_module: L.LightningModule, include: Sequence[str] | None, exclude: Sequence[str]
-) -> None:
-    """Refuse patterns that name no module, and a model without a trainable parameter.
-
-    Raises:
-        ValueError: if a pattern names no module.
-        TargetError: if every parameter is frozen.
-    """
-    names = [plain_name(name) for name, module in pl_module.named_modules()]
-    check_patterns("include", include or (), names)
-    check_patterns("exclude", exclude, names)
-    if not any(parameter.requires_grad for parameter in pl_module.parameters()):
-        raise TargetError(
-            f"Expected `{type(pl_module).__name__}` to have trainable parameters, but got none. "
-            "Unfreeze what should be pruned before `fit`."
-        )
-
-
 def check_ranks_agree(trainer: L.Trainer, pl_module: L.LightningModule, fingerprint: int) -> None:
     """Refuse to go on if the masks differ between ranks.
 
@@ -107,12 +65,15 @@ def check_ranks_agree(trainer: L.Trainer, pl_module: L.LightningModule, fingerpr
     """
     if trainer.world_size == 1:
         return
-    mine = torch.tensor(fingerprint, device=pl_module.device)
-    everyone = pl_module.all_gather(mine)
-    if not isinstance(everyone, torch.Tensor) or bool((everyone != mine).any()):
+    # Every rank sees both extremes, so all raise together and none waits for the others.
+    extremes = torch.tensor([fingerprint, -fingerprint], device=pl_module.device)
+    reduced = trainer.strategy.reduce(extremes, reduce_op="max")
+    highest, lowest = int(reduced[0]), -int(reduced[1])
+    if highest != lowest:
         raise PruningError(
-            f"Expected the same masks on every rank, but got checksums {everyone}. Ranks must "
-            "hold equal weights and reduced gradients when masks are updated."
+            "Expected the same masks on every rank, but got checksums from "
+            f"{lowest} to {highest}. Ranks must hold equal weights and reduced gradients when "
+            "masks are updated."
         )
 
 

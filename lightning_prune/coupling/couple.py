@@ -89,8 +89,10 @@ def couple(model: nn.Module, example_inputs: Any) -> Coupling:
     """
     inputs = ExampleInputs.of(example_inputs).on(model)
     labels = Labels()
+    prices: dict[str, float] | None = None
     for graph in _traces(model, inputs):
         Propagation(graph, labels, RULES).run()
+        prices = dict(labels.prices) if prices is None else prices  # of the eval trace alone
     groups, frozen = build_groups(labels, solve(labels))
     used = {axis.tensor for axis in labels.starts}
     parameters = dict(model.named_parameters())
@@ -98,7 +100,7 @@ def couple(model: nn.Module, example_inputs: Any) -> Coupling:
         groups,
         frozen,
         tuple(n for n, p in parameters.items() if n not in used and max(p.shape, default=1) > 1),
-        labels.prices,
+        prices or {},
         frozenset(labels.grouped),
         {name: parameter.numel() for name, parameter in parameters.items()},
     )

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 
 from lightning_prune.schedules import Cubic
@@ -14,7 +16,7 @@ def test_follows_the_paper():
 def test_removes_most_first():
     schedule = Cubic(start_step=0, end_step=40, every=10)
     levels = [schedule.fraction(s) for s in schedule.events()]
-    gains = [b - a for a, b in zip(levels, levels[1:], strict=False)]
+    gains = [b - a for a, b in pairwise(levels)]
     assert gains == sorted(gains, reverse=True)
 
 

@@ -52,5 +52,5 @@ def test_a_moment_takes_exactly_one_position(given):
 
 
 def test_a_moment_is_not_negative():
-    with pytest.raises(ValueError, match="Expected `step`.*got -2"):
+    with pytest.raises(ValueError, match=r"Expected `step`.*got -2"):
         moment(None, -2)

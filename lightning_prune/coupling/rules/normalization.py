@@ -12,12 +12,10 @@ from lightning_prune.coupling.rules.base import rule
 @rule("aten::batch_norm")
 def batch_norm(p: Propagation, node: Node) -> list[Planes]:
     # y[b, c, ...] = (x[b, c, ...] - mean[c]) / sqrt(var[c] + eps) w[c] + bias[c]
-    # ties: x.1 ~ mean.0 ~ var.0 ~ w.0 ~ bias.0 ~ y.1; with batch statistics positions stay
+    # ties: x.1 ~ mean.0 ~ var.0 ~ w.0 ~ bias.0 ~ y.1; positions stay, for training needs them all
     x, weight, bias, mean, var = node.args[:5]
     rank = len(p.shape(x))
-    planes = p.planes(x)
-    if node.argument("training") or mean is None:
-        planes = p.fuse_all(planes, set(range(rank)) - {1}, "in the statistics of a batch")
+    planes = p.fuse_all(p.planes(x), set(range(rank)) - {1}, "in the statistics of a batch")
     vectors = [ref for ref in (weight, bias, mean, var) if ref is not None]
     operands = [Operand(p.shape(x), planes), *(_on_channel(p, ref, rank) for ref in vectors)]
     shifted_to_zero = weight is not None and bias is not None

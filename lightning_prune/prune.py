@@ -1,0 +1,115 @@
+"""Prune any module in one shot, without a Trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_prune.allocations import Allocation, Global
+from lightning_prune.build import build_pruner, needs_inputs
+from lightning_prune.checks import check_arguments, check_model
+from lightning_prune.cost import Of
+from lightning_prune.criteria import Criterion, Gradient
+from lightning_prune.granularities import Channel, Granularity
+from lightning_prune.pruning_report import PruningReport
+from lightning_prune.twin import twin
+
+
+def prune(
+    model: nn.Module,
+    example_inputs: Any = None,
+    *,
+    sparsity: float,
+    criterion: Criterion = Gradient(),  # noqa: B008 (frozen, and shows in the documentation)
+    granularity: Granularity = Channel(),  # noqa: B008
+    allocation: Allocation = Global(),  # noqa: B008
+    of: Of = "parameters",
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    batches: Iterable[Any] | None = None,
+    loss: Callable[[nn.Module, Any], Tensor] | None = None,
+) -> PruningReport:
+    """Zero the units of the lowest scores, in place and in one shot.
+
+    Shapes stay; `compact` removes what was zeroed. Criteria that need gradients average their
+    scores over ``batches``; the model runs in eval mode then, and neither its gradients nor its
+    buffers change.
+
+    Args:
+        model: any module.
+        example_inputs: what ``model(...)`` takes: a tensor, a tuple of positional arguments or a
+            dict of keyword arguments. Single weights need none, unless ``of="macs"``.
+        sparsity: fraction to remove, in [0, 1), of what ``of`` says, counted over what is
+            prunable.
+        criterion: gives every weight a score; the **lowest** are removed.
+        granularity: what a unit is.
+        allocation: how the sparsity is shared among groups.
+        of: ``"parameters"``, ``"macs"`` or ``"units"``.
+        include: glob patterns of the names of modules to prune; None for all.
+        exclude: glob patterns of the names of modules to leave alone.
+        batches: data for criteria that need gradients.
+        loss: ``loss(model, batch)`` returns the scalar whose gradients count.
+
+    Returns:
+        What was reached, and what was left alone.
+
+    Raises:
+        ValueError: if an argument is out of range, a pattern names no module, or ``batches`` and
+            ``loss`` are missing.
+        TargetError: if nothing can be pruned, or not as much as was asked for.
+
+    Examples:
+        >>> from lightning_prune import Magnitude
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> x = torch.randn(1, 4)
+        >>> report = prune(model, x, sparsity=0.5, criterion=Magnitude())
+        >>> [(group.name, group.kept, group.units) for group in report.groups]
+        [('0', 4, 8)]
+    """
+    check_arguments(sparsity, include, exclude)
+    check_model(model, include, exclude)
+    _check_data(criterion, batches, loss)
+    if needs_inputs(granularity, of) and example_inputs is None:
+        raise ValueError(
+            f"Expected `example_inputs` to be given for {granularity} and of={of!r}, but got None. "
+            "Pass what you would pass to `model(...)`."
+        )
+    # On a twin, gradients and batch statistics of the user's model stay as they are.
+    scored = twin(model).eval()
+    pruner = build_pruner(
+        scored,
+        example_inputs,
+        criterion=criterion,
+        granularity=granularity,
+        allocation=allocation,
+        of=of,
+        include=include,
+        exclude=exclude,
+    )
+    if loss is not None:
+        for batch in batches or ():
+            scored.zero_grad()
+            with torch.enable_grad():
+                loss(scored, batch).backward()  # type: ignore[no-untyped-call]
+            pruner.accumulate()
+    return pruner.update(sparsity)
+
+
+def _check_data(
+    criterion: Criterion, batches: Iterable[Any] | None, loss: Callable[..., Tensor] | None
+) -> None:
+    """Refuse a criterion without the gradients that it needs.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    if criterion.needs_gradients and (batches is None or loss is None):
+        missing = " and ".join(n for n, v in (("batches", batches), ("loss", loss)) if v is None)
+        raise ValueError(
+            f"Expected `batches` and `loss` to be given for {criterion}, but {missing} is missing. "
+            "Pass an iterable and a function loss(model, batch) -> scalar, or choose a criterion "
+            "without gradients such as Magnitude()."
+        )

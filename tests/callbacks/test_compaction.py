@@ -1,0 +1,111 @@
+"""At the end of fit the model is smaller, verified and reported."""
+
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import lightning_prune as lp
+from lightning_prune.errors import VerificationError
+
+
+class Model(L.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 8)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.first(x).relu())
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return self(batch[0]).square().mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Zero(L.Callback):
+    """Some other tool that zeroes three units at the end of training."""
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        with torch.no_grad():
+            pl_module.first.weight[:3] = 0
+            pl_module.first.bias[:3] = 0
+
+
+def fit(model: L.LightningModule, *callbacks: L.Callback, **kwargs: Any) -> L.Trainer:
+    options: dict[str, Any] = {
+        "max_epochs": 1,
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+    }
+    trainer = L.Trainer(callbacks=list(callbacks), **(options | kwargs))
+    x = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    trainer.fit(model, DataLoader(TensorDataset(x), 4))
+    return trainer
+
+
+def test_what_another_callback_zeroed_is_removed():
+    model, compaction = Model(), lp.Compaction(latency=False)
+    keys = list(model.state_dict())
+    fit(model, Zero(), compaction)
+    assert model.first.out_features == model.head.in_features == 5
+    assert list(model.state_dict()) == keys
+    # first: 4 * 8 + 8, head: 8 * 2 + 2; a unit holds 4 + 1 + 2.
+    assert (compaction.report.params_before, compaction.report.params_after) == (58, 58 - 3 * 7)
+    # The example inputs are the first batch of 4.
+    assert compaction.report.macs_before == 4 * (4 * 8 + 8 * 2)
+    assert compaction.report.macs_after == 4 * (4 * 5 + 5 * 2)
+
+
+def test_figures_reach_the_loggers_and_the_table_is_printed(tmp_path, capsys):
+    compaction = lp.Compaction()
+    logger = CSVLogger(tmp_path)
+    fit(Model(), Zero(), compaction, logger=logger)
+    written = (tmp_path / "lightning_logs/version_0/metrics.csv").read_text()
+    for key in ("params_before", "macs_after", "latency_before_p50_ms", "speedup", "max_abs_error"):
+        assert f"compaction/{key}" in written
+    printed = capsys.readouterr().out
+    assert "latency p50" in printed
+    assert "3 of 8 units removed" in printed
+    assert compaction.report.speedup == pytest.approx(
+        compaction.report.latency_before.p50_ms / compaction.report.latency_after.p50_ms
+    )
+
+
+def test_nothing_to_remove_is_said(caplog, capsys):
+    compaction = lp.Compaction(latency=False)
+    fit(Model(), compaction)
+    assert compaction.report.removed == 0
+    assert "NOTHING WAS REMOVED" in capsys.readouterr().out
+    assert "granularity=Channel()" in caplog.text
+
+
+def test_a_failed_verification_leaves_the_model_as_it_was():
+    class HardCoded(Model):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.first(x).relu().view(-1, 8))
+
+    model = HardCoded()
+    with pytest.raises(VerificationError, match=r"The model is as it was"):
+        fit(model, Zero(), lp.Compaction(latency=False))
+    assert model.first.out_features == model.head.in_features == 8
+    assert model.first.weight.shape == (8, 4)
+    assert not model.first.weight[:3].any()
+
+
+def test_a_second_fit_trains_the_compact_model():
+    model = Model()
+    fit(model, Zero(), lp.Compaction(latency=False))
+    before = model.first.weight.clone()
+    fit(model)
+    assert model.first.weight.shape == (5, 4)
+    assert not torch.equal(model.first.weight, before)

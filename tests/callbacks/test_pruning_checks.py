@@ -1,0 +1,91 @@
+from types import SimpleNamespace
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_prune.callbacks.pruning_checks import (
+    check_length,
+    check_ranks_agree,
+    check_schedule,
+)
+from lightning_prune.criteria import Gradient, Magnitude
+from lightning_prune.errors import PruningError
+from lightning_prune.schedules import Cubic, OneShot
+
+
+def trainer(**options: Any) -> Any:
+    defaults = {"fast_dev_run": False, "max_epochs": 10, "max_steps": -1, "optimizers": [None]}
+    return SimpleNamespace(**{**defaults, "world_size": 1, **options})
+
+
+class Net(L.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(2, 2)
+
+
+@pytest.mark.parametrize("end", [1, 9])
+def test_a_schedule_may_end_in_the_last_epoch(end: int) -> None:
+    check_schedule(trainer(), OneShot(epoch=end), Gradient())
+
+
+@pytest.mark.parametrize("max_epochs", [None, -1])
+def test_without_an_end_every_schedule_fits(max_epochs: int | None) -> None:
+    check_schedule(trainer(max_epochs=max_epochs), OneShot(epoch=99), Gradient())
+
+
+@pytest.mark.parametrize(
+    ("options", "schedule", "message"),
+    [
+        ({}, OneShot(epoch=10), "epoch 9 or earlier, as max_epochs is 10"),
+        ({"max_steps": 50}, OneShot(step=50), "step 49 or earlier, as max_steps is 50"),
+        ({}, OneShot(step=0), "no gradients have been seen yet"),
+    ],
+)
+def test_schedules_that_do_not_fit(options: Any, schedule: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_schedule(trainer(**options), schedule, Gradient())
+
+
+def test_weights_can_be_scored_at_once() -> None:
+    check_schedule(trainer(), OneShot(step=0), Magnitude())
+
+
+def test_a_ramp_that_starts_with_nothing_can_start_at_once() -> None:
+    check_schedule(trainer(), Cubic(start_epoch=0, end_epoch=9), Gradient())
+
+
+def test_the_number_of_steps_is_an_end() -> None:
+    with pytest.raises(ValueError, match="step 39 or earlier, as the number of optimizer steps"):
+        check_length(trainer(estimated_stepping_batches=40), OneShot(step=40))
+    check_length(trainer(estimated_stepping_batches=41), OneShot(step=40))
+
+
+@pytest.mark.parametrize("expected", [float("inf"), -1])
+def test_an_unknown_number_of_steps_is_no_end(expected: float) -> None:
+    check_length(trainer(estimated_stepping_batches=expected), OneShot(step=40))
+
+
+def test_several_optimizers_count_steps_on_their_own() -> None:
+    check_length(trainer(estimated_stepping_batches=10, optimizers=[None, None]), OneShot(step=15))
+
+
+@pytest.mark.parametrize("other", [6, 7, 8])
+def test_ranks_are_compared(other: int) -> None:
+    def reduce(tensor: Tensor, reduce_op: str) -> Tensor:
+        assert reduce_op == "max"
+        return torch.maximum(tensor, torch.tensor([other, -other]))
+
+    ranks = trainer(world_size=2, strategy=SimpleNamespace(reduce=reduce))
+    if other == 7:
+        check_ranks_agree(ranks, Net(), 7)
+        return
+    with pytest.raises(PruningError, match="Expected the same masks on every rank"):
+        check_ranks_agree(ranks, Net(), 7)
+
+
+def test_one_rank_agrees_with_itself() -> None:
+    check_ranks_agree(trainer(), Net(), 7)

@@ -1,0 +1,346 @@
+"""Compact models compute what the masked ones compute."""
+
+import copy
+import logging
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from nets import Net
+from oracle import (
+    TOLERANCE,
+    half_of_every_group,
+    outputs,
+    randomize,
+    relative_error,
+    zeroed,
+)
+from tiny_zoo import ZOO, PlainCnn
+from torch import Tensor, nn
+from torch.nn.utils import prune
+
+from lightning_prune.compaction import compact
+from lightning_prune.compaction.verification import Verification
+from lightning_prune.coupling import couple
+from lightning_prune.errors import ExampleInputsError, VerificationError
+
+zoo = pytest.mark.parametrize("example", ZOO.values(), ids=ZOO)
+
+
+def masked(model: nn.Module, inputs) -> nn.Module:
+    """Return a copy with random weights and half of the units of every group zeroed."""
+    model = randomize(model)
+    groups = couple(model, inputs).groups
+    removed = half_of_every_group(groups)
+    return zeroed(model, groups, removed, ["out in"] * len(groups))
+
+
+def assert_same(expected: nn.Module, obtained: nn.Module, inputs) -> None:
+    """Compare in float64 on these inputs and on others."""
+    expected, obtained = (copy.deepcopy(m).double().eval() for m in (expected, obtained))
+    for given in (inputs, [torch.randn_like(x[:1]) for x in inputs]):
+        given = [x.double() for x in given]
+        found = relative_error(outputs(expected, given), outputs(obtained, given))
+        assert found <= TOLERANCE
+
+
+@zoo
+def test_tiny_models(example):
+    inputs = example.inputs()
+    model = masked(example.build(), inputs)
+    small = copy.deepcopy(model)
+    report = compact(small, inputs, latency=False)
+    assert_same(model, small, inputs)
+    assert report.refused == {}
+    assert {g.name: g.removed for g in report.groups} == {
+        name: units // 2 for name, (units, _) in example.groups.items()
+    }
+    assert report.params_before == sum(p.numel() for p in model.parameters())
+    assert report.params_after == sum(p.numel() for p in small.parameters())
+    assert report.params_after < report.params_before
+    assert report.macs_after < report.macs_before
+    assert list(small.state_dict()) == list(model.state_dict())
+
+
+@zoo
+def test_compact_models_live_on(example):
+    inputs = example.inputs()
+    small = masked(example.build(), inputs)
+    compact(small, inputs, latency=False)
+    assert_same(small, copy.deepcopy(small), inputs)
+    assert_same(small, pickle.loads(pickle.dumps(small)), inputs)
+    small.train()
+    optimizer = torch.optim.SGD(small.parameters(), lr=0.1, momentum=0.9)
+    before = copy.deepcopy(small.state_dict())
+    answer = small(*inputs)
+    answers = answer.values() if isinstance(answer, dict) else answer
+    answers = [answers] if isinstance(answers, Tensor) else answers
+    sum(a.square().mean() for a in answers).backward()
+    assert all(p.grad is not None and p.grad.shape == p.shape for p in small.parameters())
+    optimizer.step()
+    assert any(not torch.equal(t, before[name]) for name, t in small.state_dict().items())
+
+
+TORCHVISION = {
+    "resnet18": (torchvision.models.resnet18, 32, 0.45),
+    "mobilenet_v2": (torchvision.models.mobilenet_v2, 32, 0.45),
+    "densenet121": (torchvision.models.densenet121, 32, 0.45),
+    "vgg11_bn": (torchvision.models.vgg11_bn, 32, 0.45),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("build", "pixels", "at_most"), TORCHVISION.values(), ids=TORCHVISION)
+def test_torchvision_models(build, pixels, at_most):
+    inputs = (torch.randn(2, 3, pixels, pixels),)
+    model = masked(build(num_classes=10), inputs).eval()
+    small = copy.deepcopy(model)
+    report = compact(small, inputs, latency=False)
+    assert report.refused == {}
+    assert report.params_after <= at_most * report.params_before
+    assert_same(model, small, inputs)
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.randn(4, 3, 8, 8)
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    return randomize(PlainCnn()).eval()
+
+
+def counts(report) -> dict[str, int]:
+    return {group.name: group.removed for group in report.groups}
+
+
+def test_zeros_by_hand(model, x):
+    with torch.no_grad():
+        for tensor in (model.conv1.weight, model.bn1.weight, model.bn1.bias):
+            tensor[[1, 6]] = 0
+    before = copy.deepcopy(model)
+    assert counts(compact(model, x, latency=False)) == {"conv1": 2, "conv2": 0}
+    assert model.conv1.weight.shape == (6, 3, 3, 3)
+    assert model.bn1.num_features == 6
+    assert_same(before, model, (x,))
+
+
+def test_zeros_by_the_prune_module_of_torch(model, x):
+    for module, name in ((model.conv1, "weight"), (model.bn1, "weight"), (model.bn1, "bias")):
+        mask = torch.ones_like(getattr(module, name))
+        mask[:3] = 0
+        prune.custom_from_mask(module, name, mask)
+        prune.remove(module, name)
+    before = copy.deepcopy(model)
+    assert counts(compact(model, x, latency=False)) == {"conv1": 3, "conv2": 0}
+    assert_same(before, model, (x,))
+
+
+def test_a_unit_that_nothing_reads_goes(model, x):
+    model.conv2.weight.data[:, :4] = 0
+    before = copy.deepcopy(model)
+    assert counts(compact(model, x, latency=False)) == {"conv1": 4, "conv2": 0}
+    assert_same(before, model, (x,))
+
+
+def test_a_dead_row_under_a_shift_is_kept(model, x):
+    model.conv1.weight.data[2] = 0
+    assert model.bn1.bias[2] != 0
+    assert counts(compact(model, x, latency=False)) == {"conv1": 0, "conv2": 0}
+
+
+def test_a_dead_row_that_reads_as_a_constant_is_kept(model, x):
+    # bn2 has no weights of its own: it moves zero to -mean / sqrt(var).
+    model.conv2.weight.data[2] = 0
+    model.conv2.bias.data[2] = 0
+    assert counts(compact(model, x, latency=False)) == {"conv1": 0, "conv2": 0}
+    model.head.weight.data[:, 2] = 0
+    before = copy.deepcopy(model)
+    assert counts(compact(model, x, latency=False)) == {"conv1": 0, "conv2": 1}
+    assert_same(before, model, (x,))
+
+
+def test_a_unit_that_a_tied_weight_still_writes_is_kept():
+    example = ZOO["tied"]
+    model = randomize(example.build()).eval()
+    for bias in (model.encoder.bias, model.inner.bias, model.again.bias):
+        bias.data[0] = 0
+    report = compact(model, example.inputs(), latency=False)
+    assert (report.removed, report.refused) == (0, {})
+
+
+def test_nothing_dead_is_said_aloud(model, x):
+    before = copy.deepcopy(model.state_dict())
+    report = compact(model, x, latency=False)
+    assert "NOTHING WAS REMOVED" in str(report)
+    assert report.params_after == report.params_before
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+
+
+def test_of_a_group_that_is_all_zero_one_unit_stays(model, x):
+    for parameter in (model.conv1.weight, model.bn1.weight, model.bn1.bias):
+        parameter.data.zero_()
+    before = copy.deepcopy(model)
+    assert counts(compact(model, x, latency=False)) == {"conv1": 7, "conv2": 0}
+    assert_same(before, model, (x,))
+
+
+class HardCoded(nn.Module):
+    """A size that is written down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 3, padding=1)
+        self.conv2 = nn.Conv2d(8, 64, 3, stride=2, padding=1)
+        self.head = nn.Linear(64 * 4 * 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.conv2(F.relu(self.conv1(x))))
+        return self.head(x.view(x.shape[0], 64 * 4 * 4))
+
+
+def test_a_group_with_a_hard_coded_size_is_left_alone_with_the_reason(x, caplog):
+    model = masked(HardCoded(), (x,))
+    before = copy.deepcopy(model)
+    with caplog.at_level(logging.WARNING):
+        report = compact(model, x, latency=False)
+    assert counts(report) == {"conv1": 4, "conv2": 0}
+    assert list(report.refused) == ["conv2"]
+    assert "shape '[4, 1024]' is invalid" in report.refused["conv2"]
+    assert "left as it was: conv2" in str(report)
+    assert "Left conv2 as it was" in caplog.text
+    assert model.conv2.weight.shape == (64, 4, 3, 3)
+    assert_same(before, model, (x,))
+
+
+class Asserting(nn.Module):
+    """An assertion about a size, as in torch's own attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(5, 8)
+        self.second = nn.Linear(8, 8)
+        self.last = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.first(x))
+        if x.shape[1] != 8:
+            raise AssertionError("eight are expected")
+        return self.last(F.relu(self.second(x)))
+
+
+def test_a_group_about_which_the_model_asserts_is_left_alone():
+    inputs = (torch.randn(4, 5),)
+    model = masked(Asserting(), inputs)
+    report = compact(model, inputs, latency=False)
+    assert report.refused == {"first": "eight are expected"}
+    assert counts(report) == {"first": 0, "second": 4}
+
+
+def test_where_nothing_can_go_it_raises_and_the_model_is_as_it_was(x):
+    model = HardCoded()
+    model.conv2.weight.data[:5] = 0
+    model.conv2.bias.data[:5] = 0
+    model.requires_grad_(True)
+    model.conv2.weight.grad = torch.ones_like(model.conv2.weight)
+    state = copy.deepcopy(model.state_dict())
+    held = {name: (id(t), t.data_ptr()) for name, t in model.state_dict(keep_vars=True).items()}
+    attributes = (model.conv2.out_channels, model.head.in_features)
+    with pytest.raises(VerificationError, match=r"conv2 \(shape .* is invalid.*as it was"):
+        compact(model, x)
+    assert held == {n: (id(t), t.data_ptr()) for n, t in model.state_dict(keep_vars=True).items()}
+    assert all(torch.equal(t, state[name]) for name, t in model.state_dict().items())
+    assert (model.conv2.out_channels, model.head.in_features) == attributes
+    assert torch.equal(model.conv2.weight.grad, torch.ones_like(model.conv2.weight))
+
+
+def test_a_wrong_size_in_the_arithmetic_is_refused_and_not_applied():
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(5, 8)
+            self.last = nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            return self.last(x / x.shape[1] ** 0.5)
+
+    inputs = (torch.randn(4, 5),)
+    model = masked(Scaled(), inputs)
+    with pytest.raises(VerificationError, match=r"first \(outputs differ by"):
+        compact(model, inputs)
+    assert model.first.weight.shape == (8, 5)
+
+
+def test_whatever_interrupts_the_model_is_as_it_was(x, monkeypatch):
+    model = masked(PlainCnn(), (x,))
+    state = copy.deepcopy(model.state_dict())
+
+    def interrupt(self, model):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Verification, "check", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        compact(model, x)
+    assert all(torch.equal(t, state[name]) for name, t in model.state_dict().items())
+
+
+def test_latency_is_measured_in_turns_where_it_is_asked_for(model, x):
+    report = compact(model, x)
+    assert report.latency_before.runs == report.latency_after.runs
+    assert report.speedup > 0
+    assert compact(model, x, latency=False).speedup is None
+
+
+def test_the_mode_and_the_random_state_stay(x):
+    model = masked(PlainCnn(), (x,)).train()
+    model.bn1.eval()
+    torch.manual_seed(1)
+    random_state = torch.get_rng_state()
+    compact(model, x, latency=False)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert [m.training for m in (model, model.conv1, model.bn1)] == [True, True, False]
+
+
+def test_the_same_call_again_finds_nothing_more(x):
+    model = masked(PlainCnn(), (x,))
+    assert compact(model, x, latency=False).removed == 4 + 3
+    assert compact(model, x, latency=False).removed == 0
+
+
+def test_a_half_precision_model():
+    inputs = (torch.randn(4, 5),)
+    model = masked(nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 2)), inputs).bfloat16()
+    assert compact(model, inputs, latency=False).removed == 4
+    assert model[0].weight.dtype == torch.bfloat16
+
+
+def test_inputs_on_which_the_model_does_not_run_are_refused(model):
+    with pytest.raises(ExampleInputsError, match="channels"):
+        compact(model, torch.randn(2, 4, 8, 8))
+
+
+def test_an_image_in_channels_last_memory(x):
+    model = masked(PlainCnn(), (x,)).to(memory_format=torch.channels_last)
+    before = copy.deepcopy(model)
+    assert compact(model, x, latency=False).removed == 4 + 3
+    assert_same(before, model, (x,))
+
+
+def test_what_a_shared_function_writes_is_not_mixed_up():
+    net = Net(
+        lambda m, x: m.last(torch.cat([m.a(x), m.b(x)], 1) + m.c(x)),
+        a=nn.Linear(5, 4),
+        b=nn.Linear(5, 4),
+        c=nn.Linear(5, 8),
+        last=nn.Linear(8, 2),
+    )
+    inputs = (torch.randn(4, 5),)
+    model = masked(net, inputs)
+    before = copy.deepcopy(model)
+    report = compact(model, inputs, latency=False)
+    assert counts(report) == {"a": 2, "b": 2}
+    assert_same(before, model, inputs)

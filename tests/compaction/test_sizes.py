@@ -1,0 +1,43 @@
+"""The sizes that torch's modules repeat follow from their tensors."""
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_prune.compaction.sizes import module_sizes
+
+
+class Conv(nn.Conv2d):
+    """A class derived from torch's own."""
+
+
+ROWS = {
+    "linear": (nn.Linear(3, 5), {"in_features": 3, "out_features": 5}),
+    "conv1d": (nn.Conv1d(3, 5, 2), {"in_channels": 3, "out_channels": 5}),
+    "conv3d": (nn.Conv3d(3, 5, 2), {"in_channels": 3, "out_channels": 5}),
+    "derived": (Conv(3, 5, 2), {"in_channels": 3, "out_channels": 5}),
+    "grouped": (nn.Conv2d(4, 6, 3, groups=2), {"in_channels": 4, "out_channels": 6}),
+    "transposed": (nn.ConvTranspose2d(4, 6, 3), {"in_channels": 4, "out_channels": 6}),
+    "transposed_grouped": (
+        nn.ConvTranspose2d(4, 6, 3, groups=2),
+        {"in_channels": 4, "out_channels": 6},
+    ),
+    "batch_norm": (nn.BatchNorm2d(7), {"num_features": 7}),
+    "batch_norm_of_statistics_only": (nn.BatchNorm1d(7, affine=False), {"num_features": 7}),
+    "instance_norm": (nn.InstanceNorm1d(7, affine=True), {"num_features": 7}),
+    "instance_norm_of_nothing": (nn.InstanceNorm1d(7), {}),
+    "embedding": (nn.Embedding(9, 4), {"num_embeddings": 9, "embedding_dim": 4}),
+    "without_sizes": (nn.ReLU(), {}),
+}
+
+
+@pytest.mark.parametrize(("module", "sizes"), ROWS.values(), ids=ROWS)
+def test_sizes_are_those_of_a_fresh_module(module, sizes):
+    assert module_sizes(module) == sizes
+    assert all(getattr(module, name) == size for name, size in sizes.items())
+
+
+def test_sizes_follow_the_tensors():
+    linear = nn.Linear(3, 5)
+    linear.weight.data = torch.zeros(2, 3)
+    assert module_sizes(linear) == {"in_features": 3, "out_features": 2}

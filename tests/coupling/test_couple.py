@@ -1,0 +1,193 @@
+"""Which channels of a model live and die together."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from nets import Net
+from oracle import assert_removable, outputs, randomize, relative_error, zeroed
+from tiny_zoo import ZOO, Block, PlainCnn
+from torch import Tensor, nn
+
+from lightning_prune.coupling import couple
+from lightning_prune.errors import ExampleInputsError
+
+zoo = pytest.mark.parametrize("example", ZOO.values(), ids=ZOO)
+
+
+@zoo
+def test_the_groups_are_those_that_are_expected(example):
+    coupling = couple(example.build(), example.inputs())
+    assert {g.name: (g.units, g.writers) for g in coupling.groups} == example.groups
+
+
+@zoo
+def test_half_of_the_units_of_every_group_can_be_removed(example):
+    assert assert_removable(example.build(), example.inputs()).groups
+
+
+@zoo
+def test_groups_do_not_depend_on_the_mode_or_the_batch(example):
+    model = example.build()
+    first = couple(model.train(), example.inputs())
+    second = couple(model.eval(), tuple(x[:1] for x in example.inputs()))
+    assert [(g.name, g.units) for g in first.groups] == [(g.name, g.units) for g in second.groups]
+
+
+@zoo
+def test_what_writes_a_unit_is_seen_by_its_readers_only(example):
+    """Noise on all that writes a unit vanishes where its readers are zero, and not elsewhere."""
+    model = randomize(example.build().double())
+    inputs = [x.double() for x in example.inputs()]
+    for index, group in enumerate(couple(model, tuple(inputs)).groups):
+        chosen = torch.zeros(group.units, dtype=torch.bool)
+        chosen[index % group.units] = True
+        noisy = copy.deepcopy(model)
+        parameters = dict(noisy.named_parameters())
+        with torch.no_grad():
+            for member in group.parameters:
+                if member.side == "out":
+                    tensor, positions = parameters[member.axis.tensor], member.owned_by(chosen)
+                    part = tensor.index_select(member.axis.dim, positions)
+                    tensor.index_copy_(
+                        member.axis.dim, positions, part + 0.5 + torch.rand_like(part)
+                    )
+        expected, changed = outputs(model, inputs, True), outputs(noisy, inputs, True)
+        assert relative_error(expected, changed) > 1e-6, group.name
+        deaf = [zeroed(m, [group], [chosen], ["in"]) for m in (model, noisy)]
+        blind, still = (outputs(m, inputs, True) for m in deaf)
+        assert relative_error(blind, still) <= 1e-12, group.name
+
+
+def _disturb(module: nn.Module, args: object, output: Tensor, *, channels: Tensor) -> Tensor:
+    dim = -1 if isinstance(module, nn.Linear) else 1
+    return output.index_add(dim, channels, torch.rand_like(output.index_select(dim, channels)))
+
+
+@zoo
+def test_a_channel_of_a_writer_is_seen_by_the_readers_of_its_unit_only(example):
+    """Noise on the activation of a channel vanishes where the readers of its unit are zero."""
+    model = randomize(example.build().double()).eval()
+    inputs = [x.double() for x in example.inputs()]
+    checked = 0
+    for group in couple(model, tuple(inputs)).groups:
+        for member in group.parameters:
+            owner, _, name = member.axis.tensor.rpartition(".")
+            if member.side != "out" or name != "weight" or member.axis.dim != 0 or not owner:
+                continue
+            unit = torch.arange(group.units) == group.units - 1
+            deaf = zeroed(model, [group], [unit], ["in"])
+
+            disturb = partial(_disturb, channels=member.owned_by(unit))
+            expected = outputs(deaf, inputs)
+            deaf.get_submodule(owner).register_forward_hook(disturb)
+            assert relative_error(expected, outputs(deaf, inputs)) <= 1e-12, member.axis
+            checked += 1
+    assert checked
+
+
+def test_the_table_names_groups_ties_and_what_is_frozen():
+    text = str(couple(PlainCnn(), torch.randn(2, 3, 8, 8)))
+    lines = {line.split()[0]: line for line in text.splitlines() if line}
+    assert lines["conv1"].split(maxsplit=2)[1:] == [
+        "8",
+        "conv1.weight[0], bn1.weight[0], bn1.bias[0], reads conv2.weight[1]",
+    ]
+    assert "4 of 4" in lines["head.weight[0]"]
+    assert "written to the model's output" in lines["head.weight[0]"]
+
+
+def test_parameters_that_are_not_used_are_named():
+    net = Net(lambda m, x: m.used(x), used=nn.Linear(3, 2), spare=nn.Linear(3, 2))
+    coupling = couple(net, torch.randn(2, 3))
+    assert coupling.unused == ("spare.weight", "spare.bias")
+    assert "not used in a forward pass: spare.weight, spare.bias" in str(coupling)
+
+
+class Odd(nn.Module):
+    """Keeps count of its calls, writes into its input, uses chance and holds hooks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = Block(3, 3)
+        self.drop = nn.Dropout(0.5)
+        self.register_buffer("calls", torch.zeros(()))
+        self.last = nn.Conv2d(3, 2, 1)
+        self.seen: list[int] = []
+        self.last.register_forward_hook(lambda module, args, output: output)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.seen.append(len(x))
+        return self.last(self.drop(self.block(x.mul_(2)) + torch.rand(())))
+
+
+def test_nothing_of_the_model_is_changed():
+    model = Odd()
+    model.drop.eval()
+    x = torch.randn(4, 3, 6, 6)
+    state, before = copy.deepcopy(model.state_dict()), x.clone()
+    flags = [module.training for module in model.modules()]
+    identities = [id(tensor) for tensor in (*model.parameters(), *model.buffers())]
+    torch.manual_seed(3)
+    random_state = torch.get_rng_state()
+    couple(model, x)
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert torch.equal(x, before)
+    assert [module.training for module in model.modules()] == flags
+    assert [id(t) for t in (*model.parameters(), *model.buffers())] == identities
+    assert all(torch.equal(model.state_dict()[name], held) for name, held in state.items())
+    assert len(model.last._forward_hooks) == 1
+    assert model.seen == []
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+
+
+def test_the_mode_in_which_a_model_does_not_run_is_left_out():
+    net = Net(
+        lambda m, x: m.last(m.first(x)) if not m.training else m.last(x),
+        first=nn.Linear(3, 8),
+        last=nn.Linear(8, 2),
+    )
+    assert [group.units for group in couple(net, torch.randn(2, 3)).groups] == [8]
+
+
+def test_a_model_that_needs_a_large_batch_is_run_with_all_of_it():
+    net = Net(
+        lambda m, x: m.last(m.first(x).view(4, -1)), first=nn.Linear(3, 8), last=nn.Linear(8, 2)
+    )
+    assert [group.units for group in couple(net, torch.randn(4, 3)).groups] == [8]
+
+
+class Keyword(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 8)
+        self.last = nn.Linear(8, 2)
+
+    def forward(self, *, image: Tensor) -> Tensor:
+        return self.last(self.first(image))
+
+
+def test_keyword_arguments():
+    (group,) = couple(Keyword(), {"image": torch.randn(2, 3)}).groups
+    assert group.units == 8
+
+
+def test_multiply_adds_are_those_of_inference():
+    prices = couple(ZOO["auxiliary_head"].build(), ZOO["auxiliary_head"].inputs()).prices
+    assert prices["conv1.weight"] == 2 * 6 * 6
+    assert "aux.weight" not in prices
+
+
+WRONG = {
+    "of_the_wrong_shape": (torch.randn(2, 4), r"shape \(2, 4\) raised RuntimeError"),
+    "without_a_tensor": ("image", "but got str without a tensor"),
+    "too_many": ((torch.randn(2, 5), torch.randn(2, 5)), "raised TypeError"),
+}
+
+
+@pytest.mark.parametrize(("inputs", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_inputs_are_refused(inputs, message):
+    with pytest.raises(ExampleInputsError, match=message):
+        couple(nn.Linear(5, 2), inputs)

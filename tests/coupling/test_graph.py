@@ -1,0 +1,59 @@
+"""The recorded graph is data."""
+
+import pytest
+import torch
+
+from lightning_prune.coupling.graph import Graph, Node, Ref, Value, base_name, refs_in
+
+aten = torch.ops.aten
+
+
+@pytest.mark.parametrize(
+    ("op", "name"),
+    [
+        (aten.add.Tensor, "aten::add"),
+        (aten.add_.Tensor, "aten::add"),
+        (aten.__and__.Tensor, "aten::__and__"),
+        (aten._to_copy.default, "aten::_to_copy"),
+    ],
+    ids=str,
+)
+def test_the_base_name_has_no_overload_and_no_mark_of_in_place(op, name):
+    assert base_name(op) == name
+
+
+def test_references_are_found_in_order_in_any_nesting():
+    assert refs_in(([Ref(3), 1.0], {"a": Ref(1)}, None)) == [Ref(3), Ref(1)]
+
+
+def node(op, *args, **kwargs) -> Node:
+    return Node(op, args, kwargs, [Ref(9)], "layer")
+
+
+def test_an_argument_is_found_by_position():
+    assert node(aten.mean.dim, Ref(0), [1], True).argument("keepdim") is True
+
+
+def test_an_argument_is_found_by_keyword():
+    assert node(aten.add.Tensor, Ref(0), Ref(1), alpha=3).argument("alpha") == 3
+
+
+def test_an_argument_not_given_has_the_default_of_the_schema():
+    assert node(aten.mean.dim, Ref(0), [1]).argument("keepdim") is False
+
+
+def test_an_argument_that_the_schema_does_not_know_has_the_default_asked_for():
+    assert node(aten.relu.default, Ref(0)).argument("groups", 1) == 1
+
+
+def test_a_node_prints_its_operation_and_its_module():
+    assert str(node(aten.relu.default, Ref(0))) == "aten::relu in layer"
+    assert str(Node(aten.relu.default, (), {}, (), "")) == "aten::relu in the root module"
+
+
+def test_a_graph_is_indexed_by_reference_and_iterated_by_node():
+    value = Value((2,), torch.float32, "input")
+    relu = node(aten.relu.default, Ref(0))
+    graph = Graph([value], [relu])
+    assert graph[Ref(0)] is value
+    assert list(graph) == [relu]

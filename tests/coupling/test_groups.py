@@ -1,0 +1,99 @@
+"""Components become groups of units, members and reasons."""
+
+import pytest
+import torch
+
+from lightning_prune.coupling.groups import Frozen, build_groups
+from lightning_prune.coupling.labels import Labels
+from lightning_prune.coupling.solve import solve
+from lightning_prune.units import Axis
+
+
+@pytest.fixture
+def labels() -> Labels:
+    """Two layers: ``a`` writes four units, ``b`` reads them."""
+    labels = Labels()
+    written = labels.axis(Axis("a.weight", 0), 4)
+    read = labels.axis(Axis("b.weight", 1), 4)
+    labels.tie(written, read)
+    labels.read(read)
+    return labels
+
+
+def axis(labels: Labels, tensor: str, dim: int, size: int = 4) -> torch.Tensor:
+    return labels.axis(Axis(tensor, dim), size)
+
+
+def test_a_group_is_named_by_its_first_writer_and_knows_its_sides(labels):
+    (group,), frozen = build_groups(labels, solve(labels))
+    assert (group.name, group.units, frozen) == ("a", 4, ())
+    assert [(str(m.axis), m.side, m.size) for m in group.members] == [
+        ("a.weight[0]", "out", 4),
+        ("b.weight[1]", "in", 4),
+    ]
+
+
+def test_units_are_ordered_by_their_place_on_the_first_axis():
+    labels = Labels()
+    labels.tie(axis(labels, "a.weight", 0), axis(labels, "b.weight", 0).flip(0))
+    (group,), frozen = build_groups(labels, solve(labels))
+    assert [m.positions.flatten().tolist() for m in group.members] == [[0, 1, 2, 3], [3, 2, 1, 0]]
+    assert frozen == ()
+
+
+def test_a_unit_may_own_several_positions(labels):
+    read = axis(labels, "c.weight", 1, 8)
+    labels.tie(axis(labels, "a.weight", 0), read.view(2, 4))
+    labels.read(read)
+    (group,) = build_groups(labels, solve(labels))[0]
+    assert group.members[2].positions.tolist() == [[0, 4], [1, 5], [2, 6], [3, 7]]
+
+
+def test_units_on_different_axes_make_different_groups(labels):
+    labels.tie(axis(labels, "a.weight", 0)[:2], axis(labels, "c.weight", 0, 2))
+    groups = build_groups(labels, solve(labels))[0]
+    assert [(group.name, group.units) for group in groups] == [("a", 2), ("a (2)", 2)]
+
+
+def test_a_frozen_axis_is_listed_with_the_number_of_positions_and_the_reason(labels):
+    labels.freeze(axis(labels, "a.weight", 0)[:3], "why")
+    groups, frozen = build_groups(labels, solve(labels))
+    assert groups == ()
+    assert frozen == (Frozen(Axis("a.weight", 0), 3, 4, "why"),)
+
+
+def test_units_that_are_all_of_an_axis_stay(labels):
+    written = axis(labels, "a.weight", 0)
+    labels.tie(written, written[:1])
+    groups, (frozen,) = build_groups(labels, solve(labels))
+    assert groups == ()
+    assert frozen.reason == "its units all hang together"
+
+
+def test_what_no_parameter_writes_is_no_group():
+    labels = Labels()
+    labels.axis(Axis("position_ids", 0), 4)
+    labels.buffers.add("position_ids")
+    labels.read(axis(labels, "b.weight", 1))
+    assert build_groups(labels, solve(labels)) == ((), ())
+
+
+def test_buffers_are_members_that_write_nothing(labels):
+    labels.buffers.add("mean")
+    labels.tie(axis(labels, "a.weight", 0), axis(labels, "mean", 0))
+    (group,) = build_groups(labels, solve(labels))[0]
+    assert [m.buffer for m in group.members] == [False, False, True]
+    assert group.writers == ("a",)
+
+
+def test_units_that_read_as_a_constant_are_marked(labels):
+    labels.reads_constant(axis(labels, "b.weight", 1)[1:2])
+    (group,) = build_groups(labels, solve(labels))[0]
+    assert group.constant.tolist() == [False, True, False, False]
+
+
+def test_units_whose_reader_writes_them_too_are_marked(labels):
+    labels.write(axis(labels, "b.weight", 1))
+    (group,) = build_groups(labels, solve(labels))[0]
+    assert group.constant.all()
+    assert group.members[1].side == "in"

@@ -1,0 +1,44 @@
+"""An id for every coordinate, and what is said about ids."""
+
+import torch
+
+from lightning_prune.coupling.labels import Labels, Plane
+from lightning_prune.units import Axis
+
+
+def test_ids_start_at_one_and_run_on():
+    labels = Labels()
+    assert labels.axis(Axis("a", 0), 3).tolist() == [1, 2, 3]
+    assert labels.axis(Axis("a", 1), 2).tolist() == [4, 5]
+
+
+def test_an_axis_keeps_its_ids():
+    labels = Labels()
+    first = labels.axis(Axis("a", 0), 3)
+    labels.axis(Axis("b", 0), 2)
+    assert torch.equal(labels.axis(Axis("a", 0), 3), first)
+    assert labels.count == 1 + 3 + 2
+
+
+def test_ties_are_broadcast_and_leave_out_what_is_equal():
+    labels = Labels()
+    labels.tie(torch.tensor([[1, 2], [3, 4]]), torch.tensor([1, 2]))
+    ((first, second),) = labels.ties
+    assert list(zip(first.tolist(), second.tolist(), strict=True)) == [(3, 1), (4, 2)]
+
+
+def test_a_tie_of_equal_ids_says_nothing():
+    labels = Labels()
+    labels.tie(torch.tensor([1, 2]), torch.tensor([1, 2]))
+    assert labels.ties == []
+
+
+def test_a_plane_varies_where_its_ids_have_a_size():
+    assert Plane(torch.zeros(1, 3, 1, 2, dtype=torch.int64), zero=True).varying == {1, 3}
+
+
+def test_freezes_keep_their_reason_in_order():
+    labels = Labels()
+    labels.freeze(torch.tensor([[2, 1], [2, 2]]), "why")
+    assert labels.freezes[0].ids.tolist() == [1, 2]
+    assert labels.freezes[0].reason == "why"

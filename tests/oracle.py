@@ -1,0 +1,142 @@
+"""An oracle for coupling that shares no code with compaction: slice by hand and compare.
+
+A unit is removable if the model without it computes what the model with a zeroed one computes, in
+eval and in train mode. `assert_removable` asks that of random units of every group, zeroed on both
+sides, on the reading side alone, and on the writing side alone where that is said to be enough.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from lightning_prune.coupling import Coupling, couple
+from lightning_prune.units import Group
+
+TOLERANCE = 1e-10
+
+
+def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Give every parameter and statistic a value that is neither zero nor the default."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for tensor in model.parameters():
+            noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+            fan_in = max(1, tensor[0].numel()) if tensor.dim() > 1 else 1
+            tensor.copy_(noise / fan_in**0.5)
+        for tensor in model.buffers():
+            if tensor.is_floating_point():
+                tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
+    return model
+
+
+def half_of_every_group(groups: Sequence[Group], seed: int = 0) -> list[Tensor]:
+    """Mark a random half of the units of every group, at least one, never all."""
+    generator = torch.Generator().manual_seed(seed)
+    marked = []
+    for group in groups:
+        removed = torch.zeros(group.units, dtype=torch.bool)
+        removed[torch.randperm(group.units, generator=generator)[: group.units // 2]] = True
+        marked.append(removed)
+    return marked
+
+
+def zeroed(
+    model: nn.Module, groups: Sequence[Group], removed: Sequence[Tensor], sides: Sequence[str]
+) -> nn.Module:
+    """Return a copy with the marked units zeroed on ``sides[g]``: ``"out"``, ``"in"`` or both."""
+    model = copy.deepcopy(model)
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for group, units, side in zip(groups, removed, sides, strict=True):
+            for member in group.parameters:
+                if member.side in side:
+                    positions = member.owned_by(units)
+                    parameters[member.axis.tensor].index_fill_(member.axis.dim, positions, 0.0)
+    return model
+
+
+def sliced(model: nn.Module, coupling: Coupling, removed: Sequence[Tensor]) -> nn.Module:
+    """Return a copy without the marked units."""
+    model = copy.deepcopy(model)
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+    gone: dict[tuple[str, int], set[int]] = {}
+    for group, units in zip(coupling.groups, removed, strict=True):
+        for member in group.members:
+            axis = gone.setdefault((member.axis.tensor, member.axis.dim), set())
+            axis.update(member.owned_by(units).tolist())
+    for (name, dim), positions in gone.items():
+        tensor = tensors[name]
+        stay = [i for i in range(tensor.shape[dim]) if i not in positions]
+        if name in coupling.grouped and dim == 0:
+            module = model.get_submodule(name.rpartition(".")[0])
+            module.groups = module.groups * len(stay) // tensor.shape[0]
+        tensor.data = tensor.data[(slice(None),) * dim + (stay,)]
+    for module in model.modules():
+        if isinstance(module, nn.modules.instancenorm._InstanceNorm) and module.affine:
+            module.num_features = len(module.weight)  # it looks at its input's size
+    return model
+
+
+def outputs(model: nn.Module, inputs: Sequence[Tensor], training: bool = False) -> list[Tensor]:
+    """Return what a copy of ``model`` computes; dropout is off in train mode, too."""
+    model = copy.deepcopy(model).train(training)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.eval()
+    with torch.no_grad():
+        result = model(*(x.clone() for x in inputs))
+    return [t for t in tree_leaves(result) if isinstance(t, Tensor)]
+
+
+def relative_error(expected: Sequence[Tensor], obtained: Sequence[Tensor]) -> float:
+    assert [t.shape for t in expected] == [t.shape for t in obtained]
+    errors = [
+        float((a - b).abs().max() / a.abs().max().clamp_min(1e-300))
+        for a, b in zip(map(_number, expected), map(_number, obtained), strict=True)
+    ]
+    return max(errors)
+
+
+def _number(t: Tensor) -> Tensor:
+    return t if t.is_floating_point() else t.double()
+
+
+def assert_removable(model: nn.Module, inputs: Sequence[Tensor]) -> Coupling:
+    """Assert that half of the units of every group can be removed; return the coupling."""
+    model = randomize(copy.deepcopy(model).double())
+    inputs = [x.double() if x.is_floating_point() else x for x in inputs]
+    coupling = couple(model, tuple(inputs))
+    removed = half_of_every_group(coupling.groups)
+    small = sliced(model, coupling, removed)
+    both = ["out in"] * len(removed)
+    unwritten = ["out" if g.constant is None else "out in" for g in coupling.groups]
+    unread = ["in" if _is_read(g) else "out" for g in coupling.groups]
+    for training in (False, True):
+        found = outputs(small, inputs, training)
+        for sides in (both, unwritten, unread):
+            masked = zeroed(model, coupling.groups, removed, sides)
+            expected = outputs(masked, inputs, training)
+            assert relative_error(expected, found) <= TOLERANCE, (training, sides)
+    return coupling
+
+
+def _is_read(group: Group) -> bool:
+    return any(member.side == "in" for member in group.parameters)
+
+
+def ties(coupling: Coupling) -> dict[str, int]:
+    """Return the groups as data: the parameters' axes in alphabetical order → units."""
+    return {
+        " ".join(sorted(str(member.axis) for member in group.parameters)): group.units
+        for group in coupling.groups
+    }
+
+
+def reasons(coupling: Coupling, axis: str) -> str:
+    """Return why ``axis`` is frozen, ``""`` if it is not."""
+    return "; ".join(frozen.reason for frozen in coupling.frozen if str(frozen.axis) == axis)

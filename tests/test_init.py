@@ -1,0 +1,26 @@
+"""The public names."""
+
+import subprocess
+import sys
+
+import lightning_prune
+
+
+def test_public_names_are_sorted_and_exist():
+    names = lightning_prune.__all__
+    assert names == sorted(names)
+    assert all(hasattr(lightning_prune, name) for name in names)
+
+
+def test_every_public_name_is_documented():
+    undocumented = [n for n in lightning_prune.__all__ if not getattr(lightning_prune, n).__doc__]
+    assert undocumented == []
+
+
+def test_the_import_takes_no_optional_dependency():
+    code = (
+        "import sys, lightning_prune\n"
+        "print([m for m in ('sklearn', 'matplotlib', 'jsonargparse') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stderr

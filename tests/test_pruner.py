@@ -1,0 +1,297 @@
+import io
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_prune.allocations import Global, Uniform
+from lightning_prune.criteria import Gradient, Magnitude, Random, Taylor
+from lightning_prune.errors import TargetError
+from lightning_prune.granularities import Weight
+from lightning_prune.masks import find_dead
+from lightning_prune.pruner import Pruner
+from lightning_prune.units import Axis, Group, Member
+
+CRITERIA = [Gradient(), Taylor(), Magnitude(), Random()]
+
+
+def make_model():
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def channels():
+    def out(name, size):
+        return Member(Axis(name, 0), "out", size)
+
+    return [
+        Group(
+            "0",
+            8,
+            (
+                *(out(n, 8) for n in ("0.weight", "0.bias", "1.weight", "1.bias")),
+                Member(Axis("3.weight", 1), "in", 8),
+            ),
+        ),
+        Group("3", 6, (out("3.weight", 6), out("3.bias", 6), Member(Axis("5.weight", 1), "in", 6))),
+    ]
+
+
+def weights(model):
+    return Weight().groups(dict(model.named_parameters()), [])
+
+
+def make_pruner(model, groups=None, criterion=None, **options):
+    options = {"allocation": Global()} | options
+    return Pruner(model, groups or channels(), criterion=criterion or Magnitude(), **options)
+
+
+def step(model, seed=0, optimizer=None):
+    generator = torch.Generator().manual_seed(seed)
+    model.zero_grad()
+    model(torch.randn(16, 5, generator=generator)).square().mean().backward()
+    if optimizer is not None:
+        optimizer.step()
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=str)
+@pytest.mark.parametrize("allocation", [Global(), Uniform()], ids=str)
+@pytest.mark.parametrize("granularity", ["channels", "weights"])
+def test_asked_is_obtained_within_one_unit(criterion, allocation, granularity):
+    model = make_model()
+    groups = channels() if granularity == "channels" else weights(model)
+    pruner = make_pruner(model, groups, criterion, allocation=allocation, of="units")
+    step(model)
+    pruner.accumulate()
+    units = sum(g.units for g in groups)
+    report = pruner.update(0.4)
+    assert abs(report.sparsity - 0.4) <= 0.5 / units
+    removed = sum(int(d.sum()) for d in find_dead(groups, dict(model.named_parameters())))
+    assert removed / units == pytest.approx(report.sparsity)
+
+
+@pytest.mark.parametrize("sparsity", [0.2, 0.5])
+def test_parameters_are_counted_as_compaction_leaves_them(sparsity):
+    model = make_model()
+    report = make_pruner(model).update(sparsity)
+    first, second = (g.kept for g in report.groups)
+    full = 8 * (5 + 3) + 6 * 8 + 6 + 3 * 6
+    left = first * (5 + 3) + second * first + second + 3 * second
+    assert report.sparsity == pytest.approx((full - left) / full)
+    assert abs(report.sparsity - sparsity) < (5 + 3 + 6) / full
+
+
+def test_magnitude_removes_the_smallest_weights():
+    model = make_model()
+    groups = weights(model)
+    before = torch.cat([dict(model.named_parameters())[g.name].flatten() for g in groups]).abs()
+    make_pruner(model, groups, Magnitude()).update(0.3)
+    after = torch.cat([dict(model.named_parameters())[g.name].flatten() for g in groups])
+    n = round(0.3 * before.numel())
+    assert set(torch.nonzero(after == 0).flatten().tolist()) == set(before.argsort()[:n].tolist())
+
+
+def test_the_gradient_criterion_removes_the_lowest_average():
+    model = make_model()
+    pruner = make_pruner(model, weights(model), Gradient())
+    expected = torch.zeros(5 * 8 + 8 * 6 + 6 * 3)
+    for seed in range(3):
+        step(model, seed)
+        pruner.accumulate()
+        gradients = torch.cat([model[i].weight.grad.flatten().abs() for i in (0, 3, 5)])
+        expected += gradients / gradients.sum() / 3
+    pruner.update(0.25)
+    gone = torch.cat([model[i].weight.flatten() for i in (0, 3, 5)]) == 0
+    assert expected[gone].max() <= expected[~gone].min()
+    assert int(gone.sum()) == round(0.25 * expected.numel())
+
+
+@pytest.mark.parametrize("criterion", CRITERIA, ids=str)
+def test_masks_only_ever_grow(criterion):
+    model = make_model()
+    pruner = make_pruner(model, criterion=criterion, of="units")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    previous = pruner.kept
+    for seed, sparsity in enumerate([0.2, 0.4, 0.4, 0.3, 0.6]):
+        step(model, seed, optimizer)
+        pruner.enforce()
+        step(model, seed)
+        pruner.accumulate()
+        pruner.update(sparsity)
+        assert all((old | ~new).all() for old, new in zip(previous, pruner.kept, strict=True))
+        previous = pruner.kept
+    assert pruner.sparsity == pytest.approx(8 / 14)
+
+
+def test_gradual_random_pruning_is_nested_in_one_shot():
+    gradual, at_once = make_model(), make_model()
+    pruner = make_pruner(gradual, weights(gradual), Random(3))
+    for sparsity in (0.1, 0.3, 0.5):
+        pruner.update(sparsity)
+    one_shot = make_pruner(at_once, weights(at_once), Random(3))
+    one_shot.update(0.5)
+    assert pruner.fingerprint() == one_shot.fingerprint()
+    assert pruner.fingerprint() != make_pruner(gradual, weights(gradual)).fingerprint()
+
+
+def test_what_another_tool_erased_goes_first():
+    model = make_model()
+    with torch.no_grad():
+        for parameter in (model[0].weight, model[0].bias, model[1].weight, model[1].bias):
+            parameter[3] = 0.0
+        model[3].weight[:, 3] = 0.0
+    pruner = make_pruner(model, criterion=Random(), of="units")
+    pruner.update(1 / 14)
+    assert torch.nonzero(~pruner.kept[0]).flatten().tolist() == [3]
+
+
+def test_a_layer_that_starts_from_zero_is_not_dead():
+    model = make_model()
+    nn.init.zeros_(model[5].weight)
+    report = make_pruner(model, of="units", allocation=Uniform()).update(0.5)
+    assert [g.kept for g in report.groups] == [4, 3]
+
+
+def test_every_group_keeps_a_unit():
+    model = make_model()
+    report = make_pruner(model, of="units").update(12 / 14)
+    assert [g.kept for g in report.groups] == [1, 1]
+    with pytest.raises(TargetError, match=r"at most 0\.8571"):
+        make_pruner(make_model(), of="units").update(0.9)
+
+
+def test_gradients_and_state_are_masked():
+    model = make_model()
+    optimizer = torch.optim.Adam(model.parameters())
+    step(model, 0, optimizer)
+    pruner = make_pruner(model)
+    pruner.update(0.5)
+    step(model)
+    pruner.mask_gradients()
+    pruner.mask_optimizer_state(optimizer)
+    for name, mask in pruner.masks.items():
+        parameter = model.get_parameter(name)
+        assert (parameter.grad[~mask] == 0).all()
+        assert (optimizer.state[parameter]["exp_avg"][~mask] == 0).all()
+
+
+def test_an_update_without_finite_gradients_is_refused():
+    model = make_model()
+    pruner = make_pruner(model, criterion=Taylor())
+    assert not pruner.ready
+    with pytest.raises(TargetError, match="Expected a finite gradient"):
+        pruner.update(0.5)
+    step(model)
+    model[0].weight.grad[0, 0] = torch.inf
+    pruner.accumulate()
+    assert not pruner.ready
+    assert pruner.update(0.0).sparsity == 0.0
+
+
+def test_an_update_closes_the_window():
+    model = make_model()
+    pruner = make_pruner(model, criterion=Gradient())
+    step(model)
+    pruner.accumulate()
+    assert pruner.ready
+    pruner.update(0.2)
+    assert not pruner.ready
+
+
+def test_diverged_weights_are_refused():
+    model = make_model()
+    with torch.no_grad():
+        model[0].weight[0, 0] = torch.nan
+    with pytest.raises(TargetError, match="Expected the weights to be finite"):
+        make_pruner(model).update(0.5)
+
+
+@pytest.mark.parametrize("sparsity", [-0.1, 1.0, 50])
+def test_a_sparsity_out_of_range_is_refused(sparsity):
+    with pytest.raises(ValueError, match="Expected `sparsity` to be a fraction"):
+        make_pruner(make_model()).update(sparsity)
+
+
+def test_nothing_to_prune_is_refused_with_reasons():
+    with pytest.raises(TargetError, match=r"no group \(head: `head` is excluded\)"):
+        Pruner(
+            make_model(),
+            [],
+            criterion=Magnitude(),
+            allocation=Global(),
+            left_alone={"head": "`head` is excluded"},
+        )
+
+
+def reloaded(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def test_resumed_is_uninterrupted():
+    whole, resumed = make_model(), make_model()
+    pruner, first = (make_pruner(m, weights(m), Gradient()) for m in (whole, resumed))
+    for one, model in ((pruner, whole), (first, resumed)):
+        for seed in range(2):
+            step(model, seed)
+            one.accumulate()
+        one.update(0.3)
+        step(model, 2)
+        one.accumulate()
+    second = make_pruner(resumed, weights(resumed), Gradient())
+    with torch.no_grad():
+        resumed[0].weight.masked_fill_(~first.masks["0.weight"], 9.0)
+    second.load_state_dict(reloaded(first.state_dict()))
+    for one, model in ((pruner, whole), (second, resumed)):
+        step(model, 3)
+        one.accumulate()
+        one.update(0.5)
+    assert second.sparsity == pruner.sparsity
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_state_is_an_eighth_of_a_byte_per_unit():
+    model = make_model()
+    state = make_pruner(model, weights(model)).state_dict()
+    assert [k.numel() for k in state["kept"]] == [5 * 8 // 8, 8 * 6 // 8, -(-6 * 3 // 8)]
+    assert state["scores"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"version": 99}, "of version 1, but got 99", id="version"),
+        pytest.param({"groups": ["x"]}, r"Expected the groups .*got \['x'\]", id="groups"),
+        pytest.param({"units": [1, 2]}, r"Expected the units .*got \[1, 2\]", id="units"),
+    ],
+)
+def test_a_state_of_something_else_is_refused(change, message):
+    pruner = make_pruner(make_model())
+    with pytest.raises(ValueError, match=message):
+        pruner.load_state_dict(pruner.state_dict() | change)
+
+
+def test_binds_only_its_own_model_in_its_own_shapes():
+    model = make_model()
+    pruner = make_pruner(model)
+    assert pruner.binds(model)
+    assert not pruner.binds(make_model())
+    model[0].weight.data = model[0].weight.data[:4]
+    assert not pruner.binds(model)
+
+
+def test_of_macs_weighs_elements():
+    model = make_model()
+    prices = {"0.weight": 1.0, "3.weight": 0.0, "5.weight": 0.0}
+    report = make_pruner(model, of="macs", prices=prices, allocation=Uniform()).update(0.5)
+    assert report.groups[0].kept == 4
+    assert report.sparsity == 0.5
