@@ -147,10 +147,8 @@ class Pruner:
 
     def report(self, target: float) -> PruningReport:
         """Return what is reached by now, beside the ``target`` asked for."""
-        counts = tuple(
-            GroupCount(group.name, int(kept.count_nonzero()), group.units)
-            for group, kept in zip(self.groups, self._kept, strict=True)
-        )
+        pairs = zip(self.groups, self._kept, strict=True)
+        counts = tuple(GroupCount(g.name, int(k.count_nonzero()), g.units) for g, k in pairs)
         return PruningReport(target, self._reached, self.of, counts, self._left_alone)
 
     def enforce(self) -> None:

@@ -65,11 +65,12 @@ def test_the_trainer_example_halves_the_prunable_parameters(quiet):
     assert model.body[0].out_features < 16
 
 
-def test_the_yaml_example_runs_in_the_command_line(quiet):
+def test_the_yaml_example_runs_in_the_command_line(quiet, monkeypatch):
     from lightning.pytorch.cli import LightningCLI
 
     Path("prune.yaml").write_text(block("yaml", "lightning_prune.Pruning"))
-    cli = LightningCLI(Model, Data, args=["fit", "--config", "prune.yaml"])
+    monkeypatch.setattr("sys.argv", ["train.py", "fit", "--config", "prune.yaml"])
+    cli = LightningCLI(Model, Data, seed_everything_default=0)
     assert cli.model.body[0].out_features < 16
     assert cli.trainer.callbacks[0].schedule.end == 12
 
