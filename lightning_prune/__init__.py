@@ -1,4 +1,4 @@
-"""Prune a network while PyTorch Lightning trains it, remove what was pruned, prove and measure it."""
+"""Prune a network while Lightning trains it, remove what was pruned, prove it and measure it."""
 
 from lightning_prune.allocations import Allocation, Global, Uniform
 from lightning_prune.callbacks import Compaction, LatencyMonitor, Pruning, SparsityMonitor
@@ -19,8 +19,7 @@ from lightning_prune.measure import (
     measure_latency,
     measure_sparsity,
 )
-from lightning_prune.prune import prune
-from lightning_prune.pruning_report import PruningReport
+from lightning_prune.pruning import PruningReport, prune
 from lightning_prune.schedules import Cubic, Linear, OneShot, Schedule
 
 __version__ = "0.1.0"

@@ -177,10 +177,9 @@ def units_to_remove(cost: Cost, priorities: Sequence[Tensor], sparsity: float) -
     Raises:
         TargetError: if the units that may go do not cost that much, or nothing costs anything.
     """
-    removable = [int((p != torch.inf).count_nonzero()) for p in priorities]
+    check_reachable(cost, sparsity)
     must_go = sum(int((p == -torch.inf).count_nonzero()) for p in priorities)
-    may_go = sum(removable)
-    _check_reachable(cost, sparsity, cost.removed(removable))
+    may_go = sum(int((p != torch.inf).count_nonzero()) for p in priorities)
     target = sparsity * cost.prunable
     if cost.unit_price is not None:
         return max(must_go, min(may_go, math.ceil(target / cost.unit_price - 0.5)))
@@ -198,8 +197,12 @@ def units_to_remove(cost: Cost, priorities: Sequence[Tensor], sparsity: float) -
     return max(must_go, closest)
 
 
-def _check_reachable(cost: Cost, sparsity: float, reachable: float) -> None:
-    """Refuse a sparsity that is out of reach.
+def check_reachable(cost: Cost, sparsity: float) -> None:
+    """Refuse a sparsity that is out of reach when every group keeps one unit.
+
+    Args:
+        cost: what units cost.
+        sparsity: the fraction of `Cost.prunable` to remove, in [0, 1).
 
     Raises:
         TargetError: if it is, or if there is nothing to take a fraction of.
@@ -209,6 +212,7 @@ def _check_reachable(cost: Cost, sparsity: float, reachable: float) -> None:
             "Expected the prunable units to cost something, but got none that does. Count them "
             "differently (`of`), or let more of the model be pruned (`include`, `exclude`)."
         )
+    reachable = cost.removed([units - 1 for units in cost.units])
     # A target equal to the maximum may miss it by a rounding error.
     if sparsity * cost.prunable <= reachable * (1 + 1e-9):
         return

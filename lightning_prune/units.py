@@ -89,3 +89,28 @@ class Group:
         """Names of the modules whose parameters write the units, in order, once each."""
         modules = [m.axis.tensor.rpartition(".")[0] for m in self.parameters if m.side == "out"]
         return tuple(dict.fromkeys(modules))
+
+    @property
+    def single_weights(self) -> bool:
+        """Whether every unit is one element of one parameter."""
+        return all(m.axis.dim < 0 for m in self.members)
+
+
+@dataclass(frozen=True)
+class GroupCount:
+    """How much of a group goes.
+
+    Args:
+        name: of the group.
+        units: how many it has.
+        removed: how many of them go.
+    """
+
+    name: str
+    units: int
+    removed: int
+
+    @property
+    def kept(self) -> int:
+        """Units that stay."""
+        return self.units - self.removed

@@ -69,6 +69,8 @@ def test_the_yaml_example_runs_in_the_command_line(quiet, monkeypatch):
     from lightning.pytorch.cli import LightningCLI
 
     Path("prune.yaml").write_text(block("yaml", "lightning_prune.Pruning"))
+    # LightningCLI itself uses what jsonargparse deprecates.
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
     monkeypatch.setattr("sys.argv", ["train.py", "fit", "--config", "prune.yaml"])
     cli = LightningCLI(Model, Data, seed_everything_default=0)
     assert cli.model.body[0].out_features < 16

@@ -17,7 +17,6 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from lightning_prune.allocations import Allocation, Global
-from lightning_prune.build import build_pruner, needs_inputs
 from lightning_prune.callbacks.example_inputs import find_example_inputs, require_example_inputs
 from lightning_prune.callbacks.grad_scale import grad_scale
 from lightning_prune.callbacks.pruning_checks import (
@@ -26,12 +25,13 @@ from lightning_prune.callbacks.pruning_checks import (
     check_schedule,
     is_trial,
 )
-from lightning_prune.checks import check_arguments, check_model
 from lightning_prune.cost import Of
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.granularities import Channel, Granularity
-from lightning_prune.pruner import Pruner
-from lightning_prune.pruning_report import PruningReport
+from lightning_prune.pruning.build import build_pruner, needs_inputs
+from lightning_prune.pruning.checks import check_arguments, check_model
+from lightning_prune.pruning.pruner import Pruner
+from lightning_prune.pruning.report import PruningReport
 from lightning_prune.schedules import OneShot, Schedule
 
 log = logging.getLogger(__name__)
@@ -241,7 +241,7 @@ class Pruning(L.Callback):
             if batch is None and find_example_inputs(self.example_inputs, pl_module, None) is None:
                 return None
             inputs = require_example_inputs(self.example_inputs, pl_module, batch)
-        return build_pruner(
+        pruner = build_pruner(
             pl_module,
             inputs,
             criterion=self.criterion,
@@ -251,6 +251,8 @@ class Pruning(L.Callback):
             include=self.include,
             exclude=self.exclude,
         )
+        pruner.check_reachable(self.sparsity)
+        return pruner
 
     def _advance(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Update the masks if a due position lies between the last one done and here."""

@@ -12,27 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_prune.units import Axis, Group
-
-
-@dataclass(frozen=True)
-class GroupCount:
-    """What a plan does to one group.
-
-    Args:
-        name: of the group.
-        units: how many it has.
-        removed: how many of them go.
-    """
-
-    name: str
-    units: int
-    removed: int
-
-    @property
-    def kept(self) -> int:
-        """Units that stay."""
-        return self.units - self.removed
+from lightning_prune.units import Axis, Group, GroupCount
 
 
 @dataclass(frozen=True, eq=False)

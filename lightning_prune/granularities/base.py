@@ -1,7 +1,7 @@
 """What a granularity is: what a unit is.
 
 A granularity lists every group of units that could be removed. Which of them may be is decided
-elsewhere (`lightning_prune.selection`).
+elsewhere (`lightning_prune.pruning.selection`).
 """
 
 from __future__ import annotations

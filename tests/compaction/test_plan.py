@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lightning_prune.compaction.plan import GroupCount, plan_removal
-from lightning_prune.units import Axis, Group, Member
+from lightning_prune.compaction.plan import plan_removal
+from lightning_prune.units import Axis, Group, GroupCount, Member
 
 WRITER, READER = Axis("a.weight", 0), Axis("b.weight", 1)
 

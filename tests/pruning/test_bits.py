@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_prune.bits import pack, unpack
+from lightning_prune.pruning.bits import pack, unpack
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 1000])

@@ -5,21 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lightning_prune.tables import format_table
-
-
-@dataclass(frozen=True)
-class GroupCount:
-    """How much of a group is kept.
-
-    Args:
-        name: name of the group.
-        kept: units kept.
-        units: units in all.
-    """
-
-    name: str
-    kept: int
-    units: int
+from lightning_prune.units import GroupCount
 
 
 @dataclass(frozen=True)
@@ -43,8 +29,13 @@ class PruningReport:
     def __str__(self) -> str:
         head = f"sparsity {self.sparsity:.4f} of {self.of} (target {self.target:.4f})"
         rows = [
-            [g.name, str(g.kept), str(g.units), f"{1 - g.kept / g.units:.4f}"] for g in self.groups
+            [g.name, str(g.kept), str(g.units), f"{g.removed / g.units:.4f}"] for g in self.groups
         ]
         parts = [head, format_table(["group", "kept", "units", "sparsity"], rows)]
-        parts += [f"left alone: {name}: {reason}" for name, reason in self.left_alone.items()]
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in self.left_alone.items():
+            by_reason.setdefault(reason, []).append(name)
+        parts += [
+            f"left alone, {reason}: {', '.join(names)}" for reason, names in by_reason.items()
+        ]
         return "\n".join(parts)

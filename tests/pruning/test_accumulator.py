@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_prune.accumulator import Accumulator, split_like
 from lightning_prune.criteria import Gradient, Taylor
+from lightning_prune.pruning.accumulator import Accumulator, split_like
 
 
 def weights(*gradients):

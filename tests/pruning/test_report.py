@@ -1,4 +1,5 @@
-from lightning_prune.pruning_report import GroupCount, PruningReport
+from lightning_prune.pruning.report import PruningReport
+from lightning_prune.units import GroupCount
 
 
 def test_prints_as_a_table():
@@ -6,7 +7,7 @@ def test_prints_as_a_table():
         target=0.5,
         sparsity=0.4971,
         of="macs",
-        groups=(GroupCount("conv", 6, 8), GroupCount("fc", 1, 4)),
+        groups=(GroupCount("conv", 8, 2), GroupCount("fc", 4, 3)),
         left_alone={"head": "`head` is excluded"},
     )
     lines = str(report).splitlines()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_prune.enforcement import Enforcement
+from lightning_prune.pruning.enforcement import Enforcement
 
 MASK = torch.tensor([[True, False], [False, True]])
 

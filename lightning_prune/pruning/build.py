@@ -13,8 +13,8 @@ from lightning_prune.coupling import couple
 from lightning_prune.criteria import Criterion
 from lightning_prune.granularities import Granularity
 from lightning_prune.names import parameters_by_any_name, parameters_by_name
-from lightning_prune.pruner import Pruner
-from lightning_prune.selection import select
+from lightning_prune.pruning.pruner import Pruner
+from lightning_prune.pruning.selection import select
 
 
 def needs_inputs(granularity: Granularity, of: Of) -> bool:

@@ -15,12 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_prune.accumulator import Accumulator, split_like
 from lightning_prune.allocations.base import Allocation
-from lightning_prune.bits import pack, unpack
-from lightning_prune.cost import Of, cost_of, units_to_remove
+from lightning_prune.cost import Of, check_reachable, cost_of, units_to_remove
 from lightning_prune.criteria.base import Criterion
-from lightning_prune.enforcement import Enforcement
 from lightning_prune.errors import TargetError
 from lightning_prune.masks import (
     find_erased,
@@ -30,9 +27,12 @@ from lightning_prune.masks import (
     unit_scores,
 )
 from lightning_prune.names import parameters_by_any_name, plain_name
-from lightning_prune.pruning_report import GroupCount, PruningReport
-from lightning_prune.units import Group
-from lightning_prune.weights import weights_of
+from lightning_prune.pruning.accumulator import Accumulator, split_like
+from lightning_prune.pruning.bits import pack, unpack
+from lightning_prune.pruning.enforcement import Enforcement
+from lightning_prune.pruning.report import PruningReport
+from lightning_prune.pruning.weights import weights_of
+from lightning_prune.units import Group, GroupCount
 
 _VERSION = 1
 
@@ -102,6 +102,14 @@ class Pruner:
             return True
         return self._accumulator is not None and self._accumulator.ready
 
+    def check_reachable(self, sparsity: float) -> None:
+        """Refuse a sparsity that the groups cannot give.
+
+        Raises:
+            TargetError: if every group would lose its last unit before.
+        """
+        check_reachable(self._cost, sparsity)
+
     def accumulate(
         self,
         parameters: Iterable[Tensor] | None = None,
@@ -148,7 +156,7 @@ class Pruner:
     def report(self, target: float) -> PruningReport:
         """Return what is reached by now, beside the ``target`` asked for."""
         pairs = zip(self.groups, self._kept, strict=True)
-        counts = tuple(GroupCount(g.name, int(k.count_nonzero()), g.units) for g, k in pairs)
+        counts = tuple(GroupCount(g.name, g.units, int((~k).count_nonzero())) for g, k in pairs)
         return PruningReport(target, self._reached, self.of, counts, self._left_alone)
 
     def enforce(self) -> None:
@@ -208,10 +216,12 @@ class Pruner:
         scores = self._scores()
         erased = find_erased(self.groups, self._weights)
         dead = [~kept.to(e.device) | e for kept, e in zip(self._kept, erased, strict=True)]
-        units = _bury(
-            [normalised(group, unit_scores(group, scores)) for group in self.groups], dead
-        )
-        priorities = protect_best(_bury(self._allocation.priorities(units), dead))
+        units = [
+            _comparable(group, unit_scores(group, scores), gone)
+            for group, gone in zip(self.groups, dead, strict=True)
+        ]
+        priorities = self._allocation.priorities(_bury(units, dead))
+        priorities = protect_best(_bury(priorities, dead))
         remove = units_to_remove(self._cost, priorities, sparsity)
         chosen = keep_highest(priorities, remove)
         # Where all of a group was erased, one unit is protected that may have been removed before.
@@ -272,17 +282,25 @@ class Pruner:
                 )
 
 
-def normalised(group: Group, scores: Tensor) -> Tensor:
+def _comparable(group: Group, scores: Tensor, dead: Tensor) -> Tensor:
     """Make the unit scores of one group comparable with those of others.
+
+    Single weights compare as they are. Units of many weights are compared to the average living
+    unit of their group; otherwise wide layers, whose units own more weights, would never be cut
+    and narrow ones cut to the bone.
 
     Args:
         group: the units.
         scores: their scores, shape ``[units]``.
+        dead: where a unit is removed already, shape ``[units]``.
 
     Returns:
-        The scores as they are.
+        Scores of shape ``[units]``.
     """
-    return scores
+    living = scores[~dead.to(scores.device)]
+    if group.single_weights or not bool((living > 0).any()):
+        return scores
+    return scores / living.mean()
 
 
 def _bury(scores: Sequence[Tensor], dead: Sequence[Tensor]) -> list[Tensor]:

@@ -1,8 +1,8 @@
 import pytest
 from torch import nn
 
-from lightning_prune.checks import check_arguments, check_model
 from lightning_prune.errors import TargetError
+from lightning_prune.pruning.checks import check_arguments, check_model
 
 
 class Net(nn.Module):

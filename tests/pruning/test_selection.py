@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_prune.selection import select
+from lightning_prune.pruning.selection import select
 from lightning_prune.units import Axis, Group, Member
 
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from lightning_prune.allocations import Allocation, Global
-from lightning_prune.build import build_pruner, needs_inputs
-from lightning_prune.checks import check_arguments, check_model
 from lightning_prune.cost import Of
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.granularities import Channel, Granularity
-from lightning_prune.pruning_report import PruningReport
+from lightning_prune.pruning.build import build_pruner, needs_inputs
+from lightning_prune.pruning.checks import check_arguments, check_model
+from lightning_prune.pruning.report import PruningReport
 from lightning_prune.twin import twin
 
 
@@ -93,7 +93,7 @@ def prune(
         for batch in batches or ():
             scored.zero_grad()
             with torch.enable_grad():
-                loss(scored, batch).backward()  # type: ignore[no-untyped-call]
+                loss(scored, batch).backward()
             pruner.accumulate()
     return pruner.update(sparsity)
 

@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from lightning_prune.errors import TargetError
+from lightning_prune.pruning.weights import weights_of
 from lightning_prune.units import Axis, Group, Member
-from lightning_prune.weights import weights_of
 
 
 def reading(*names):
