@@ -165,3 +165,36 @@ def test_a_model_that_returns_nothing_comparable_is_refused():
 def test_inputs_on_which_the_model_does_not_run_are_refused():
     with pytest.raises(ExampleInputsError, match="raised RuntimeError"):
         prove(nn.Linear(3, 2), torch.randn(4, 5))
+
+
+def sizes_seen(model: nn.Module, *inputs: Tensor) -> list[int]:
+    """Return the batch sizes on which a model is verified."""
+    proof = prove(model, *inputs)
+    return [inputs.batch_size for inputs in proof._inputs]
+
+
+def test_it_is_verified_on_two_batch_sizes():
+    assert sizes_seen(nn.Linear(3, 2), torch.randn(9, 3)) == [4, 3]
+
+
+def test_a_batch_of_one_is_doubled():
+    assert sizes_seen(nn.Linear(3, 2), torch.randn(1, 3)) == [1, 2]
+
+
+def test_a_model_that_takes_one_batch_size_only_is_verified_on_other_values():
+    net = Net(lambda m, x: m.last(x.view(2, 3)), last=nn.Linear(3, 2))
+    given = torch.randn(2, 3)
+    first, second = prove(net, given)._inputs
+    assert (first.batch_size, second.batch_size) == (2, 2)
+    assert not torch.equal(first.tensors[0], second.tensors[0])
+
+
+def test_a_model_that_needs_its_whole_batch_is_verified_on_it():
+    net = Net(lambda m, x: m.last(x.view(6, 3)), last=nn.Linear(3, 2))
+    assert sizes_seen(net, torch.randn(6, 3)) == [6, 6]
+
+
+def test_integers_are_varied_by_their_order():
+    words = nn.Embedding(9, 4)
+    first, second = prove(words, torch.arange(6).view(2, 3))._inputs
+    assert second.tensors[0].tolist() == first.tensors[0].flip(-1)[:1].tolist()

@@ -188,6 +188,35 @@ def test_channels_in_the_batch_see_the_bias_of_a_convolution():
     assert (group.units, group.constant is None) == (8, False)
 
 
+@pytest.mark.parametrize("groups", [2, 8], ids=["columns", "depthwise"])
+def test_a_grouped_convolution_that_reads_a_constant_says_so(groups):
+    middle = nn.Conv2d(8, 8, 3, groups=groups, bias=False)
+    grouped = net(lambda m, x: m.last(m.middle(torch.sigmoid(m.first(x)))), middle=middle)
+    reads = assert_removable(grouped, (torch.randn(2, 3, 6, 6),)).groups[0]
+    assert reads.constant.all()
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_the_general_form(transposed):
+    def general(m, x):
+        rest = ([1, 1], [0, 0], [1, 1], transposed, [0, 0], 1)
+        return m.last(torch.convolution(m.first(x), m.w, m.b, *rest))
+
+    shape = (8, 6, 3, 3) if transposed else (6, 8, 3, 3)
+    read, written = ("w[0]", "w[1]") if transposed else ("w[1]", "w[0]")
+    Whole(
+        lambda: Net(
+            general,
+            first=nn.Conv2d(3, 8, 1),
+            w=nn.Parameter(torch.randn(shape)),
+            b=nn.Parameter(torch.randn(6)),
+            last=nn.Conv2d(6, 2, 1),
+        ),
+        ((2, 3, 6, 6),),
+        {f"{CONV} {read}": 8, f"b[0] last.weight[1] {written}": 6},
+    ).check()
+
+
 def test_weights_that_lose_whole_groups_are_named():
     whole = net(lambda m, x: m.last(m.middle(m.first(x))), middle=nn.Conv2d(8, 8, 3, groups=8))
     assert assert_removable(whole, (torch.randn(2, 3, 6, 6),)).grouped == {"middle.weight"}

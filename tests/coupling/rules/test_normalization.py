@@ -36,7 +36,9 @@ ROWS = {
         reason="no coupling rule for this operation",
     ),
     "group_norm": Between(nn.GroupNorm(2, 8), reason="no coupling rule for this operation"),
-    "local_response_norm": Between(nn.LocalResponseNorm(2), reason=" "),
+    "local_response_norm": Between(
+        nn.LocalResponseNorm(2), reason="computed along a labelled position"
+    ),
 }
 
 
