@@ -23,7 +23,7 @@ def draw(metrics_csv: Path, final: dict[str, float], path: Path) -> None:
         rows = list(csv.DictReader(file))
     figure, axes = plt.subplots(3, 1, sharex=True, figsize=(7, 8), layout="constrained")
     panels = (
-        ("fraction removed", {"pruning/sparsity": "reached", "pruning/target": "target"}),
+        ("fraction removed", {"pruning/target": "target", "pruning/sparsity": "reached"}),
         ("accuracy", {"val/accuracy": "validation"}),
         ("latency, ms", {"latency/p50_ms": "p50", "latency/p95_ms": "p95"}),
     )
@@ -32,7 +32,8 @@ def draw(metrics_csv: Path, final: dict[str, float], path: Path) -> None:
         for key, label in series.items():
             points = [(float(row["epoch"]), float(row[key])) for row in rows if row.get(key)]
             if points:
-                axis.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
+                style = {"linewidth": 5, "alpha": 0.3} if label == "target" else {"marker": "."}
+                axis.plot(*zip(*points, strict=True), label=label, **style)
                 last = max(last, points[-1][0])
         axis.set_ylabel(title)
         axis.grid(alpha=0.3)

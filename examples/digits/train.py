@@ -10,6 +10,7 @@ writes `report.json` and `plot.png` into its log directory.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 from pathlib import Path
@@ -35,6 +36,7 @@ class DigitsCLI(LightningCLI):
         trainer, model, data = self.trainer, self.model, self.datamodule
         if trainer.fast_dev_run:
             return
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
         compaction = next(c for c in trainer.callbacks if isinstance(c, lp.Compaction))
         metrics |= compaction.report.metrics()
@@ -50,8 +52,8 @@ class DigitsCLI(LightningCLI):
         draw(folder / "metrics.csv", metrics, folder / "plot.png")
         report = metrics | {"versions": _versions(), "machine": _machine()}
         (folder / "report.json").write_text(json.dumps(report, indent=2, sort_keys=True))
-        print(f"test accuracy  {metrics['test/accuracy_before_compaction']:.4f} masked")
-        print(f"               {metrics['test/accuracy_after_compaction']:.4f} compact")
+        before, after = (metrics[f"test/accuracy_{w}_compaction"] for w in ("before", "after"))
+        print(f"test accuracy {before:.4f} before compaction, {after:.4f} after")
         print(folder / "report.json")
 
 

@@ -101,8 +101,9 @@ class CompactionReport:
                 f"latency at batch {self.latency_after.batch_size} on {self.latency_after.device}, "
                 f"{self.latency_after.dtype}, {self.latency_after.threads} threads"
             )
-        if self.speedup is not None and self.speedup < _NOT_FASTER:
-            notes.append(f"NOT FASTER: the speed-up is {self.speedup:.2f}")
+        if self.speedup is not None:
+            verdict = "NOT FASTER: " if self.speedup < _NOT_FASTER else ""
+            notes.append(f"{verdict}speed-up {self.speedup:.2f}, measured in turns")
         if not self.removed:
             notes.append("NOTHING WAS REMOVED: no unit is exactly zero in all its weights")
         notes += [f"left as it was: {name}: {reason}" for name, reason in self.refused.items()]

@@ -4,7 +4,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -346,7 +346,8 @@ def test_several_optimizers_score_their_own_parameters() -> None:
 
 def test_averaged_weights_are_masked_again() -> None:
     model, pruning = Net(), Pruning(0.5, granularity=Weight())
-    fit(model, pruning, WeightAveraging())
+    averaging = pytest.importorskip("lightning.pytorch.callbacks.weight_averaging")
+    fit(model, pruning, averaging.WeightAveraging())
     assert pruning.pruner is not None
     for name, mask in pruning.pruner.masks.items():
         assert (model.get_parameter(name)[~mask] == 0).all()

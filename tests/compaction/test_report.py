@@ -64,7 +64,7 @@ def test_latency_is_printed_with_its_circumstances():
 
 
 def test_what_is_not_faster_is_called_so():
-    assert "NOT FASTER: the speed-up is 1.00" in str(
+    assert "NOT FASTER: speed-up 1.00" in str(
         report(latency_before=latency(2.0), latency_after=latency(2.0))
     )
     assert "NOT FASTER" not in str(report(**TIMED))
