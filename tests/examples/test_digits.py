@@ -19,13 +19,16 @@ COMPACTION = {
 }
 
 
-def run(kind: str, folder: Path, *options: str) -> dict[str, float]:
+def run(kind: str, folder: Path, *replacements: tuple[str, str]) -> dict[str, float]:
     """Run a short, narrow version of the example and return its report."""
-    command = [sys.executable, EXAMPLE / "train.py", "fit", "--config", EXAMPLE / f"{kind}.yaml"]
-    command += ["--trainer.max_epochs=4", "--model.width=8", "--model.latency_batch_size=16"]
-    result = subprocess.run(
-        [*map(str, command), *options], cwd=folder, capture_output=True, text=True
-    )
+    config = (EXAMPLE / f"{kind}.yaml").read_text()
+    for old, new in (("max_epochs: 20", "max_epochs: 4"), *replacements):
+        assert old in config
+        config = config.replace(old, new)
+    (folder / "config.yaml").write_text(config)
+    command = [sys.executable, str(EXAMPLE / "train.py"), "fit", "--config", "config.yaml"]
+    command += ["--model.width=8", "--model.latency_batch_size=16"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
     path = folder / result.stdout.strip().splitlines()[-1]
     assert (path.parent / "plot.png").stat().st_size > 10_000
@@ -37,8 +40,9 @@ def run(kind: str, folder: Path, *options: str) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_channels_go_and_the_accuracy_stays_through_compaction(tmp_path):
-    schedule = "--trainer.callbacks.schedule={class_path: Cubic, init_args: {start_epoch: 1, "
-    report = run("channel", tmp_path, f"{schedule}end_epoch: 3}}}}")
+    report = run(
+        "channel", tmp_path, ("start_epoch: 2, end_epoch: 12", "start_epoch: 1, end_epoch: 3")
+    )
     assert report.keys() >= COMPACTION | {"pruning/sparsity", "pruning/target", "versions"}
     assert report["pruning/sparsity"] == pytest.approx(0.75, abs=0.02)
     # All but the head's bias can go.
@@ -49,9 +53,10 @@ def test_channels_go_and_the_accuracy_stays_through_compaction(tmp_path):
 
 
 @pytest.mark.slow
-def test_single_weights_leave_the_model_as_large_as_it_was(tmp_path):
-    schedule = "--trainer.callbacks.schedule={class_path: OneShot, init_args: {epoch: 2}}"
-    report = run("weight", tmp_path, schedule)
+def test_what_single_weights_leave_dead_is_removed(tmp_path):
+    report = run("weight", tmp_path, ("epoch: 10", "epoch: 2"))
     assert report["pruning/sparsity"] == pytest.approx(0.9, abs=0.001)
     assert report["sparsity/total"] > 0.85
-    assert report["compaction/params_after"] > 0.9 * report["compaction/params_before"]
+    # In a net this narrow, nine tenths of the weights take whole channels with them.
+    assert report["compaction/params_after"] < report["compaction/params_before"]
+    assert report["test/accuracy_before_compaction"] == report["test/accuracy_after_compaction"]
