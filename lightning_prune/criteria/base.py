@@ -19,9 +19,12 @@ class Criterion(ABC):
     Attributes:
         needs_gradients: scores are read off gradients, and averaged over the steps since the last
             mask update; otherwise they are read off the weights when an update is due.
+        shares: the scores of a step are divided by their sum before they are averaged, so that
+            every step weighs the same.
     """
 
     needs_gradients: ClassVar[bool]
+    shares: ClassVar[bool] = False
 
     @abstractmethod
     def write(self, out: list[Tensor], weights: list[Tensor], gradients: list[Tensor]) -> None:

@@ -23,9 +23,10 @@ class Gradient(Criterion):
     """
 
     needs_gradients: ClassVar[bool] = True
+    shares: ClassVar[bool] = True
 
     def write(self, out: list[Tensor], weights: list[Tensor], gradients: list[Tensor]) -> None:
-        """Write the normalised absolute gradients into ``out``.
+        """Write the absolute gradients into ``out``; the sum is divided out once they are added.
 
         Args:
             out: where to write, one float32 tensor for each weight.
@@ -34,6 +35,3 @@ class Gradient(Criterion):
         """
         torch._foreach_copy_(out, gradients)
         torch._foreach_abs_(out)
-        total = torch.stack(torch._foreach_norm(out, 1)).sum()
-        # The smallest normal number stands for a sum of zero; it does not hide a NaN.
-        torch._foreach_div_(out, total.clamp_min(torch.finfo(total.dtype).tiny))

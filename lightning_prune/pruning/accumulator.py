@@ -13,6 +13,8 @@ from torch import Tensor
 
 from lightning_prune.criteria.base import Criterion
 
+_TINY = torch.finfo(torch.float32).tiny
+
 
 class Accumulator:
     """Scores summed over steps, all in one flat float32 buffer.
@@ -67,9 +69,15 @@ class Accumulator:
         self._criterion.write(
             [self._views[i] for i in present], weights, _gradients(weights, grad_scale)
         )
-        finite = self._step.sum().isfinite()
-        self._step.masked_fill_(~finite, 0.0)
-        self._sum.add_(self._step)
+        total = self._step.sum()
+        finite = total.isfinite()
+        # Zero all bits of a step that is not finite: no branch waits for the device, and unlike
+        # NaN * 0 the product is 0.
+        self._step.view(torch.int32).mul_(finite.to(torch.int32))
+        scale = (
+            total.clamp_min(_TINY).reciprocal() if self._criterion.shares else total.new_ones(())
+        )
+        self._sum.addcmul_(self._step, scale.nan_to_num(0.0, posinf=0.0))
         self._steps.add_(self._indicator(tuple(chosen)) * finite)
 
     def mean(self) -> list[Tensor]:

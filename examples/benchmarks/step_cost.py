@@ -1,0 +1,111 @@
+"""What pruning costs in a training step, as ratios to the plain step, measured in turns.
+
+    python examples/benchmarks/step_cost.py
+
+The worst case is a small batch: pruning works on weights, whatever the batch, and the plain step
+does less beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+
+import lightning_prune as lp
+from lightning_prune.pruning import Pruner, build_pruner
+from lightning_prune.tables import format_table
+
+
+def make_step(
+    batch_size: int, size: int, sparsity: float | None, scored: bool
+) -> Callable[[], None]:
+    """Return one training step of ResNet-18.
+
+    Args:
+        batch_size: images in a batch.
+        size: height and width of an image.
+        sparsity: what is masked after every step; None for a plain step.
+        scored: whether gradients are accumulated, as between two updates of the masks.
+    """
+    torch.manual_seed(0)
+    model = torchvision.models.resnet18()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    images, labels = torch.randn(batch_size, 3, size, size), torch.zeros(batch_size).long()
+    pruner = None if sparsity is None else _pruner(model, images, sparsity)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(images), labels).backward()
+        if pruner is not None:
+            if scored:
+                pruner.accumulate()
+            pruner.mask_gradients()
+        optimizer.step()
+        if pruner is not None:
+            pruner.enforce()
+
+    if pruner is not None:  # the first update needs gradients
+        F.cross_entropy(model(images), labels).backward()
+        pruner.accumulate()
+        pruner.update(sparsity or 0.0)
+    return step
+
+
+def _pruner(model: nn.Module, images: torch.Tensor, sparsity: float) -> Pruner:
+    return build_pruner(
+        model,
+        images,
+        criterion=lp.Gradient(),
+        granularity=lp.Channel(),
+        allocation=lp.Global(),
+        of="parameters",
+        include=None,
+        exclude=(),
+    )
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--size", type=int, default=64)
+    arguments = parser.parse_args()
+    rows = []
+    for batch_size in (16, 64):
+        steps = {
+            "plain": make_step(batch_size, arguments.size, None, False),
+            "masked": make_step(batch_size, arguments.size, 0.5, False),
+            "masked and scored": make_step(batch_size, arguments.size, 0.5, True),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in steps}
+        for turn in range(arguments.rounds + 2):
+            for name, step in steps.items():
+                started = time.perf_counter()
+                step()
+                if turn > 1:
+                    seconds[name].append(time.perf_counter() - started)
+        plain = statistics.median(seconds["plain"])
+        rows += [
+            [
+                f"{name}, batch {batch_size}",
+                f"{1e3 * statistics.median(values):.1f} ms",
+                f"{statistics.median(values) / plain:.2f}",
+            ]
+            for name, values in seconds.items()
+        ]
+    print(
+        f"ResNet-18, {arguments.size} px, torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads"
+    )
+    print(format_table(["step", "p50", "ratio"], rows))
+
+
+if __name__ == "__main__":
+    main()
