@@ -79,6 +79,9 @@ def sliced(model: nn.Module, coupling: Coupling, removed: Sequence[Tensor]) -> n
     for module in model.modules():
         if isinstance(module, nn.modules.instancenorm._InstanceNorm) and module.affine:
             module.num_features = len(module.weight)  # it looks at its input's size
+        if isinstance(module, nn.RNNBase) and not module.proj_size:  # so does it
+            module.input_size = module.weight_ih_l0.shape[1]
+            module.hidden_size = module.weight_hh_l0.shape[1]
     return model
 
 

@@ -38,7 +38,7 @@ def make_step(
     model = torchvision.models.resnet18()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
     images, labels = torch.randn(batch_size, 3, size, size), torch.zeros(batch_size).long()
-    pruner = None if sparsity is None else _pruner(model, images, sparsity)
+    pruner = None if sparsity is None else _pruner(model, images)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -58,7 +58,7 @@ def make_step(
     return step
 
 
-def _pruner(model: nn.Module, images: torch.Tensor, sparsity: float) -> Pruner:
+def _pruner(model: nn.Module, images: torch.Tensor) -> Pruner:
     return build_pruner(
         model,
         images,

@@ -48,6 +48,14 @@ def _embedding(module: nn.Module) -> Sizes:
     return {"num_embeddings": rows, "embedding_dim": columns}
 
 
+def _recurrent(module: nn.Module) -> Sizes:
+    first: Tensor = module.weight_ih_l0  # type: ignore[assignment]
+    second: Tensor = module.weight_hh_l0  # type: ignore[assignment]
+    sizes = {"input_size": first.shape[1]}
+    # With projections, the recurrent weights read the projected state.
+    return sizes if module.proj_size else sizes | {"hidden_size": second.shape[1]}
+
+
 def _weight(module: nn.Module) -> Tensor:
     weight: Tensor = module.weight  # type: ignore[assignment]
     return weight
@@ -58,4 +66,5 @@ _SIZES: dict[type[nn.Module], Callable[[nn.Module], Sizes]] = {
     _ConvNd: _convolution,
     _NormBase: _batch_norm,
     nn.Embedding: _embedding,
+    nn.RNNBase: _recurrent,
 }

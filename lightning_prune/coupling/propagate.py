@@ -89,6 +89,10 @@ class Propagation:
         """Return the state-dict name of a value that is a parameter or buffer."""
         return self._graph[ref].name
 
+    def is_input(self, ref: Ref) -> bool:
+        """Tell whether a value was passed to the model."""
+        return self._graph[ref].kind == "input"
+
     def planes(self, ref: Ref) -> Planes:
         """Return the planes of a value; parameters and buffers get one for each dimension."""
         if ref not in self._planes:

@@ -10,6 +10,7 @@ from lightning_prune.coupling.rules import (
     layout,
     linear,
     normalization,
+    recurrent,
     reduction,
 )
 from lightning_prune.coupling.rules.base import RULES, rule
@@ -21,6 +22,7 @@ __all__ = [
     "layout",
     "linear",
     "normalization",
+    "recurrent",
     "reduction",
     "rule",
 ]
