@@ -19,8 +19,8 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         rows: one cell for each column, in each row.
 
     Returns:
-        Lines without trailing spaces and without a final newline; the first column is aligned to
-        the left, the others to the right.
+        Lines without trailing spaces and without a final newline; columns of numbers are aligned
+        to the right, those of words to the left.
 
     Raises:
         ValueError: if a row has not as many cells as the header.
@@ -38,9 +38,19 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
                 f"Expected `rows` to hold {len(header)} cells each, one for each name in `header`, "
                 f"but got a row of {len(row)}: {list(row)}. Give every column a cell, if only ''."
             )
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    rule = ["-" * width for width in widths]
-    return "\n".join(_line(row, widths) for row in (header, rule, *rows))
+    columns = list(zip(header, ["-" * len(name) for name in header], *rows, strict=True))
+    return "\n".join(
+        "  ".join(cells).rstrip() for cells in zip(*map(_aligned, columns), strict=True)
+    )
+
+
+def _aligned(column: Sequence[str]) -> list[str]:
+    """Return the cells of one column, header and rule first, in equal width."""
+    header, _, *cells = column
+    width = max(map(len, column))
+    numbers = bool(cells) and all(cell[:1].isdigit() or cell in {"", "-"} for cell in cells)
+    aligned = [f"{cell:>{width}}" if numbers else f"{cell:<{width}}" for cell in (header, *cells)]
+    return [aligned[0], "-" * width, *aligned[1:]]
 
 
 def format_count(count: float) -> str:
@@ -61,12 +71,6 @@ def format_bytes(size_bytes: float) -> str:
         ('46.8 MB', '12 B')
     """
     return _short(size_bytes, "B")
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = zip(cells, widths, strict=True)
-    padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
-    return "  ".join(padded).rstrip()
 
 
 def _short(value: float, unit: str) -> str:

@@ -28,6 +28,9 @@ def twin(model: _Model) -> _Model:
 
     Returns:
         A module of the same class, in the same modes, on the same device.
+
+    Raises:
+        TypeError: if the module holds something that cannot be copied.
     """
     memo: dict[int, object] = {}
     for module in model.modules():
@@ -38,8 +41,15 @@ def twin(model: _Model) -> _Model:
         memo[id(parameter)] = nn.Parameter(parameter.detach(), parameter.requires_grad)
     for buffer in model.buffers():
         memo[id(buffer)] = buffer.detach().clone()
-    with torch.no_grad():
-        copied = copy.deepcopy(model, memo)
+    try:
+        with torch.no_grad():
+            copied = copy.deepcopy(model, memo)
+    except (TypeError, RuntimeError, ValueError) as error:  # locks, files, generators, graphs
+        raise TypeError(
+            f"Expected `model` to be something that copy.deepcopy copies, but got "
+            f"{type(model).__name__}, which raised {type(error).__name__}: {error}. Let the model "
+            "not hold it, or make it there on first use."
+        ) from error
     for module in copied.modules():
         _forget_compiled_calls(module)
     return copied

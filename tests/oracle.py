@@ -74,7 +74,8 @@ def sliced(model: nn.Module, coupling: Coupling, removed: Sequence[Tensor]) -> n
         stay = [i for i in range(tensor.shape[dim]) if i not in positions]
         if name in coupling.grouped and dim == 0:
             module = model.get_submodule(name.rpartition(".")[0])
-            module.groups = module.groups * len(stay) // tensor.shape[0]
+            count = "num_groups" if isinstance(module, nn.GroupNorm) else "groups"
+            setattr(module, count, getattr(module, count) * len(stay) // tensor.shape[0])
         tensor.data = tensor.data[(slice(None),) * dim + (stay,)]
     for module in model.modules():
         if isinstance(module, nn.modules.instancenorm._InstanceNorm) and module.affine:

@@ -3,13 +3,13 @@ import pytest
 from lightning_prune.tables import format_bytes, format_count, format_table
 
 
-def test_the_first_column_is_left_aligned_and_the_others_right_aligned() -> None:
-    table = format_table(["group", "kept"], [["a", "10"], ["longer", "7"]])
+def test_numbers_are_aligned_to_the_right_and_words_to_the_left() -> None:
+    table = format_table(["group", "kept", "why"], [["a", "10", "so"], ["longer", "7", "or else"]])
     assert table.splitlines() == [
-        "group   kept",
-        "------  ----",
-        "a         10",
-        "longer     7",
+        "group   kept  why",
+        "------  ----  -------",
+        "a         10  so",
+        "longer     7  or else",
     ]
 
 

@@ -1,6 +1,8 @@
+import threading
 from typing import Any
 
 import lightning as L
+import pytest
 import torch
 from lightning.pytorch.utilities.compile import from_compiled
 from torch import Tensor, nn
@@ -91,3 +93,10 @@ def test_a_lightning_module_compiled_in_place_is_twinned_by_its_own_code() -> No
     with torch.inference_mode():
         twin(model).eval()(torch.randn(4, 3))
     assert model.norm.num_batches_tracked == 0
+
+
+def test_a_model_that_cannot_be_copied_is_refused() -> None:
+    model = nn.Linear(2, 2)
+    model.lock = threading.Lock()  # type: ignore[assignment]
+    with pytest.raises(TypeError, match=r"Expected `model` to be something .* got Linear, .*lock"):
+        twin(model)

@@ -10,9 +10,13 @@ import logging
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 
-from lightning_prune.callbacks.example_inputs import find_example_inputs, require_example_inputs
+from lightning_prune.callbacks.example_inputs import require_example_inputs
 from lightning_prune.compaction import CompactionReport, compact
+from lightning_prune.inputs import ExampleInputs
+from lightning_prune.measure import count_macs
 
 log = logging.getLogger(__name__)
 
@@ -35,17 +39,25 @@ class Compaction(L.Callback):
         self.report: CompactionReport | None = None
         self._latency = latency
         self._example_inputs = example_inputs
-        self._batch: Any = None
+        self._inputs: ExampleInputs | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget the inputs of an earlier fit."""
+        self._inputs = None
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the first batch, in case there are no other example inputs."""
-        if (
-            self._batch is None
-            and find_example_inputs(self._example_inputs, pl_module, None) is None
-        ):
-            self._batch = batch
+        """Settle the example inputs at the first batch, so that what is wrong shows at once.
+
+        Raises:
+            ExampleInputsError: if there are none, or the model does not run on them.
+        """
+        if self._inputs is None:
+            inputs = require_example_inputs(self._example_inputs, pl_module, batch)
+            # Kept for the whole fit, so not in the accelerator's memory.
+            self._inputs = inputs.map(Tensor.cpu)
+            count_macs(pl_module, self._inputs)  # only to run the model once, on a twin
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compact the model, print and log the report.
@@ -54,8 +66,9 @@ class Compaction(L.Callback):
             ExampleInputsError: if there are no example inputs, or the model does not run on them.
             VerificationError: if nothing could be removed without changing the outputs.
         """
-        inputs = require_example_inputs(self._example_inputs, pl_module, self._batch)
-        self._batch = None
+        # No batch was seen where a resumed run had nothing left to do.
+        inputs = self._inputs or require_example_inputs(self._example_inputs, pl_module, None)
+        self._inputs = None
         home = pl_module.device
         pl_module.to(trainer.strategy.root_device)
         try:
@@ -66,8 +79,21 @@ class Compaction(L.Callback):
         if not self.report.removed:
             log.warning(
                 "Nothing was removed: no unit is exactly zero in all its weights. Compaction "
-                "removes channels; prune them with granularity=Channel()."
+                "removes channels that are; granularity=Channel() makes them, once its schedule "
+                "has begun."
             )
         for logger in trainer.loggers:
             logger.log_metrics(self.report.metrics(), step=trainer.global_step)
             logger.save()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Say why a checkpoint of the training does not fit the compact model."""
+        # There is no hook between the choice of a checkpoint and its loading.
+        if self.report is not None and self.report.removed and "size mismatch" in str(exception):
+            rank_zero_warn(
+                "Expected `ckpt_path` to be None after a compaction, but got "
+                f"{str(trainer.ckpt_path)!r}. A checkpoint of the training holds the model in its "
+                "full size: load it into a new model, or go on with this one without it."
+            )

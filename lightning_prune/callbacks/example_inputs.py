@@ -55,10 +55,11 @@ def require_example_inputs(
     """
     inputs = find_example_inputs(explicit, pl_module, batch)
     if inputs is None:
-        found = "no batch yet" if batch is None else f"a batch of type {type(batch).__name__}"
+        kind = type(batch).__name__
+        found = "no batch" if batch is None else f"a {kind} without a tensor in front"
         raise ExampleInputsError(
             "Expected `example_inputs` to be passed, set on the LightningModule, or the first "
-            f"element of a training batch, but got {found} without a tensor in front. Set "
+            f"element of a training batch, but got {found}. Set "
             f"`example_input_array` on {type(pl_module).__name__}, or pass `example_inputs=...` "
             "to the callback."
         )

@@ -29,7 +29,7 @@ from lightning_prune.cost import Of
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.pruning.build import build_pruner, needs_inputs
-from lightning_prune.pruning.checks import check_arguments, check_model
+from lightning_prune.pruning.checks import check_arguments, check_kind, check_model
 from lightning_prune.pruning.pruner import Pruner
 from lightning_prune.pruning.report import PruningReport
 from lightning_prune.schedules import OneShot, Schedule
@@ -66,8 +66,8 @@ class Pruning(L.Callback):
         report: what the last update has reached.
 
     Raises:
-        ValueError: if ``sparsity`` is outside its range.
-        TypeError: if patterns are a single string.
+        ValueError: if ``sparsity`` is outside its range, or ``of`` is none of its words.
+        TypeError: if an argument is of another type, a class or a name instead of an object, say.
     """
 
     def __init__(
@@ -84,7 +84,16 @@ class Pruning(L.Callback):
         name: str = "pruning",
         example_inputs: Any = None,
     ) -> None:
-        check_arguments(sparsity, include, exclude)
+        check_arguments(
+            sparsity,
+            criterion=criterion,
+            granularity=granularity,
+            allocation=allocation,
+            of=of,
+            include=include,
+            exclude=exclude,
+        )
+        check_kind("schedule", schedule, Schedule)
         self.sparsity = sparsity
         self.criterion = criterion
         self.granularity = granularity
@@ -264,9 +273,9 @@ class Pruning(L.Callback):
         if target > self.pruner.sparsity and not self.pruner.ready:
             if due > self._due:
                 rank_zero_warn(
-                    f"Expected a finite gradient before the update of `{self.name}` at "
-                    f"{self.schedule.by} {due}, but got none since the last one. The update waits; "
-                    "check the loss for NaN and the scale of mixed precision."
+                    f"Expected a finite gradient other than zero before the update of "
+                    f"`{self.name}` at {self.schedule.by} {due}, but got none since the last one. "
+                    "The update waits; check the loss for NaN and the scale of mixed precision."
                 )
             self._due = due
             return

@@ -9,6 +9,7 @@ import math
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from lightning_prune.criteria import Criterion
 from lightning_prune.errors import PruningError
@@ -40,16 +41,24 @@ def is_trial(trainer: L.Trainer) -> bool:
 
 
 def check_length(trainer: L.Trainer, schedule: Schedule) -> None:
-    """Refuse a schedule in steps that ends after the last one.
+    """Refuse a schedule that ends after the last step, which is known only when training starts.
 
     Raises:
         ValueError: if it does.
     """
     # With several optimizers, every one of them counts as a step.
-    if schedule.by == "step" and len(trainer.optimizers) == 1 and not is_trial(trainer):
-        expected = trainer.estimated_stepping_batches
-        if not math.isinf(expected) and expected != -1:
-            _check_end(schedule, int(expected), "the number of optimizer steps")
+    if len(trainer.optimizers) != 1 or is_trial(trainer):
+        return
+    if schedule.by == "epoch":
+        _check_end(
+            schedule,
+            _epochs_begun(trainer),
+            f"the number of epochs in max_steps={trainer.max_steps}",
+        )
+        return
+    expected = trainer.estimated_stepping_batches
+    if expected != -1:
+        _check_end(schedule, expected, "the number of optimizer steps")
 
 
 def check_ranks_agree(trainer: L.Trainer, pl_module: L.LightningModule, fingerprint: int) -> None:
@@ -77,7 +86,17 @@ def check_ranks_agree(trainer: L.Trainer, pl_module: L.LightningModule, fingerpr
         )
 
 
-def _check_end(schedule: Schedule, limit: int, what: str) -> None:
+def _epochs_begun(trainer: L.Trainer) -> float:
+    """Return how many epochs begin within ``max_steps``; infinity where that is not known."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # lightning sets it from afar
+    varies = any(isinstance(one, GradientAccumulationScheduler) for one in callbacks)
+    if trainer.max_steps == -1 or varies or not trainer.lightning_module.automatic_optimization:
+        return math.inf
+    steps = trainer.num_training_batches / trainer.accumulate_grad_batches
+    return 1 if math.isinf(steps) else math.ceil(trainer.max_steps / math.ceil(steps))
+
+
+def _check_end(schedule: Schedule, limit: float, what: str) -> None:
     """Refuse a schedule that ends at or after ``limit``.
 
     Raises:

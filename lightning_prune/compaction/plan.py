@@ -22,13 +22,13 @@ class Plan:
     Args:
         kept: positions that stay along each axis that shrinks, ascending.
         groups: what happens to each group, in the order of the network.
-        convolution_groups: for weights of grouped convolutions that lose whole groups, the
-            fraction of groups that stays.
+        group_fractions: for weights of grouped convolutions and group norms that lose whole
+            groups, the fraction of groups that stays.
     """
 
     kept: dict[Axis, Tensor]
     groups: tuple[GroupCount, ...]
-    convolution_groups: dict[str, float]
+    group_fractions: dict[str, float]
 
     @property
     def removed(self) -> int:
@@ -44,7 +44,7 @@ def plan_removal(
     Args:
         groups: coupled units.
         dead: for each group, ``True`` where a unit may go, shape ``[units]``.
-        grouped: weights of grouped convolutions that lose whole groups along their first axis.
+        grouped: weights of layers that lose whole groups along their first axis.
 
     Returns:
         What stays along every axis that shrinks.

@@ -10,12 +10,15 @@ from torch.nn.modules.conv import _ConvNd
 
 Sizes = dict[str, int]
 
+GROUP_ATTRIBUTES = ("groups", "num_groups")
+"""Where modules keep the number of groups of channels, which no tensor's shape tells."""
+
 
 def module_sizes(module: nn.Module) -> Sizes:
     """Return the size attributes that ``module`` must have to fit its tensors.
 
     Args:
-        module: any module; a convolution's ``groups`` must be right already.
+        module: any module; its number of groups must be right already.
 
     Returns:
         Attribute names and values; empty for a module that keeps no sizes.
@@ -43,6 +46,14 @@ def _batch_norm(module: nn.Module) -> Sizes:
     return next(({"num_features": len(v)} for v in vectors if v is not None), {})
 
 
+def _group_norm(module: nn.Module) -> Sizes:
+    return {} if module.weight is None else {"num_channels": len(_weight(module))}
+
+
+def _prelu(module: nn.Module) -> Sizes:
+    return {"num_parameters": len(_weight(module))}
+
+
 def _embedding(module: nn.Module) -> Sizes:
     rows, columns = _weight(module).shape
     return {"num_embeddings": rows, "embedding_dim": columns}
@@ -66,5 +77,7 @@ _SIZES: dict[type[nn.Module], Callable[[nn.Module], Sizes]] = {
     _ConvNd: _convolution,
     _NormBase: _batch_norm,
     nn.Embedding: _embedding,
+    nn.GroupNorm: _group_norm,
+    nn.PReLU: _prelu,
     nn.RNNBase: _recurrent,
 }

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from os import PathLike
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lightning_prune.compaction.sizes import module_sizes
+from lightning_prune.compaction.sizes import GROUP_ATTRIBUTES, module_sizes
 from lightning_prune.compaction.surgery import Surgery
 
 _FORMAT = "lightning_prune/1"
@@ -80,12 +80,11 @@ def load_compact(model: _Model, path: str | PathLike[str]) -> _Model:
 
 
 def _sizes(model: nn.Module) -> dict[str, dict[str, int]]:
-    sizes = {name: dict(module_sizes(module)) for name, module in model.named_modules()}
+    found = {}
     for name, module in model.named_modules():
-        if "in_channels" in sizes[name]:
-            groups: Any = module.groups
-            sizes[name]["groups"] = groups
-    return {name: attributes for name, attributes in sizes.items() if attributes}
+        groups = {a: getattr(module, a) for a in GROUP_ATTRIBUTES if hasattr(module, a)}
+        found[name] = module_sizes(module) | {a: n for a, n in groups.items() if type(n) is int}
+    return {name: sizes for name, sizes in found.items() if sizes}
 
 
 def _check(model: nn.Module, stored: dict[str, Tensor], sizes: dict[str, dict[str, int]]) -> None:

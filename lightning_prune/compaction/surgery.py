@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_prune.compaction.plan import Plan
-from lightning_prune.compaction.sizes import module_sizes
+from lightning_prune.compaction.sizes import GROUP_ATTRIBUTES, module_sizes
 
 
 class Surgery:
@@ -37,11 +37,12 @@ class Surgery:
                 cut[axis.tensor] = held.index_select(axis.dim, positions.to(held.device))
         for name, data in cut.items():
             self.replace(tensors[name], data)
-        for name, fraction in plan.convolution_groups.items():
+        for name, fraction in plan.group_fractions.items():
             module = self._model.get_submodule(name.rpartition(".")[0])
-            groups = getattr(module, "groups", None)
-            if isinstance(groups, int):  # else its owner counts them in some other way
-                self.set(module, "groups", round(groups * fraction))
+            for attribute in GROUP_ATTRIBUTES:  # if none, its owner counts them in some other way
+                groups = getattr(module, attribute, None)
+                if isinstance(groups, int):
+                    self.set(module, attribute, round(groups * fraction))
         changed = {id(tensors[name]) for name in cut}
         for module in self._model.modules():
             own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
@@ -53,7 +54,7 @@ class Surgery:
         """Let ``tensor`` hold ``data`` from now on; its gradient is dropped."""
         self._tensors.append((tensor, tensor.data, tensor.grad))
         tensor.grad = None
-        tensor.data = data.contiguous()
+        _hold(tensor, data.contiguous(memory_format=_layout(tensor)))
 
     def set(self, module: nn.Module, attribute: str, value: Any) -> None:
         """Set an attribute of a module if it differs."""
@@ -69,5 +70,26 @@ class Surgery:
             setattr(module, attribute, old)
         while self._tensors:
             tensor, data, gradient = self._tensors.pop()
-            tensor.data = data
+            _hold(tensor, data)
             tensor.grad = gradient
+
+
+def _hold(tensor: Tensor, data: Tensor) -> None:
+    """Let ``tensor`` hold ``data``, and autograd forget the shape that it had.
+
+    While an output of an earlier forward pass lives, so does the node that accumulates the
+    tensor's gradient, and it expects the old shape. A change of type is what makes autograd drop
+    it.
+    """
+    if tensor.requires_grad:
+        other = torch.float32 if tensor.dtype != torch.float32 else torch.float64
+        tensor.data = torch.empty(0, dtype=other, device=tensor.device)
+    tensor.data = data
+
+
+def _layout(tensor: Tensor) -> torch.memory_format:
+    """Return the memory format of a tensor: channels last stays channels last."""
+    by_rank = {4: torch.channels_last, 5: torch.channels_last_3d}
+    wanted = by_rank.get(tensor.dim(), torch.contiguous_format)
+    plain = tensor.is_contiguous() or not tensor.is_contiguous(memory_format=wanted)
+    return torch.contiguous_format if plain else wanted

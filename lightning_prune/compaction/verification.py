@@ -56,10 +56,11 @@ class Verification:
     def __init__(self, model: nn.Module, inputs: ExampleInputs) -> None:
         self._inputs = _variants(model, inputs)
         self._reference = {torch.float32: self._outputs(model, torch.float32)}
-        if not self._reference[torch.float32]:
+        if not any(bool(t.isfinite().any()) for t in self._reference[torch.float32]):
             raise VerificationError(
                 f"Expected `{type(model).__name__}.forward` to return tensors of real numbers, but "
-                "got none, so nothing can be proved. Pass a model that returns what it computes."
+                "got none that is finite, so nothing can be proved. Pass a model that returns what "
+                "it computes, at least one example, and weights without NaN."
             )
         if not _has_room(model):
             log.warning("Not enough memory for a copy in float64: verified in float32 only.")

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
+from lightning_prune.cost import element_cost
 from lightning_prune.coupling.graph import Graph
 from lightning_prune.coupling.groups import Frozen, build_groups
 from lightning_prune.coupling.labels import Labels
@@ -43,8 +44,8 @@ class Coupling:
         frozen: what cannot be removed, with the reason.
         unused: parameters that no forward pass has touched.
         prices: multiply-adds per element of each weight, for one forward of a small batch.
-        grouped: weights of grouped convolutions that lose whole groups.
-        parameters: elements of every parameter.
+        grouped: weights of grouped convolutions and group norms that lose whole groups.
+        shapes: of every parameter, by name.
     """
 
     groups: tuple[Group, ...]
@@ -52,13 +53,27 @@ class Coupling:
     unused: tuple[str, ...]
     prices: dict[str, float]
     grouped: frozenset[str]
-    parameters: dict[str, int]
+    shapes: dict[str, torch.Size]
+
+    @property
+    def prunable(self) -> int:
+        """Elements of parameters that lie on at least one unit."""
+        return int(element_cost(self.groups, self.shapes).prunable)
 
     def __str__(self) -> str:
+        total = sum(shape.numel() for shape in self.shapes.values())
+        share = self.prunable / total if total else 0.0
+        head = f"{self.prunable:,} of {total:,} parameters can be pruned ({share:.1%})"
         rows = [
-            [group.name, str(group.units), ", ".join(_member_names(group))] for group in self.groups
+            [
+                group.name,
+                str(group.units),
+                f"{element_cost([group], self.shapes).prunable:,.0f}",
+                ", ".join(_member_names(group)),
+            ]
+            for group in self.groups
         ]
-        tables = [format_table(["group", "units", "ties"], rows)]
+        tables = [head, format_table(["group", "units", "parameters", "ties"], rows)]
         if self.frozen:
             rows = [
                 [str(one.axis), f"{one.positions} of {one.size}", one.reason] for one in self.frozen
@@ -102,7 +117,7 @@ def couple(model: nn.Module, example_inputs: Any) -> Coupling:
         tuple(n for n, p in parameters.items() if n not in used and max(p.shape, default=1) > 1),
         prices or {},
         frozenset(labels.grouped),
-        {name: parameter.numel() for name, parameter in parameters.items()},
+        {name: parameter.shape for name, parameter in parameters.items()},
     )
 
 

@@ -57,6 +57,7 @@ class Node:
         outputs: what it returned, likewise.
         module: name of the module whose ``forward`` was running, ``""`` for the root.
         aliases: other values that live in memory which this operation wrote in place.
+        line: file and line of the user's code that called it, ``""`` if there is none.
     """
 
     op: OpOverload
@@ -65,6 +66,7 @@ class Node:
     outputs: Any
     module: str
     aliases: tuple[Ref, ...] = ()
+    line: str = ""
 
     @property
     def name(self) -> str:
@@ -101,7 +103,8 @@ class Node:
         return default
 
     def __str__(self) -> str:
-        return f"{self.name} in {self.module or 'the root module'}"
+        where = f", {self.line}" if self.line else ""
+        return f"{self.name} in {self.module or 'the root module'}{where}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,11 @@ kept whole; one without is decomposed as far as it goes. Recording decides nothi
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
+import warnings
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import torch
@@ -24,6 +28,9 @@ from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 
 from lightning_prune.coupling.graph import Graph, Kind, Node, Ref, Value, base_name
 from lightning_prune.inputs import ExampleInputs, tensors_in
+
+_TORCH = os.path.dirname(torch.__file__) + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 def record(model: nn.Module, inputs: ExampleInputs, has_rule: Callable[[str], bool]) -> Graph:
@@ -120,7 +127,15 @@ class _Recorder(TorchDispatchMode):
 
         outputs = tree_map(as_output, output)
         self.graph.nodes.append(
-            Node(func, recorded_args, recorded_kwargs, outputs, self._running[-1], aliases)
+            Node(
+                func,
+                recorded_args,
+                recorded_kwargs,
+                outputs,
+                self._running[-1],
+                aliases,
+                _line_of_user(sys._getframe(1)),
+            )
         )
         return output
 
@@ -137,10 +152,23 @@ class _Recorder(TorchDispatchMode):
         entering = register_module_forward_pre_hook(enter)
         leaving = register_module_forward_hook(leave, always_call=True)
         try:
-            yield
+            with warnings.catch_warnings():
+                # Compiled modules warn at hooks like these, of which the user knows nothing.
+                warnings.filterwarnings("ignore", message="Using `torch.compile")
+                yield
         finally:
             entering.remove()
             leaving.remove()
+
+
+def _line_of_user(frame: FrameType | None) -> str:
+    """Return the innermost line that is neither torch's nor this package's."""
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if not path.startswith((_TORCH, _PACKAGE, "<")):
+            return f"{os.path.basename(path)}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""
 
 
 def _storage(tensor: Tensor) -> int:

@@ -20,8 +20,8 @@ class Accumulator:
     """Scores summed over steps, all in one flat float32 buffer.
 
     A step whose scores are not all finite, as after an overflow of mixed precision, counts
-    nothing. A weight counts only the steps in which it was offered: several optimizers may take
-    turns.
+    nothing; nor does one whose scores are all zero, which tells nothing apart. A weight
+    counts only the steps in which it was offered: several optimizers may take turns.
 
     Args:
         weights: the weights to score, all on one device.
@@ -41,7 +41,7 @@ class Accumulator:
 
     @property
     def ready(self) -> bool:
-        """Whether any finite step was added. Synchronises with the device."""
+        """Whether any step was added that counts. Synchronises with the device."""
         return bool(self._steps.any())
 
     @torch.no_grad()
@@ -78,10 +78,10 @@ class Accumulator:
             total.clamp_min(_TINY).reciprocal() if self._criterion.shares else total.new_ones(())
         )
         self._sum.addcmul_(self._step, scale.nan_to_num(0.0, posinf=0.0))
-        self._steps.add_(self._indicator(tuple(chosen)) * finite)
+        self._steps.add_(self._indicator(tuple(chosen)) * (finite & (total > 0)))
 
     def mean(self) -> list[Tensor]:
-        """Return the average score over the finite steps, one tensor for each weight."""
+        """Return the average score over the steps that count, one tensor for each weight."""
         sums = split_like(self._sum, self._weights)
         return list(torch._foreach_div(sums, list(self._steps.clamp_min(1.0))))
 

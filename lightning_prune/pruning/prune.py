@@ -69,7 +69,15 @@ def prune(
         >>> [(group.name, group.kept, group.units) for group in report.groups]
         [('0', 4, 8)]
     """
-    check_arguments(sparsity, include, exclude)
+    check_arguments(
+        sparsity,
+        criterion=criterion,
+        granularity=granularity,
+        allocation=allocation,
+        of=of,
+        include=include,
+        exclude=exclude,
+    )
     check_model(model, include, exclude)
     _check_data(criterion, batches, loss)
     if needs_inputs(granularity, of) and example_inputs is None:

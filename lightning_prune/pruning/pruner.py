@@ -238,8 +238,9 @@ class Pruner:
             scores = self._accumulator.mean()
         else:
             raise TargetError(
-                f"Expected a finite gradient before an update by `{self._criterion}`, but got none "
-                "since the last one. Call `accumulate` after `backward`, or use a later position."
+                f"Expected a finite gradient other than zero before an update by "
+                f"`{self._criterion}`, but got none since the last one. Check the batches, and "
+                "the loss for NaN."
             )
         if not torch.stack([s.sum() for s in scores]).isfinite().all():
             raise TargetError(
@@ -314,5 +315,5 @@ def _nothing_to_prune(left_alone: Mapping[str, str]) -> str:
     return (
         "Expected the model to have something to prune, but got no group "
         f"({reasons or 'none was found'}). Widen `include`, narrow `exclude`, or unfreeze "
-        "parameters."
+        "parameters; `print(couple(model, example_inputs))` says what cannot be removed and why."
     )

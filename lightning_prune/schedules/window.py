@@ -118,7 +118,7 @@ def _check(argument: str, value: int | None, least: int) -> int:
     Raises:
         ValueError: unless it is an integer of at least ``least``.
     """
-    if not isinstance(value, int) or value < least:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(
             f"Expected `{argument}` to be an integer of at least {least}, but got {value!r}. "
             "Positions are counted from 0; an interval is at least 1."

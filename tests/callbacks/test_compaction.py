@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import lightning_prune as lp
 from lightning_prune.errors import VerificationError
@@ -38,7 +38,9 @@ class Zero(L.Callback):
             pl_module.first.bias[:3] = 0
 
 
-def fit(model: L.LightningModule, *callbacks: L.Callback, **kwargs: Any) -> L.Trainer:
+def fit(
+    model: L.LightningModule, *callbacks: L.Callback, data: Any = None, **kwargs: Any
+) -> L.Trainer:
     options: dict[str, Any] = {
         "max_epochs": 1,
         "accelerator": "cpu",
@@ -49,7 +51,7 @@ def fit(model: L.LightningModule, *callbacks: L.Callback, **kwargs: Any) -> L.Tr
     }
     trainer = L.Trainer(callbacks=list(callbacks), **(options | kwargs))
     x = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
-    trainer.fit(model, DataLoader(TensorDataset(x), 4))
+    trainer.fit(model, DataLoader(data or TensorDataset(x), 4))
     return trainer
 
 
@@ -109,3 +111,62 @@ def test_a_second_fit_trains_the_compact_model():
     fit(model)
     assert model.first.weight.shape == (5, 4)
     assert not torch.equal(model.first.weight, before)
+
+
+class Text(Dataset):
+    """Batches with a text in front, so that there are no example inputs."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> tuple[str, Tensor]:
+        return "text", torch.zeros(4)
+
+
+def test_a_lack_of_example_inputs_shows_before_the_first_step():
+    class Second(Model):
+        def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
+            return self(batch[1]).square().mean()
+
+    model = Second()
+    with pytest.raises(lp.ExampleInputsError, match="a list without a tensor in front"):
+        fit(model, lp.Compaction(latency=False), data=Text())
+    assert model.trainer.global_step == 0
+
+
+def test_example_inputs_that_do_not_fit_show_before_the_first_step():
+    model = Model()
+    with pytest.raises(lp.ExampleInputsError, match=r"tensors of shape \(2, 5\)"):
+        fit(model, lp.Compaction(latency=False, example_inputs=torch.zeros(2, 5)))
+    assert model.trainer.global_step == 0
+
+
+def test_inputs_of_an_earlier_fit_are_forgotten():
+    class Fail(L.Callback):
+        def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            raise RuntimeError("stop")
+
+    compaction = lp.Compaction(latency=False)
+    with pytest.raises(RuntimeError, match="stop"):
+        fit(Model(), compaction, Fail())
+    other = Model()
+    other.first = nn.Linear(6, 8)
+    fit(other, Zero(), compaction, data=TensorDataset(torch.randn(8, 6)))
+    assert compaction.report.removed == 3
+
+
+def test_a_checkpoint_from_before_the_compaction_is_warned_of(tmp_path):
+    class Save(L.Callback):
+        def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            trainer.save_checkpoint(tmp_path / "full.ckpt")
+
+    model, compaction = Model(), lp.Compaction(latency=False)
+    trainer = fit(model, Zero(), Save(), compaction)
+    x = torch.zeros(2, 4)
+    with (
+        pytest.warns(UserWarning, match="Expected `ckpt_path` to be None after a compaction"),
+        pytest.raises(RuntimeError, match="size mismatch"),
+    ):
+        trainer.predict(model, DataLoader(x), ckpt_path=tmp_path / "full.ckpt")
+    # A new model has the full size, and no warning.
+    trainer.predict(Model(), DataLoader(x), ckpt_path=tmp_path / "full.ckpt")

@@ -4,6 +4,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor, nn
 
 from lightning_prune.callbacks.pruning_checks import (
@@ -71,6 +72,41 @@ def test_an_unknown_number_of_steps_is_no_end(expected: float) -> None:
 
 def test_several_optimizers_count_steps_on_their_own() -> None:
     check_length(trainer(estimated_stepping_batches=10, optimizers=[None, None]), OneShot(step=15))
+
+
+def epochs(max_steps: int, **options: Any) -> Any:
+    """A trainer of 5 batches an epoch, of which 2 make a step: 3 steps."""
+    automatic = SimpleNamespace(automatic_optimization=True)
+    defaults = {"num_training_batches": 5, "accumulate_grad_batches": 2, "callbacks": []}
+    defaults |= {"max_epochs": -1, "lightning_module": automatic}
+    return trainer(max_steps=max_steps, **{**defaults, **options})
+
+
+@pytest.mark.parametrize(("max_steps", "last"), [(3, 0), (4, 1), (6, 1), (7, 2)])
+def test_the_number_of_steps_is_an_end_of_epochs_too(max_steps: int, last: int) -> None:
+    check_length(epochs(max_steps), OneShot(epoch=last))
+    with pytest.raises(ValueError, match=f"epoch {last} or earlier, as the number of epochs in"):
+        check_length(epochs(max_steps), OneShot(epoch=last + 1))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_steps": -1},
+        {"max_steps": 3, "lightning_module": SimpleNamespace(automatic_optimization=False)},
+        {"max_steps": 3, "callbacks": [GradientAccumulationScheduler({0: 1})]},
+    ],
+    ids=["endless", "manual optimization", "accumulation that changes"],
+)
+def test_an_unknown_number_of_epochs_is_no_end(options: Any) -> None:
+    check_length(epochs(**options), OneShot(epoch=40))
+
+
+def test_an_endless_epoch_is_the_only_one() -> None:
+    endless = epochs(3, num_training_batches=float("inf"))
+    check_length(endless, OneShot(epoch=0))
+    with pytest.raises(ValueError, match="epoch 0 or earlier"):
+        check_length(endless, OneShot(epoch=1))
 
 
 @pytest.mark.parametrize("other", [6, 7, 8])

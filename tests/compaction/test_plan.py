@@ -75,7 +75,7 @@ def test_a_member_without_positions_owns_one_for_each_unit():
 
 def test_grouped_convolutions_lose_the_fraction_of_their_first_axis():
     plan = plan_removal([group()], [dead(0, 1, 0, 0)], frozenset({"a.weight", "b.weight"}))
-    assert plan.convolution_groups == {"a.weight": 3 / 4}
+    assert plan.group_fractions == {"a.weight": 3 / 4}
 
 
 def test_every_group_needs_its_marks():

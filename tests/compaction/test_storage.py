@@ -122,3 +122,37 @@ def test_another_process_rebuilds_the_model_from_its_class(tmp_path):
         script = f"folder = {folder!r}\n{code}{answer.replace('NAME', name)}"
         subprocess.run([sys.executable, "-c", script], check=True)
     assert torch.equal(torch.load(tmp_path / "saved.pt"), torch.load(tmp_path / "loaded.pt"))
+
+
+class Mixed(nn.Module):
+    """Layers whose sizes stand in attributes: group norm, PReLU, LSTM."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(3, 8, 3)
+        self.norm = nn.GroupNorm(4, 8)
+        self.slope = nn.PReLU(8)
+        self.rnn = nn.LSTM(8, 12, num_layers=2, bidirectional=True, batch_first=True)
+        self.head = nn.Linear(24, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.rnn(self.slope(self.norm(self.first(x))).mT)[0].mean(1))
+
+
+def test_every_size_in_an_attribute_is_brought_up_to_date(tmp_path):
+    from lightning_prune import Magnitude, prune
+
+    model, x = Mixed().eval(), torch.randn(2, 3, 10)
+    prune(model, x, sparsity=0.5, criterion=Magnitude())
+    masked = model(x)
+    compact(model, x, latency=False)
+    assert torch.allclose(model(x), masked, atol=1e-6)
+    groups = model.norm.num_groups
+    assert groups < 4
+    assert model.norm.num_channels == model.slope.num_parameters == 2 * groups
+    assert model.first.out_channels == model.rnn.input_size == 2 * groups
+    assert model.head.in_features == 2 * model.rnn.hidden_size < 24
+    save_compact(model, tmp_path / "mixed.safetensors")
+    loaded = load_compact(Mixed().eval(), tmp_path / "mixed.safetensors")
+    assert torch.equal(loaded(x), model(x))
+    assert repr(loaded) == repr(model)

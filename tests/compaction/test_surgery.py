@@ -155,3 +155,28 @@ def test_two_applications_are_undone_together():
     assert model.weight.shape == (2, 3)
     surgery.undo()
     assert snapshot(model) == before
+
+
+def test_channels_last_stays_channels_last():
+    layer = nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last)
+    surgery = Surgery(layer)
+    surgery.replace(layer.weight, layer.weight.detach()[:5])
+    assert layer.weight.is_contiguous(memory_format=torch.channels_last)
+    assert not layer.weight.is_contiguous()
+    surgery.replace(layer.bias, layer.bias.detach()[:5])
+    assert layer.bias.is_contiguous()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("undone", [False, True])
+def test_a_model_trains_on_while_an_older_output_lives(dtype, undone):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).to(dtype)
+    x = torch.randn(5, 3, dtype=dtype)
+    older = model(x)
+    surgery = Surgery(model)
+    surgery.apply(planned(model, x))
+    if undone:
+        surgery.undo()
+    model(x).sum().backward()
+    assert [p.grad.shape for p in model.parameters()] == [p.shape for p in model.parameters()]
+    assert older.requires_grad

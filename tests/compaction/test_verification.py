@@ -198,3 +198,9 @@ def test_integers_are_varied_by_their_order():
     words = nn.Embedding(9, 4)
     first, second = prove(words, torch.arange(6).view(2, 3))._inputs
     assert second.tensors[0].tolist() == first.tensors[0].flip(-1)[:1].tolist()
+
+
+@pytest.mark.parametrize("x", [X[:0], X * torch.nan], ids=["no example", "NaN"])
+def test_without_a_finite_output_nothing_is_proved(x):
+    with pytest.raises(VerificationError, match="got none that is finite, so nothing can be"):
+        prove(randomize(PlainCnn()), x)

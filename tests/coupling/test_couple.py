@@ -90,8 +90,10 @@ def test_a_channel_of_a_writer_is_seen_by_the_readers_of_its_unit_only(example):
 def test_the_table_names_groups_ties_and_what_is_frozen():
     text = str(couple(PlainCnn(), torch.randn(2, 3, 8, 8)))
     lines = {line.split()[0]: line for line in text.splitlines() if line}
-    assert lines["conv1"].split(maxsplit=2)[1:] == [
+    # 3 * 3 * 3 * 8 weights and two vectors of 8 write it, 3 * 3 * 8 * 6 weights read it.
+    assert lines["conv1"].split(maxsplit=3)[1:] == [
         "8",
+        "664",
         "conv1.weight[0], bn1.weight[0], bn1.bias[0], reads conv2.weight[1]",
     ]
     assert "4 of 4" in lines["head.weight[0]"]
@@ -191,3 +193,25 @@ WRONG = {
 def test_wrong_inputs_are_refused(inputs, message):
     with pytest.raises(ExampleInputsError, match=message):
         couple(nn.Linear(5, 2), inputs)
+
+
+def test_the_share_of_prunable_parameters_is_counted_once_each():
+    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2))
+    coupling = couple(model, torch.randn(2, 3))
+    # All but the last bias: 3 * 8 + 8, 8 * 6 + 6, 6 * 2.
+    assert coupling.prunable == 32 + 54 + 12
+    assert "98 of 100 parameters can be pruned (98.0%)" in str(coupling)
+
+
+def test_a_reason_names_the_line_of_the_user_s_code():
+    class Reversed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(3, 8), nn.Linear(8, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.first(x).cumsum(-1))
+
+    line = Reversed.forward.__code__.co_firstlineno + 1
+    (frozen, *_) = couple(Reversed(), torch.randn(2, 3)).frozen
+    assert frozen.reason.endswith(f"(aten::cumsum in the root module, test_couple.py:{line})")

@@ -155,3 +155,9 @@ def test_every_tiny_model_is_recorded(example):
     assert all(
         torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True)
     )
+
+
+def test_a_compiled_part_is_recorded_without_a_warning():
+    part = torch.compile(nn.Linear(3, 4), backend="eager")
+    graph = graph_of(lambda m, x: m.part(x), X, part=part, whole=("aten::linear",))
+    assert names(graph)[-1] == "aten::linear"

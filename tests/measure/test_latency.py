@@ -153,9 +153,9 @@ def test_inputs_follow_the_type_of_the_model() -> None:
 def test_a_latency_prints_as_a_table() -> None:
     latency = Latency(1.5, 2.25, 20, 8, "cpu", "float32", 2, 0.1)
     assert str(latency).splitlines() == [
-        "latency   p95 ms  runs  batch  device    dtype  threads",
+        " latency  p95 ms  runs  batch  device  dtype    threads",
         "--------  ------  ----  -----  ------  -------  -------",
-        "1.500 ms   2.250    20      8     cpu  float32        2",
+        "1.500 ms   2.250    20      8  cpu     float32        2",
     ]
 
 

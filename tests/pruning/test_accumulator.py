@@ -40,6 +40,14 @@ def test_a_step_that_is_not_finite_counts_nothing(bad):
     assert [m.tolist() for m in accumulator.mean()] == [[1.0, 3.0], [4.0]]
 
 
+def test_a_step_of_zeros_counts_nothing():
+    made = weights([2.0])
+    set_gradients(made, [0.0])
+    accumulator = Accumulator(made, Taylor())
+    accumulator.add()
+    assert not accumulator.ready
+
+
 def test_a_missing_gradient_scores_zero_in_that_step():
     made = weights([2.0], [4.0])
     accumulator = Accumulator(made, Taylor())

@@ -116,7 +116,7 @@ def test_the_gradient_criterion_removes_the_lowest_average():
 def test_masks_only_ever_grow(criterion):
     model = make_model()
     pruner = make_pruner(model, criterion=criterion, of="units")
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     previous = pruner.kept
     for seed, sparsity in enumerate([0.2, 0.4, 0.4, 0.3, 0.6]):
         step(model, seed, optimizer)

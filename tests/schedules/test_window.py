@@ -37,6 +37,7 @@ def test_bounds_say_what_positions_count():
         pytest.param((None, None, 9, 3, 1), "Expected `end_step` to be after", id="reversed"),
         pytest.param((3, 3, None, None, 1), r"use `OneShot\(epoch=3\)`", id="empty"),
         pytest.param((1, 2, None, None, 0), "Expected `every`.*at least 1", id="every"),
+        pytest.param((False, 2, None, None, 1), "Expected `start_epoch`.*got False", id="bool"),
         pytest.param((1, 2.5, None, None, 1), "Expected `end_epoch`.*integer", id="float"),
     ],
 )

@@ -5,6 +5,7 @@ one row in the family's test table. An operation without a rule freezes what it 
 """
 
 from lightning_prune.coupling.rules import (
+    activation,
     convolution,
     elementwise,
     layout,
@@ -17,6 +18,7 @@ from lightning_prune.coupling.rules.base import RULES, rule
 
 __all__ = [
     "RULES",
+    "activation",
     "convolution",
     "elementwise",
     "layout",

@@ -35,7 +35,7 @@ _RANDOM = frozenset(
         for name in (
             # activations
             "relu relu6 leaky_relu elu selu celu gelu silu mish hardswish hardsigmoid hardtanh "
-            "sigmoid logsigmoid log_sigmoid tanh softplus softsign softshrink hardshrink threshold "
+            "sigmoid log_sigmoid tanh softplus softsign softshrink hardshrink threshold "
             "rrelu "
             # dropout
             "dropout alpha_dropout feature_dropout feature_alpha_dropout native_dropout bernoulli "

@@ -196,6 +196,24 @@ def pad(p: Propagation, node: Node) -> list[Planes]:
     return [planes]
 
 
+@rule("aten::pixel_shuffle")
+def pixel_shuffle(p: Propagation, node: Node) -> list[Planes]:
+    # y[b, c, h r + i, w r + j] = x[b, c r r + i r + j, h, w]   ties: the r r channels of each c
+    x, factor = node.args
+    rank, shape = len(p.shape(x)), p.shape(x)
+    channel = rank - 3
+    planes = []
+    for plane in p.fuse_all(p.planes(x), {rank - 1, rank - 2}, "shuffled positions"):
+        ids = plane.ids
+        if channel in plane.varying:
+            blocks = ids.unflatten(channel, (shape[channel] // factor**2, factor**2))
+            first = blocks.narrow(channel + 1, 0, 1)
+            p.tie(blocks, first)
+            ids = first.squeeze(channel + 1)
+        planes.append(replace(plane, ids=ids, weight=False))
+    return [planes]
+
+
 @rule("aten::new_zeros", "aten::new_ones", "aten::new_full", "aten::new_empty")
 def new(p: Propagation, node: Node) -> list[Planes]:
     # y = a new tensor of a given size   ties: nothing

@@ -113,7 +113,6 @@ FROZEN = {
     "a_tensor_of_the_forward_pass": (lambda x: x + torch.ones(8, 1, 1), "cannot shrink"),
     "written_into_a_tensor_without_labels": (copied_into_zeros, "cannot shrink"),
     "unknown": (lambda x: torch.special.i0(x), "no coupling rule for this operation"),
-    "softmax": (lambda x: x.softmax(1), "no coupling rule for this operation"),
     "cumulative_sum": (lambda x: x.cumsum(1), "no coupling rule for this operation"),
     "positions_picked_by_data": (
         lambda x: x + sum(i.sum() for i in torch.where(x > 0)),
@@ -148,7 +147,6 @@ PARAMETERS = {
     "shift_over_positions": Between(plus(6, 6), units=8, constant=True),
     "buffer": Between(buffered(operator.mul, 8, 1, 1), units=8),
     "added_buffer": Between(buffered(operator.add, 8, 1, 1), units=8, constant=True),
-    "prelu_of_one": Between(nn.PReLU(), units=0, reason="no coupling rule"),
 }
 
 
@@ -161,9 +159,8 @@ def test_the_reason_names_the_operation_and_the_module():
     block = Net(lambda m, x: torch.special.i0(m.conv(x)), conv=nn.Conv2d(3, 4, 1))
     net = Net(lambda m, x: m.last(m.block(x)), block=block, last=nn.Conv2d(4, 2, 1))
     frozen = {str(f.axis): f.reason for f in couple(net, torch.randn(1, 3, 2, 2)).frozen}
-    assert frozen["block.conv.weight[0]"] == (
-        "no coupling rule for this operation (aten::i0 in block)"
-    )
+    reason = frozen["block.conv.weight[0]"]
+    assert reason.startswith("no coupling rule for this operation (aten::i0 in block, ")
 
 
 RANDOM = {

@@ -85,7 +85,7 @@ ROWS = {
         two(lambda m, x: m.last(m.first(x).softmax(-1) @ m.first(x).t() @ m.first(x))),
         ((4, 3),),
         {},
-        {"first.weight[0]": "no coupling rule"},
+        {"first.weight[0]": "normalised over a labelled dimension"},
     ),
     "attention": Whole(
         two(lambda m, x: m.last(m.first(x) @ m.first(x).transpose(1, 2) @ m.first(x))),

@@ -1,4 +1,4 @@
-"""Normalisations over a batch tie their vectors to the channels."""
+"""Normalisations tie their vectors to the channels, or freeze what they normalise over."""
 
 import pytest
 import torch
@@ -28,14 +28,19 @@ ROWS = {
         extra=VECTORS,
     ),
     "instance_norm": Between(nn.InstanceNorm2d(8, affine=True), 8, extra=VECTORS),
-    "layer_norm_over_positions": Between(
-        nn.LayerNorm((6, 6)), reason="no coupling rule for this operation"
-    ),
+    "layer_norm_over_positions": Between(nn.LayerNorm((6, 6)), 8, constant=True),
     "layer_norm_over_channels": Between(
         Net(lambda m, x: m.norm(x.transpose(1, 3)).transpose(1, 3), norm=nn.LayerNorm(8)),
-        reason="no coupling rule for this operation",
+        reason="normalised over a labelled dimension",
     ),
-    "group_norm": Between(nn.GroupNorm(2, 8), reason="no coupling rule for this operation"),
+    "rms_norm_over_channels": Between(
+        Net(lambda m, x: m.norm(x.transpose(1, 3)).transpose(1, 3), norm=nn.RMSNorm(8)),
+        reason="normalised over a labelled dimension",
+    ),
+    "group_norm_loses_whole_groups": Between(nn.GroupNorm(4, 8), 4, extra=VECTORS),
+    "group_norm_of_single_channels": Between(nn.GroupNorm(8, 8), 8, extra=VECTORS),
+    "group_norm_of_one_group": Between(nn.GroupNorm(1, 8), reason="cannot shrink"),
+    "group_norm_not_affine": Between(nn.GroupNorm(4, 8, affine=False), reason="cannot shrink"),
     "local_response_norm": Between(
         nn.LocalResponseNorm(2), reason="computed along a labelled position"
     ),
