@@ -14,7 +14,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_prune.callbacks.example_inputs import require_example_inputs
-from lightning_prune.compaction import CompactionReport, compact
+from lightning_prune.callbacks.sharding import refuse_sharding
+from lightning_prune.compaction import CompactionReport, compact, save_compact
 from lightning_prune.inputs import ExampleInputs
 from lightning_prune.measure import count_macs
 
@@ -29,17 +30,34 @@ class Compaction(L.Callback):
     kept as `report`.
 
     Args:
+        path: where to write the compact model with `save_compact`, usually ``*.safetensors``;
+            None to keep it in memory only. Checkpoints of the training hold the full-size model.
         latency: measure the latency of the masked and the compact model, in turns, on the device
             of the fit.
         example_inputs: what ``forward`` takes; by default the LightningModule's
             ``example_input_array``, else the first training batch.
     """
 
-    def __init__(self, *, latency: bool = True, example_inputs: Any = None) -> None:
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        latency: bool = True,
+        example_inputs: Any = None,
+    ) -> None:
+        self.path = path
+        self.latency = latency
+        self.example_inputs = example_inputs
         self.report: CompactionReport | None = None
-        self._latency = latency
-        self._example_inputs = example_inputs
         self._inputs: ExampleInputs | None = None
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuse sharded modules, of which no rank holds the zeros of all.
+
+        Raises:
+            ValueError: if the strategy shards the module.
+        """
+        refuse_sharding(trainer, "Remove Compaction and call `compact` on the gathered module.")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget the inputs of an earlier fit."""
@@ -54,7 +72,7 @@ class Compaction(L.Callback):
             ExampleInputsError: if there are none, or the model does not run on them.
         """
         if self._inputs is None:
-            inputs = require_example_inputs(self._example_inputs, pl_module, batch)
+            inputs = require_example_inputs(self.example_inputs, pl_module, batch)
             # Kept for the whole fit, so not in the accelerator's memory.
             self._inputs = inputs.map(Tensor.cpu)
             count_macs(pl_module, self._inputs)  # only to run the model once, on a twin
@@ -67,24 +85,32 @@ class Compaction(L.Callback):
             VerificationError: if nothing could be removed without changing the outputs.
         """
         # No batch was seen where a resumed run had nothing left to do.
-        inputs = self._inputs or require_example_inputs(self._example_inputs, pl_module, None)
+        inputs = self._inputs or require_example_inputs(self.example_inputs, pl_module, None)
         self._inputs = None
         home = pl_module.device
         pl_module.to(trainer.strategy.root_device)
         try:
-            self.report = compact(pl_module, inputs, latency=self._latency)
+            self.report = compact(pl_module, inputs, latency=self.latency)
         finally:
             pl_module.to(home)
         pl_module.print(self.report)
         if not self.report.removed:
-            log.warning(
-                "Nothing was removed: no unit is exactly zero in all its weights. Compaction "
-                "removes channels that are; granularity=Channel() makes them, once its schedule "
-                "has begun."
-            )
+            self._say_why_nothing(pl_module)
+        if self.path is not None and trainer.is_global_zero:
+            save_compact(pl_module, self.path)
         for logger in trainer.loggers:
             logger.log_metrics(self.report.metrics(), step=trainer.global_step)
             logger.save()
+
+    def _say_why_nothing(self, pl_module: L.LightningModule) -> None:
+        """Warn that nothing was removed, with the likely cause."""
+        if not all(bool(p.isfinite().all()) for p in pl_module.parameters()):
+            log.warning("Nothing was removed: the weights hold NaN or infinity; the fit diverged.")
+            return
+        log.warning(
+            "Nothing was removed: no unit is exactly zero in all its weights. Compaction removes "
+            "channels that are; granularity=Channel() makes them, once its schedule has begun."
+        )
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException

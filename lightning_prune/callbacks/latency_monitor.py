@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 
 from lightning_prune.callbacks.example_inputs import find_example_inputs, require_example_inputs
+from lightning_prune.callbacks.sharding import refuse_sharding
 from lightning_prune.inputs import ExampleInputs
 from lightning_prune.measure.latency import Latency, check_runs, measure_latency
 
@@ -67,12 +67,9 @@ class LatencyMonitor(L.Callback):
         Raises:
             ValueError: if the strategy shards the module.
         """
-        if isinstance(trainer.strategy, (FSDPStrategy, ModelParallelStrategy)):
-            raise ValueError(
-                "Expected `strategy` to keep the whole module on every device, but got "
-                f"{type(trainer.strategy).__name__}. Remove LatencyMonitor and call "
-                "`measure_latency` on the trained module."
-            )
+        refuse_sharding(
+            trainer, "Remove LatencyMonitor and call `measure_latency` on the trained module."
+        )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget the inputs of an earlier fit."""

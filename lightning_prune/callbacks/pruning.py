@@ -25,6 +25,7 @@ from lightning_prune.callbacks.pruning_checks import (
     check_schedule,
     is_trial,
 )
+from lightning_prune.callbacks.sharding import refuse_sharding
 from lightning_prune.cost import Of
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.granularities import Channel, Granularity
@@ -120,10 +121,12 @@ class Pruning(L.Callback):
         """Check the options against the trainer; forget what belongs to another model.
 
         Raises:
-            ValueError: if the schedule does not fit the trainer or the criterion.
+            ValueError: if the strategy shards the module, or the schedule does not fit the
+                trainer or the criterion.
         """
         if stage != "fit":
             return
+        refuse_sharding(trainer, "Prune under DDP or on one device.")
         check_schedule(trainer, self.schedule, self.criterion)
         self._loaded = None  # of a test with a checkpoint; the one of this fit is loaded later
         if self.pruner is not None and not self.pruner.binds(pl_module):
@@ -286,6 +289,8 @@ class Pruning(L.Callback):
         check_ranks_agree(trainer, pl_module, self.pruner.fingerprint())
         if trainer.is_global_zero:
             log.info("%s at %s %d: %s", self.name, self.schedule.by, due, self.report)
+        if due == self.schedule.end:
+            pl_module.print(f"{self.name}: {self.report.summary()}")
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Zero again what the optimizer has revived."""

@@ -50,8 +50,8 @@ def check_arguments(
             f"Expected `of` to be one of {', '.join(get_args(Of))}, but got {of!r}. It says what "
             "the sparsity is a fraction of."
         )
-    _check_patterns("include", () if include is None else include)
-    _check_patterns("exclude", exclude)
+    _check_list("include", () if include is None else include)
+    _check_list("exclude", exclude)
 
 
 def check_kind(argument: str, value: object, kind: type) -> None:
@@ -72,7 +72,7 @@ def check_kind(argument: str, value: object, kind: type) -> None:
         )
 
 
-def _check_patterns(argument: str, patterns: object) -> None:
+def _check_list(argument: str, patterns: object) -> None:
     """Refuse patterns that are no list of strings.
 
     Raises:

@@ -26,16 +26,19 @@ class PruningReport:
     groups: tuple[GroupCount, ...]
     left_alone: dict[str, str] = field(default_factory=dict)
 
-    def __str__(self) -> str:
-        head = f"sparsity {self.sparsity:.4f} of {self.of} (target {self.target:.4f})"
-        rows = [
-            [g.name, str(g.kept), str(g.units), f"{g.removed / g.units:.4f}"] for g in self.groups
-        ]
-        parts = [head, format_table(["group", "kept", "units", "sparsity"], rows)]
+    def summary(self) -> str:
+        """Return what is reached, and why groups were left alone, without the table."""
         by_reason: dict[str, list[str]] = {}
         for name, reason in self.left_alone.items():
             by_reason.setdefault(reason, []).append(name)
-        parts += [
-            f"left alone, {reason}: {', '.join(names)}" for reason, names in by_reason.items()
+        head = f"sparsity {self.sparsity:.4f} of {self.of} (target {self.target:.4f})"
+        parts = [f"left alone, {why}: {', '.join(names)}" for why, names in by_reason.items()]
+        return "\n".join([head, *parts])
+
+    def __str__(self) -> str:
+        head, *left_alone = self.summary().splitlines()
+        rows = [
+            [g.name, str(g.kept), str(g.units), f"{g.removed / g.units:.4f}"] for g in self.groups
         ]
-        return "\n".join(parts)
+        table = format_table(["group", "kept", "units", "sparsity"], rows)
+        return "\n".join([head, table, *left_alone])

@@ -170,3 +170,20 @@ def test_a_checkpoint_from_before_the_compaction_is_warned_of(tmp_path):
         trainer.predict(model, DataLoader(x), ckpt_path=tmp_path / "full.ckpt")
     # A new model has the full size, and no warning.
     trainer.predict(Model(), DataLoader(x), ckpt_path=tmp_path / "full.ckpt")
+
+
+def test_the_compact_model_is_written_where_asked(tmp_path):
+    model = Model()
+    fit(model, Zero(), lp.Compaction(path=str(tmp_path / "small.safetensors"), latency=False))
+    loaded = lp.load_compact(Model(), tmp_path / "small.safetensors")
+    assert loaded.first.out_features == 5
+    assert torch.equal(loaded.first.weight, model.first.weight)
+
+
+def test_weights_that_are_not_numbers_are_named_as_the_cause(caplog):
+    class Diverge(L.Callback):
+        def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+            pl_module.first.weight.data[:] = torch.nan
+
+    fit(Model(), Diverge(), lp.Compaction(latency=False))
+    assert "the weights hold NaN" in caplog.text
