@@ -16,10 +16,9 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 import torchvision
-from torch import nn
 
 import lightning_prune as lp
-from lightning_prune.pruning import Pruner, build_pruner
+from lightning_prune.pruning import Recipe
 from lightning_prune.tables import format_table
 
 
@@ -38,7 +37,10 @@ def make_step(
     model = torchvision.models.resnet18()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
     images, labels = torch.randn(batch_size, 3, size, size), torch.zeros(batch_size).long()
-    pruner = None if sparsity is None else _pruner(model, images)
+    pruner = None
+    if sparsity is not None:
+        recipe = Recipe(sparsity, lp.Gradient(), lp.Channel(), lp.Global(), "parameters", None, ())
+        pruner = recipe.pruner(model, images)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -56,19 +58,6 @@ def make_step(
         pruner.accumulate()
         pruner.update(sparsity or 0.0)
     return step
-
-
-def _pruner(model: nn.Module, images: torch.Tensor) -> Pruner:
-    return build_pruner(
-        model,
-        images,
-        criterion=lp.Gradient(),
-        granularity=lp.Channel(),
-        allocation=lp.Global(),
-        of="parameters",
-        include=None,
-        exclude=(),
-    )
 
 
 def main() -> None:

@@ -29,10 +29,8 @@ from lightning_prune.callbacks.sharding import refuse_sharding
 from lightning_prune.cost import Of
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.granularities import Channel, Granularity
-from lightning_prune.pruning.build import build_pruner, needs_inputs
-from lightning_prune.pruning.checks import check_arguments, check_kind, check_model
-from lightning_prune.pruning.pruner import Pruner
-from lightning_prune.pruning.report import PruningReport
+from lightning_prune.pruning import Pruner, PruningReport, Recipe
+from lightning_prune.pruning.checks import check_kind
 from lightning_prune.schedules import OneShot, Schedule
 
 log = logging.getLogger(__name__)
@@ -63,6 +61,7 @@ class Pruning(L.Callback):
             ``example_input_array``, else the first training batch. Single weights need none.
 
     Attributes:
+        recipe: what to prune; the schedule says when.
         pruner: what does the work, from the start of training on.
         report: what the last update has reached.
 
@@ -85,24 +84,9 @@ class Pruning(L.Callback):
         name: str = "pruning",
         example_inputs: Any = None,
     ) -> None:
-        check_arguments(
-            sparsity,
-            criterion=criterion,
-            granularity=granularity,
-            allocation=allocation,
-            of=of,
-            include=include,
-            exclude=exclude,
-        )
+        self.recipe = Recipe(sparsity, criterion, granularity, allocation, of, include, exclude)
         check_kind("schedule", schedule, Schedule)
-        self.sparsity = sparsity
-        self.criterion = criterion
-        self.granularity = granularity
         self.schedule = schedule
-        self.allocation = allocation
-        self.of = of
-        self.include = include
-        self.exclude = exclude
         self.name = name
         self.example_inputs = example_inputs
         self.pruner: Pruner | None = None
@@ -127,7 +111,7 @@ class Pruning(L.Callback):
         if stage != "fit":
             return
         refuse_sharding(trainer, "Prune under DDP or on one device.")
-        check_schedule(trainer, self.schedule, self.criterion)
+        check_schedule(trainer, self.schedule, self.recipe.criterion)
         self._loaded = None  # of a test with a checkpoint; the one of this fit is loaded later
         if self.pruner is not None and not self.pruner.binds(pl_module):
             self.pruner, self.report, self._due, self._done = None, None, -1, -1
@@ -139,7 +123,7 @@ class Pruning(L.Callback):
             ValueError: if a pattern names no module.
             TargetError: if every parameter is frozen.
         """
-        check_model(pl_module, self.include, self.exclude)
+        self.recipe.check(pl_module)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Bind the masks to the parameters and follow every optimizer.
@@ -180,7 +164,7 @@ class Pruning(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log what is reached and what was asked for."""
         reached = 0.0 if self.pruner is None else self.pruner.sparsity
-        target = self.schedule.sparsity(self._due, self.sparsity)
+        target = self.schedule.sparsity(self._due, self.recipe.sparsity)
         metrics = {f"{self.name}/sparsity": reached, f"{self.name}/target": target}
         pl_module.log_dict(metrics, sync_dist=True, batch_size=1)
 
@@ -193,9 +177,10 @@ class Pruning(L.Callback):
             reached = self.pruner.sparsity
         if self._done < self.schedule.end and not is_trial(trainer):
             rank_zero_warn(
-                f"Expected `{self.name}` to reach sparsity {self.sparsity} at {self.schedule.by} "
-                f"{self.schedule.end}, but got {reached:.4f} when the training ended. Train for "
-                "longer, end the schedule earlier, or keep other callbacks from stopping early."
+                f"Expected `{self.name}` to reach sparsity {self.recipe.sparsity} at "
+                f"{self.schedule.by} {self.schedule.end}, but got {reached:.4f} when the training "
+                "ended. Train for longer, end the schedule earlier, or keep other callbacks from "
+                "stopping early."
             )
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -249,22 +234,11 @@ class Pruning(L.Callback):
     def _make_pruner(self, pl_module: L.LightningModule, batch: Any) -> Pruner | None:
         """Return the pruner, ``None`` if it takes a batch to find the groups."""
         inputs = None
-        if needs_inputs(self.granularity, self.of):
+        if self.recipe.needs_inputs:
             if batch is None and find_example_inputs(self.example_inputs, pl_module, None) is None:
                 return None
             inputs = require_example_inputs(self.example_inputs, pl_module, batch)
-        pruner = build_pruner(
-            pl_module,
-            inputs,
-            criterion=self.criterion,
-            granularity=self.granularity,
-            allocation=self.allocation,
-            of=self.of,
-            include=self.include,
-            exclude=self.exclude,
-        )
-        pruner.check_reachable(self.sparsity)
-        return pruner
+        return self.recipe.pruner(pl_module, inputs)
 
     def _advance(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Update the masks if a due position lies between the last one done and here."""
@@ -272,7 +246,7 @@ class Pruning(L.Callback):
         due = self.schedule.due(trainer.current_epoch if by_epoch else trainer.global_step)
         if self.pruner is None or due is None or due <= self._done:
             return
-        target = self.schedule.sparsity(due, self.sparsity)
+        target = self.schedule.sparsity(due, self.recipe.sparsity)
         if target > self.pruner.sparsity and not self.pruner.ready:
             if due > self._due:
                 rank_zero_warn(

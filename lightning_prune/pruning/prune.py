@@ -12,8 +12,7 @@ from lightning_prune.allocations import Allocation, Global
 from lightning_prune.cost import Of
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.granularities import Channel, Granularity
-from lightning_prune.pruning.build import build_pruner, needs_inputs
-from lightning_prune.pruning.checks import check_arguments, check_model
+from lightning_prune.pruning.recipe import Recipe
 from lightning_prune.pruning.report import PruningReport
 from lightning_prune.twin import twin
 
@@ -69,34 +68,17 @@ def prune(
         >>> [(group.name, group.kept, group.units) for group in report.groups]
         [('0', 4, 8)]
     """
-    check_arguments(
-        sparsity,
-        criterion=criterion,
-        granularity=granularity,
-        allocation=allocation,
-        of=of,
-        include=include,
-        exclude=exclude,
-    )
-    check_model(model, include, exclude)
+    recipe = Recipe(sparsity, criterion, granularity, allocation, of, include, exclude)
+    recipe.check(model)
     _check_data(criterion, batches, loss)
-    if needs_inputs(granularity, of) and example_inputs is None:
+    if recipe.needs_inputs and example_inputs is None:
         raise ValueError(
             f"Expected `example_inputs` to be given for {granularity} and of={of!r}, but got None. "
             "Pass what you would pass to `model(...)`."
         )
     # On a twin, gradients and batch statistics of the user's model stay as they are.
     scored = twin(model).eval()
-    pruner = build_pruner(
-        scored,
-        example_inputs,
-        criterion=criterion,
-        granularity=granularity,
-        allocation=allocation,
-        of=of,
-        include=include,
-        exclude=exclude,
-    )
+    pruner = recipe.pruner(scored, example_inputs)
     if loss is not None:
         for batch in batches or ():
             scored.zero_grad()

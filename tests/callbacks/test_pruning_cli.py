@@ -59,8 +59,13 @@ def config(tmp_path: Path, **init_args: Any) -> str:
 
 
 def options(pruning: Pruning) -> dict[str, Any]:
-    names = ("sparsity", "criterion", "granularity", "schedule", "allocation", "of", "include")
-    return {n: getattr(pruning, n) for n in (*names, "name")} | {"exclude": list(pruning.exclude)}
+    recipe = pruning.recipe
+    names = ("sparsity", "criterion", "granularity", "allocation", "of", "include")
+    return {name: getattr(recipe, name) for name in names} | {
+        "exclude": list(recipe.exclude),
+        "schedule": pruning.schedule,
+        "name": pruning.name,
+    }
 
 
 def test_short_names(tmp_path: Path) -> None:
@@ -91,8 +96,8 @@ def test_short_names(tmp_path: Path) -> None:
 
 def test_defaults(tmp_path: Path) -> None:
     pruning = parse(config(tmp_path))
-    assert (pruning.criterion, pruning.granularity) == (Gradient(), Channel())
-    assert (pruning.schedule, pruning.allocation) == (OneShot(epoch=1), Global())
+    assert (pruning.recipe.criterion, pruning.recipe.granularity) == (Gradient(), Channel())
+    assert (pruning.schedule, pruning.recipe.allocation) == (OneShot(epoch=1), Global())
 
 
 def test_the_printed_configuration_comes_back(

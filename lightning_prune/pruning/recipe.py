@@ -1,0 +1,117 @@
+"""A recipe: what to prune and by which scores; everything but when.
+
+`Pruning` and `prune` take the same options; they are checked, and made into a pruner, here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from lightning_prune.allocations import Allocation
+from lightning_prune.cost import Of
+from lightning_prune.coupling import couple
+from lightning_prune.criteria import Criterion
+from lightning_prune.errors import TargetError
+from lightning_prune.granularities import Granularity
+from lightning_prune.names import parameters_by_any_name, parameters_by_name, plain_name
+from lightning_prune.patterns import check_patterns
+from lightning_prune.pruning.checks import check_kind, check_list, check_of, check_sparsity
+from lightning_prune.pruning.pruner import Pruner
+from lightning_prune.pruning.selection import select
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to prune.
+
+    Args:
+        sparsity: final fraction removed, in [0, 1).
+        criterion: gives every weight a score.
+        granularity: what a unit is.
+        allocation: how the sparsity is shared among groups.
+        of: of what the sparsity is a fraction, counted over what is prunable.
+        include: glob patterns of the names of modules to prune; None for all.
+        exclude: glob patterns of the names of modules to leave alone.
+
+    Raises:
+        ValueError: if ``sparsity`` is outside its range, or ``of`` is none of its words.
+        TypeError: if an argument is of another type, a class or a name instead of an object, say.
+    """
+
+    sparsity: float
+    criterion: Criterion
+    granularity: Granularity
+    allocation: Allocation
+    of: Of
+    include: Sequence[str] | None
+    exclude: Sequence[str]
+
+    def __post_init__(self) -> None:
+        check_sparsity(self.sparsity)
+        check_kind("criterion", self.criterion, Criterion)
+        check_kind("granularity", self.granularity, Granularity)
+        check_kind("allocation", self.allocation, Allocation)
+        check_of(self.of)
+        check_list("include", () if self.include is None else self.include)
+        check_list("exclude", self.exclude)
+
+    @property
+    def needs_inputs(self) -> bool:
+        """Whether the units, or what they cost, take a forward pass to find."""
+        return self.granularity.needs_coupling or self.of == "macs"
+
+    def check(self, model: nn.Module) -> None:
+        """Refuse patterns that name no module, and a model without a trainable parameter.
+
+        Args:
+            model: the module to prune.
+
+        Raises:
+            ValueError: if a pattern names no module.
+            TargetError: if every parameter is frozen.
+        """
+        names = [plain_name(name) for name, module in model.named_modules()]
+        check_patterns("include", self.include or (), names)
+        check_patterns("exclude", self.exclude, names)
+        if not any(parameter.requires_grad for parameter in model.parameters()):
+            raise TargetError(
+                f"Expected `{type(model).__name__}` to have trainable parameters, but got none. "
+                "Unfreeze what should be pruned (`requires_grad_(True)`)."
+            )
+
+    def pruner(self, model: nn.Module, example_inputs: Any) -> Pruner:
+        """Return a pruner over the units of ``model`` that may go; nothing is pruned yet.
+
+        Args:
+            model: the module to prune.
+            example_inputs: what ``model(...)`` takes; not used unless `needs_inputs`.
+
+        Returns:
+            The pruner.
+
+        Raises:
+            ExampleInputsError: if the model does not run on the inputs.
+            TargetError: if nothing is left to prune, or not as much as was asked for.
+        """
+        coupling = couple(model, example_inputs) if self.needs_inputs else None
+        groups = self.granularity.groups(
+            parameters_by_name(model), coupling.groups if coupling else ()
+        )
+        selection = select(
+            groups, parameters_by_any_name(model), include=self.include, exclude=self.exclude
+        )
+        pruner = Pruner(
+            model,
+            selection.groups,
+            criterion=self.criterion,
+            allocation=self.allocation,
+            of=self.of,
+            prices=coupling.prices if coupling else None,
+            left_alone=selection.left_alone,
+        )
+        pruner.check_reachable(self.sparsity)
+        return pruner
