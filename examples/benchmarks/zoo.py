@@ -1,0 +1,150 @@
+"""Compact every torchvision model: what can be pruned, what goes, how exact it is.
+
+    python examples/benchmarks/zoo.py --filter 'resnet*' --output zoo
+
+Random weights, with every norm and every parameter that starts at zero made random, so that
+exactness means something. Half of the units of every group are zeroed on both sides; compaction
+removes and verifies them. Writes `OUTPUT.csv`, one row as soon as a model is done, and the same as
+a Markdown table in `OUTPUT.md`; `--resume` keeps the rows that are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+from tqdm import tqdm
+
+import lightning_prune as lp
+from lightning_prune.pruning import Recipe
+
+COLUMNS = (
+    "model",
+    "parameters",
+    "prunable_share",
+    "removed_share",
+    "max_rel_error",
+    "groups",
+    "refused",
+    "seconds",
+    "failure",
+)
+
+
+def main() -> None:
+    """Run what the arguments ask for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--filter", default="*", help="glob pattern of model names")
+    parser.add_argument("--jobs", type=int, default=1, help="models at the same time")
+    parser.add_argument("--output", type=Path, default=Path("zoo"), help="without an ending")
+    parser.add_argument("--resume", action="store_true", help="keep the rows that are there")
+    arguments = parser.parse_args()
+    table = arguments.output.with_suffix(".csv")
+    rows = _read(table) if arguments.resume and table.exists() else []
+    done = {row["model"] for row in rows}
+    names = [name for name in _names() if fnmatchcase(name, arguments.filter) and name not in done]
+    with ProcessPoolExecutor(arguments.jobs, max_tasks_per_child=1) as pool:
+        futures = [pool.submit(run, name, arguments.jobs) for name in names]
+        for future in tqdm(as_completed(futures), total=len(futures)):
+            rows.append(future.result())
+            _write(table, sorted(rows, key=lambda row: row["model"]))
+
+
+def run(name: str, jobs: int = 1) -> dict[str, Any]:
+    """Compact one model and return its row.
+
+    Args:
+        name: as torchvision registers it.
+        jobs: how many run beside each other, to share the cores.
+    """
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"model": name}
+    try:
+        model, inputs = build(name)
+        started = time.perf_counter()
+        coupling = lp.couple(model, inputs)
+        row["parameters"] = sum(p.numel() for p in model.parameters())
+        row["prunable_share"] = f"{coupling.prunable / row['parameters']:.3f}"
+        row["groups"] = len(coupling.groups)
+        recipe = Recipe(0.5, lp.Random(), lp.Channel(), lp.Uniform(), "units", None, ())
+        recipe.pruner(model, inputs).update(0.5)
+        report = lp.compact(model, inputs, latency=False)
+        row["removed_share"] = f"{1 - report.params_after / report.params_before:.3f}"
+        row["max_rel_error"] = f"{report.max_rel_error:.1e}"
+        row["refused"] = len(report.refused)
+        row["seconds"] = f"{time.perf_counter() - started:.1f}"
+    except Exception as error:  # a row for every model, whatever happens
+        row["failure"] = f"{type(error).__name__}: {error}".replace("\n", " ")[:200]
+    return row
+
+
+def build(name: str) -> tuple[nn.Module, Any]:
+    """Return a model with random weights, in eval mode, and inputs for it."""
+    torch.manual_seed(0)
+    options = {"weights_backbone": None} if _family(name) in {"segmentation", "detection"} else {}
+    model = torchvision.models.get_model(name, weights=None, **options).eval()
+    with torch.no_grad():
+        for tensor in [*model.parameters(), *model.buffers()]:
+            if tensor.is_floating_point() and (tensor.dim() < 2 or not tensor.any()):
+                tensor.copy_(0.5 + torch.rand_like(tensor))
+    return model, _inputs(name)
+
+
+def _inputs(name: str) -> Any:
+    family = _family(name)
+    if family == "detection":
+        return ([torch.rand(3, 160, 160), torch.rand(3, 128, 160)],)
+    if family == "optical_flow":
+        return (torch.rand(1, 3, 128, 128), torch.rand(1, 3, 128, 128))
+    if family == "video":
+        size = 224 if name.startswith(("mvit", "swin")) else 112
+        return torch.rand(1, 3, 16, size, size)
+    if family == "segmentation":
+        return torch.rand(1, 3, 128, 128)
+    fixed = name.startswith(("vit", "maxvit", "inception", "swin"))
+    return torch.rand(1, 3, _crop_size(name) if fixed else 96, _crop_size(name) if fixed else 96)
+
+
+def _crop_size(name: str) -> int:
+    size = torchvision.models.get_model_weights(name).DEFAULT.transforms().crop_size
+    return int(size[0] if isinstance(size, (list, tuple)) else size)
+
+
+def _family(name: str) -> str:
+    for family in ("segmentation", "detection", "video", "optical_flow"):
+        if name in torchvision.models.list_models(getattr(torchvision.models, family)):
+            return family
+    return "classification"
+
+
+def _names() -> list[str]:
+    return [name for name in torchvision.models.list_models() if not name.startswith("quantized_")]
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    lines = ["| " + " | ".join(COLUMNS) + " |", "| " + " | ".join("---" for _ in COLUMNS) + " |"]
+    lines += ["| " + " | ".join(str(row[c]) for c in COLUMNS) + " |" for row in rows]
+    path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
