@@ -35,6 +35,27 @@ def unit_scores(group: Group, scores: Mapping[str, Tensor]) -> Tensor:
     return torch.zeros(group.units) if total is None else total
 
 
+def comparable_scores(group: Group, scores: Tensor, dead: Tensor) -> Tensor:
+    """Make the unit scores of one group comparable with those of others.
+
+    Single weights compare as they are. Units of many weights are compared to the average living
+    unit of their group; otherwise wide layers, whose units own more weights, would never be cut
+    and narrow ones cut to the bone.
+
+    Args:
+        group: the units.
+        scores: their scores, shape ``[units]``.
+        dead: where a unit is removed already, shape ``[units]``.
+
+    Returns:
+        Scores of shape ``[units]``.
+    """
+    living = scores[~dead.to(scores.device)]
+    if group.single_weights or not bool((living > 0).any()):
+        return scores
+    return scores / living.mean()
+
+
 def protect_best(priorities: Sequence[Tensor]) -> list[Tensor]:
     """Give the last unit to be removed of every group the priority +inf.
 

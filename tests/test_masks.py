@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from lightning_prune.masks import (
+    comparable_scores,
     find_dead,
     find_erased,
     keep_highest,
@@ -184,3 +185,13 @@ def test_what_is_masked_is_dead():
     masked = {name: tensors[name] * masks[name] for name in SHAPES}
     assert torch.equal(find_dead([CHANNELS], masked)[0], ~kept[0])
     assert torch.equal(find_erased([CHANNELS], masked)[0], ~kept[0])
+
+
+def test_channels_compare_with_the_living_average_of_their_group_and_weights_as_they_are():
+    single = Group("w", 3, (Member(Axis("w", -1), "out", 3),))
+    channels = Group("c", 3, (Member(Axis("c.weight", 0), "out", 3, torch.arange(3)[:, None]),))
+    scores, dead = torch.tensor([9.0, 1.0, 3.0]), torch.tensor([True, False, False])
+    assert comparable_scores(single, scores, dead).tolist() == [9.0, 1.0, 3.0]
+    assert comparable_scores(channels, scores, dead).tolist() == [4.5, 0.5, 1.5]
+    nothing = torch.zeros(3)
+    assert comparable_scores(channels, nothing, dead).tolist() == [0.0, 0.0, 0.0]

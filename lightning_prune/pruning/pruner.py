@@ -20,6 +20,7 @@ from lightning_prune.cost import Of, check_reachable, cost_of, units_to_remove
 from lightning_prune.criteria.base import Criterion
 from lightning_prune.errors import TargetError
 from lightning_prune.masks import (
+    comparable_scores,
     find_erased,
     keep_highest,
     parameter_masks,
@@ -217,7 +218,7 @@ class Pruner:
         erased = find_erased(self.groups, self._weights)
         dead = [~kept.to(e.device) | e for kept, e in zip(self._kept, erased, strict=True)]
         units = [
-            _comparable(group, unit_scores(group, scores), gone)
+            comparable_scores(group, unit_scores(group, scores), gone)
             for group, gone in zip(self.groups, dead, strict=True)
         ]
         priorities = self._allocation.priorities(_bury(units, dead))
@@ -281,27 +282,6 @@ class Pruner:
                     f"{state[name]}. Resume with the model, granularity, `include` and `exclude` "
                     "of the run that wrote the checkpoint."
                 )
-
-
-def _comparable(group: Group, scores: Tensor, dead: Tensor) -> Tensor:
-    """Make the unit scores of one group comparable with those of others.
-
-    Single weights compare as they are. Units of many weights are compared to the average living
-    unit of their group; otherwise wide layers, whose units own more weights, would never be cut
-    and narrow ones cut to the bone.
-
-    Args:
-        group: the units.
-        scores: their scores, shape ``[units]``.
-        dead: where a unit is removed already, shape ``[units]``.
-
-    Returns:
-        Scores of shape ``[units]``.
-    """
-    living = scores[~dead.to(scores.device)]
-    if group.single_weights or not bool((living > 0).any()):
-        return scores
-    return scores / living.mean()
 
 
 def _bury(scores: Sequence[Tensor], dead: Sequence[Tensor]) -> list[Tensor]:
