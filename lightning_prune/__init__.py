@@ -20,7 +20,18 @@ from lightning_prune.measure import (
     measure_sparsity,
 )
 from lightning_prune.pruning import PruningReport, prune
-from lightning_prune.schedules import Cubic, Linear, OneShot, Schedule
+from lightning_prune.schedules import (
+    Cosine,
+    Cubic,
+    DenseSparseDense,
+    Exponential,
+    Iterative,
+    Linear,
+    OneCycle,
+    OneShot,
+    Schedule,
+    Steps,
+)
 
 __version__ = "0.1.0"
 
@@ -29,17 +40,22 @@ __all__ = [
     "Channel",
     "Compaction",
     "CompactionReport",
+    "Cosine",
     "Coupling",
     "Criterion",
     "Cubic",
+    "DenseSparseDense",
     "ExampleInputsError",
+    "Exponential",
     "Global",
     "Gradient",
     "Granularity",
+    "Iterative",
     "Latency",
     "LatencyMonitor",
     "Linear",
     "Magnitude",
+    "OneCycle",
     "OneShot",
     "Pruning",
     "PruningError",
@@ -48,6 +64,7 @@ __all__ = [
     "Schedule",
     "Sparsity",
     "SparsityMonitor",
+    "Steps",
     "TargetError",
     "Taylor",
     "Uniform",

@@ -256,6 +256,8 @@ class Pruning(L.Callback):
                 )
             self._due = due
             return
+        if target < self.pruner.sparsity and not self.schedule.monotone:
+            self.pruner.release()
         self.report = self.pruner.update(target)
         self._due = self._done = due
         for optimizer in trainer.optimizers:

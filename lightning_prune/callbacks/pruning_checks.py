@@ -22,10 +22,10 @@ def check_schedule(trainer: L.Trainer, schedule: Schedule, criterion: Criterion)
     Raises:
         ValueError: if it does.
     """
-    if criterion.needs_gradients and schedule.fraction(0) > 0:
+    if criterion.needs_gradients and schedule.sparsity(0, final=0.5) > 0:
         raise ValueError(
             f"Expected the schedule of `{criterion}` to start after {schedule.by} 0, but got "
-            f"{schedule}: no gradients have been seen yet. Start at {schedule.by} 1 or later."
+            f"{schedule!r}: no gradients have been seen yet. Start at {schedule.by} 1 or later."
         )
     if is_trial(trainer):
         return
@@ -105,5 +105,6 @@ def _check_end(schedule: Schedule, limit: float, what: str) -> None:
     if schedule.end >= limit:
         raise ValueError(
             f"Expected the schedule to end at {schedule.by} {limit - 1} or earlier, as {what} is "
-            f"{limit}, but got {schedule}. Positions count from 0; end it earlier or train longer."
+            f"{limit}, but got {schedule!r}. Positions count from 0; end it earlier or train "
+            "longer."
         )

@@ -154,6 +154,10 @@ class Pruner:
         self._accumulator = None
         return self.report(sparsity)
 
+    def release(self) -> None:
+        """Let everything live again: what was removed trains on from zero."""
+        self._set([torch.ones_like(kept) for kept in self._kept])
+
     def report(self, target: float) -> PruningReport:
         """Return what is reached by now, beside the ``target`` asked for."""
         pairs = zip(self.groups, self._kept, strict=True)

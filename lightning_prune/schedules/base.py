@@ -7,18 +7,32 @@ no state, sees no model and no trainer. It does not say *what* is removed.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
+from lightning_prune.plots import require_axes
 from lightning_prune.schedules.window import Unit, Window
 from lightning_prune.tables import format_table
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_FINALS = (0.5, 0.9)  # what a schedule is printed for, as it does not know its final sparsity
+_MOST_ROWS = 40
+
 
 class Schedule(ABC):
-    """When, and how much: the share of the final sparsity in force at every position.
+    """When, and how much: the sparsity in force at every position.
 
-    A leaf says over which `window` it runs and along which `ramp`. Between two due positions
-    nothing changes. What is due in epoch *e* happens at the start of epoch *e*; what is due at
-    step *s* happens after *s* optimizer steps.
+    A leaf says over which `window` it runs and which `level` each due position brings. Between two
+    due positions nothing changes. What is due in epoch *e* happens at the start of epoch *e*; what
+    is due at step *s* happens after *s* optimizer steps. ``print`` shows a table of it.
+
+    Attributes:
+        monotone: the sparsity never falls; what is removed stays removed.
     """
+
+    monotone: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -26,14 +40,15 @@ class Schedule(ABC):
         """The due positions."""
 
     @abstractmethod
-    def ramp(self, progress: float) -> float:
-        """Return the share of the final sparsity at ``progress`` through the window.
+    def level(self, due: int, final: float) -> float:
+        """Return the sparsity in force from a due position on.
 
         Args:
-            progress: share of the way from the start to the end, in [0, 1].
+            due: one of the due positions.
+            final: the final sparsity, in [0, 1).
 
         Returns:
-            A value in [0, 1] that never falls as ``progress`` grows and is 1 at 1.
+            A sparsity in [0, ``final``].
         """
 
     @property
@@ -48,7 +63,7 @@ class Schedule(ABC):
 
     @property
     def end(self) -> int:
-        """The last due position; the final sparsity is in force from here on."""
+        """The last due position; nothing changes from here on."""
         return self.window.end
 
     def events(self) -> tuple[int, ...]:
@@ -59,20 +74,6 @@ class Schedule(ABC):
         """Return the last due position at or before ``position``, ``None`` before the first."""
         return self.window.due(position)
 
-    def fraction(self, position: int) -> float:
-        """Return the share of the final sparsity in force from ``position`` on, in [0, 1].
-
-        Args:
-            position: an epoch or a step, as `by` says.
-
-        Returns:
-            0 before the start, exactly 1 from the end on, the ramp between.
-        """
-        due = self.due(position)
-        if due is None:
-            return 0.0
-        return 1.0 if due == self.end else self.ramp(self.window.progress(due))
-
     def sparsity(self, position: int, final: float) -> float:
         """Return the sparsity in force from ``position`` on.
 
@@ -81,9 +82,10 @@ class Schedule(ABC):
             final: the final sparsity, in [0, 1).
 
         Returns:
-            A sparsity in [0, ``final``].
+            A sparsity in [0, ``final``]; 0 before the start.
         """
-        return final * self.fraction(position)
+        due = self.due(position)
+        return 0.0 if due is None else self.level(due, final)
 
     def describe(self, final: float) -> str:
         """Return a table of every due position and the sparsity from there on.
@@ -92,7 +94,40 @@ class Schedule(ABC):
             final: the final sparsity, in [0, 1).
 
         Returns:
-            A printable table.
+            A printable table; of a long one the middle is left out.
         """
-        rows = [[str(p), f"{self.sparsity(p, final):.4f}"] for p in self.events()]
-        return format_table([self.by, "sparsity"], rows)
+        return self._table([final], ["sparsity"])
+
+    def plot(self, final: float, axes: Axes | None = None) -> Axes:
+        """Draw the sparsity over the positions; needs matplotlib.
+
+        Args:
+            final: the final sparsity, in [0, 1).
+            axes: where to draw; a new figure if ``None``.
+
+        Returns:
+            The axes drawn on; ``axes.figure.savefig(path)`` writes the picture.
+
+        Raises:
+            ImportError: if matplotlib is missing.
+        """
+        axes = require_axes(axes)
+        events = [self.start - 1, *self.events(), self.end + 1]
+        levels = [self.sparsity(position, final) for position in events]
+        axes.step(events, levels, where="post", label=type(self).__name__)
+        axes.set_xlabel(self.by)
+        axes.set_ylabel("sparsity")
+        return axes
+
+    def __str__(self) -> str:
+        return self._table(_FINALS, [f"final {final}" for final in _FINALS])
+
+    def _table(self, finals: Sequence[float], header: Sequence[str]) -> str:
+        """Return a column of sparsities for each of ``finals``."""
+        rows = [
+            [str(p), *(f"{self.sparsity(p, final):.4f}" for final in finals)] for p in self.events()
+        ]
+        if len(rows) > _MOST_ROWS:
+            half = _MOST_ROWS // 2
+            rows = [*rows[:half], ["-"] * (1 + len(finals)), *rows[-half:]]
+        return format_table([self.by, *header], rows)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lightning_prune.schedules.base import Schedule
-from lightning_prune.schedules.window import Window, span
+from lightning_prune.schedules.ramp import Ramp
 
 
 @dataclass(frozen=True)
-class Cubic(Schedule):
+class Cubic(Ramp):
     r"""Remove much at first, when there is most to spare, and little at the end.
 
-    .. math:: s(t) = s_\mathrm{final} \left(1 - \left(1 - \frac{t - t_0}{t_1 - t_0}\right)^3\right)
+    .. math:: s(t) = s_\mathrm{final} \left(1 - (1 - p)^3\right),
+        \quad p = \frac{t - t_0}{t_1 - t_0}
 
     Zhu and Gupta, 2017, "To prune, or not to prune", arXiv:1710.01878.
 
@@ -36,27 +36,14 @@ class Cubic(Schedule):
         [0.0, 0.438, 0.5]
     """
 
-    start_epoch: int | None = None
-    end_epoch: int | None = None
-    start_step: int | None = None
-    end_step: int | None = None
-    every: int = 1
-
-    def __post_init__(self) -> None:
-        _ = self.window
-
-    @property
-    def window(self) -> Window:
-        """The due positions."""
-        return span(self.start_epoch, self.end_epoch, self.start_step, self.end_step, self.every)
-
-    def ramp(self, progress: float) -> float:
-        """Return one minus the cube of what is left of the way.
+    def ramp(self, progress: float, final: float) -> float:
+        """Return the final sparsity less the cube of what is left of the way.
 
         Args:
-            progress: share of the way from the start to the end, in [0, 1].
+            progress: share of the way from the start to the end, in [0, 1).
+            final: the final sparsity, in [0, 1).
 
         Returns:
-            The share of the final sparsity.
+            The sparsity.
         """
-        return 1.0 - (1.0 - progress) ** 3
+        return final * (1.0 - (1.0 - progress) ** 3)

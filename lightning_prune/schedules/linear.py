@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lightning_prune.schedules.base import Schedule
-from lightning_prune.schedules.window import Window, span
+from lightning_prune.schedules.ramp import Ramp
 
 
 @dataclass(frozen=True)
-class Linear(Schedule):
+class Linear(Ramp):
     r"""Remove the same amount at every due position.
 
-    .. math:: s(t) = s_\mathrm{final} \, \frac{t - t_0}{t_1 - t_0}
+    .. math:: s(t) = s_\mathrm{final} \, p,
+        \quad p = \frac{t - t_0}{t_1 - t_0}
 
     Give the bounds in epochs or in steps. At the start itself nothing is removed yet; what is due
     last brings the final sparsity, also where it is off the interval's grid.
@@ -34,27 +34,14 @@ class Linear(Schedule):
         [0.0, 0.25, 0.5]
     """
 
-    start_epoch: int | None = None
-    end_epoch: int | None = None
-    start_step: int | None = None
-    end_step: int | None = None
-    every: int = 1
-
-    def __post_init__(self) -> None:
-        _ = self.window
-
-    @property
-    def window(self) -> Window:
-        """The due positions."""
-        return span(self.start_epoch, self.end_epoch, self.start_step, self.end_step, self.every)
-
-    def ramp(self, progress: float) -> float:
-        """Return the progress itself.
+    def ramp(self, progress: float, final: float) -> float:
+        """Return the final sparsity times the progress.
 
         Args:
-            progress: share of the way from the start to the end, in [0, 1].
+            progress: share of the way from the start to the end, in [0, 1).
+            final: the final sparsity, in [0, 1).
 
         Returns:
-            The share of the final sparsity.
+            The sparsity.
         """
-        return progress
+        return final * progress

@@ -39,13 +39,14 @@ class OneShot(Schedule):
         """The one due position."""
         return moment(self.epoch, self.step)
 
-    def ramp(self, progress: float) -> float:
-        """Return 1: there is no way to go.
+    def level(self, due: int, final: float) -> float:
+        """Return the final sparsity.
 
         Args:
-            progress: ignored.
+            due: ignored.
+            final: the final sparsity, in [0, 1).
 
         Returns:
-            1.
+            ``final``.
         """
-        return 1.0
+        return final

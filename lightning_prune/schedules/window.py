@@ -1,4 +1,4 @@
-"""The window of a schedule: its first and last due position and the interval between.
+"""The window of a schedule: its due positions.
 
 A window knows positions only, in epochs or in optimizer steps. How much is removed at each is the
 schedule's business.
@@ -6,6 +6,8 @@ schedule's business.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,29 +16,29 @@ Unit = Literal["epoch", "step"]
 
 @dataclass(frozen=True)
 class Window:
-    """Positions from ``start`` to ``end``, both included.
-
-    Due are ``start``, ``start + every``, … and always ``end``.
+    """The due positions, in ascending order.
 
     Args:
         by: what positions count, ``"epoch"`` or ``"step"``.
-        start: first due position, at least 0.
-        end: last due position, at least ``start``.
-        every: positions between two due ones, at least 1.
+        grid: the due positions before the end: a range, or a tuple.
+        end: the last due position.
     """
 
     by: Unit
-    start: int
+    grid: range | tuple[int, ...]
     end: int
-    every: int = 1
+
+    @property
+    def start(self) -> int:
+        """The first due position."""
+        return self.grid[0] if self.grid else self.end
 
     def due(self, position: int) -> int | None:
         """Return the last due position at or before ``position``, ``None`` before the first."""
-        if position < self.start:
-            return None
         if position >= self.end:
             return self.end
-        return position - (position - self.start) % self.every
+        past = bisect_right(self.grid, position)
+        return self.grid[past - 1] if past else None
 
     def progress(self, position: int) -> float:
         """Return the share of the way from ``start`` to ``end``; 1 where both are the same."""
@@ -44,8 +46,8 @@ class Window:
 
     @property
     def positions(self) -> tuple[int, ...]:
-        """Every due position, in order."""
-        return (*range(self.start, self.end, self.every), self.end)
+        """Every due position."""
+        return (*self.grid, self.end)
 
 
 def moment(epoch: int | None, step: int | None) -> Window:
@@ -68,7 +70,7 @@ def moment(epoch: int | None, step: int | None) -> Window:
         )
     by: Unit = "step" if epoch is None else "epoch"
     position = _check(by, step if epoch is None else epoch, least=0)
-    return Window(by, position, position)
+    return Window(by, (), position)
 
 
 def span(
@@ -109,7 +111,66 @@ def span(
             f"Expected `end_{by}` to be after `start_{by}`, which is {start}, but got {end}. "
             f"To remove everything at once, use `OneShot({by}={start})`."
         )
-    return Window(by, start, end, _check("every", every, least=1))
+    return Window(by, range(start, end, _check("every", every, least=1)), end)
+
+
+def points(epochs: Sequence[int] | None, steps: Sequence[int] | None) -> Window:
+    """Return the window with these positions, given in epochs or in steps.
+
+    Args:
+        epochs: the epochs, or ``None``.
+        steps: the optimizer steps, or ``None``.
+
+    Returns:
+        The window.
+
+    Raises:
+        ValueError: unless exactly one of the two is given, with integers of at least 0.
+    """
+    if bool(epochs) == bool(steps):
+        raise ValueError(
+            "Expected positions in `epochs` or in `steps`, one of the two, but got "
+            f"epochs={epochs} and steps={steps}. Give at least one position."
+        )
+    by: Unit = "epoch" if epochs else "step"
+    *grid, end = sorted(_check(by, position, least=0) for position in epochs or steps or ())
+    return Window(by, tuple(grid), end)
+
+
+def rounds(
+    count: int,
+    start_epoch: int | None,
+    recovery_epochs: int | None,
+    start_step: int | None,
+    recovery_steps: int | None,
+) -> Window:
+    """Return the window of rounds at equal distances, given in epochs or in steps.
+
+    Args:
+        count: number of rounds.
+        start_epoch: epoch of the first, or ``None``.
+        recovery_epochs: epochs from one to the next, or ``None``.
+        start_step: optimizer step of the first, or ``None``.
+        recovery_steps: optimizer steps from one to the next, or ``None``.
+
+    Returns:
+        The window.
+
+    Raises:
+        ValueError: unless exactly one pair is given, and all is in range.
+    """
+    epochs, steps = (start_epoch, recovery_epochs), (start_step, recovery_steps)
+    if (epochs == (None, None)) == (steps == (None, None)):
+        raise ValueError(
+            "Expected `start_epoch` and `recovery_epochs`, or `start_step` and `recovery_steps`, "
+            f"to be given, but got epochs {epochs} and steps {steps}. Give one pair."
+        )
+    by: Unit = "epoch" if steps == (None, None) else "step"
+    start, recovery = epochs if by == "epoch" else steps
+    start = _check(f"start_{by}", start, least=0)
+    recovery = _check(f"recovery_{by}s", recovery, least=1)
+    end = start + recovery * (_check("rounds", count, least=1) - 1)
+    return Window(by, range(start, end, recovery), end)
 
 
 def _check(argument: str, value: int | None, least: int) -> int:

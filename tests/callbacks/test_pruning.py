@@ -13,7 +13,7 @@ from lightning_prune.callbacks.pruning import Pruning
 from lightning_prune.criteria import Gradient, Magnitude, Random, Taylor
 from lightning_prune.errors import ExampleInputsError, TargetError
 from lightning_prune.granularities import Channel, Weight
-from lightning_prune.schedules import Cubic, Linear, OneShot
+from lightning_prune.schedules import Cubic, DenseSparseDense, Linear, OneShot
 
 BATCHES = 4
 OPTIMIZERS = {
@@ -450,3 +450,16 @@ def test_a_state_of_another_version_is_refused() -> None:
     pruning = Pruning(0.5)
     with pytest.raises(ValueError, match="of version 1, but got 7"):
         pruning.load_state_dict(pruning.state_dict() | {"version": 7})
+
+
+def test_dense_sparse_dense_ends_dense():
+    pruning = Pruning(
+        0.5,
+        Magnitude(),
+        granularity=Weight(),
+        schedule=DenseSparseDense(start_epoch=1, end_epoch=3),
+    )
+    watch, model = Watch(pruning), Net()
+    fit(model, pruning, watch)
+    assert watch.seen == pytest.approx([0.0] * 4 + [0.5] * 8 + [0.0] * 4, abs=0.01)
+    assert (model.head.weight != 0).all()

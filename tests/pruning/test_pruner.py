@@ -212,6 +212,17 @@ def test_diverged_weights_are_refused():
         make_pruner(model).update(0.5)
 
 
+def test_released_units_train_from_zero():
+    model = make_model()
+    pruner = make_pruner(model)
+    pruner.update(0.5)
+    gone = ~pruner.masks["0.weight"]
+    pruner.release()
+    assert pruner.sparsity == 0.0
+    assert pruner.masks == {}
+    assert (model[0].weight[gone] == 0).all()
+
+
 @pytest.mark.parametrize("sparsity", [-0.1, 1.0, 50])
 def test_a_sparsity_out_of_range_is_refused(sparsity):
     with pytest.raises(ValueError, match="Expected `sparsity` to be a fraction"):

@@ -1,45 +1,73 @@
 """The contract that every schedule passes."""
 
 import pickle
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
 from lightning_prune import schedules
-from lightning_prune.schedules import Cubic, Linear, OneShot, Schedule
+from lightning_prune.schedules import (
+    Cosine,
+    Cubic,
+    DenseSparseDense,
+    Exponential,
+    Iterative,
+    Linear,
+    OneCycle,
+    OneShot,
+    Schedule,
+    Steps,
+)
 
-EXAMPLES = {
+RAMPS = [Cosine, Cubic, Exponential, Linear, OneCycle]
+EXAMPLES = {ramp.__name__: [ramp(start_epoch=2, end_epoch=9)] for ramp in RAMPS} | {
     "OneShot": [OneShot(epoch=3), OneShot(step=0)],
-    "Linear": [Linear(start_epoch=2, end_epoch=9), Linear(start_step=5, end_step=31, every=7)],
-    "Cubic": [Cubic(start_epoch=0, end_epoch=9), Cubic(start_step=5, end_step=31, every=7)],
+    "Steps": [Steps(epochs={4: 1.0}), Steps(steps={0: 0.2, 3: 0.2, 20: 0.7, 31: 1.0})],
+    "DenseSparseDense": [DenseSparseDense(start_epoch=1, end_epoch=4)],
+    "Iterative": [
+        Iterative(rounds=3, start_epoch=0, recovery_epochs=2),
+        Iterative(rounds=4, start_step=7, recovery_steps=5),
+    ],
 }
+for ramp in RAMPS:
+    EXAMPLES[ramp.__name__] += [
+        ramp(start_epoch=0, end_epoch=9),
+        ramp(start_step=5, end_step=31, every=7),
+    ]
 LEAVES = [name for name in schedules.__all__ if name != "Schedule"]
-ALL = [pytest.param(s, id=str(s)) for name in LEAVES for s in EXAMPLES[name]]
+ALL = [pytest.param(s, id=repr(s)) for name in LEAVES for s in EXAMPLES[name]]
+FINALS = [0.0, 0.3, 0.95]
 
 
+@pytest.mark.parametrize("final", FINALS)
 @pytest.mark.parametrize("schedule", ALL)
-def test_nothing_before_the_start_and_everything_from_the_end_on(schedule):
-    assert schedule.fraction(schedule.start - 1) == 0.0
-    assert schedule.fraction(schedule.end) == 1.0
-    assert schedule.fraction(schedule.end + 1000) == 1.0
-    assert schedule.sparsity(schedule.end, final=0.3) == 0.3
+def test_nothing_before_the_start_and_all_of_it_from_the_end_on(schedule, final):
+    last = final if schedule.monotone else 0.0
+    assert schedule.sparsity(schedule.start - 1, final) == 0.0
+    assert schedule.sparsity(schedule.end, final) == last
+    assert schedule.sparsity(schedule.end + 1000, final) == last
 
 
+@pytest.mark.parametrize("final", FINALS)
 @pytest.mark.parametrize("schedule", ALL)
-def test_never_falls_and_stays_a_fraction(schedule):
-    fractions = [schedule.fraction(p) for p in range(schedule.end + 3)]
-    assert fractions == sorted(fractions)
-    assert all(0.0 <= f <= 1.0 for f in fractions)
+def test_stays_in_range_and_never_falls_where_that_is_claimed(schedule, final):
+    levels = [schedule.sparsity(p, final) for p in range(schedule.end + 3)]
+    assert all(0.0 <= level <= final for level in levels)
+    if schedule.monotone:
+        assert levels == sorted(levels)
 
 
 @pytest.mark.parametrize("schedule", ALL)
 def test_changes_only_where_due(schedule):
     changes = {
-        p for p in range(schedule.end + 3) if schedule.fraction(p) != schedule.fraction(p - 1)
+        p
+        for p in range(schedule.end + 3)
+        if schedule.sparsity(p, 0.9) != schedule.sparsity(p - 1, 0.9)
     }
     assert changes <= set(schedule.events())
     assert schedule.events()[0] == schedule.start
     assert schedule.events()[-1] == schedule.end
+    assert list(schedule.events()) == sorted(set(schedule.events()))
 
 
 @pytest.mark.parametrize("schedule", ALL)
@@ -51,9 +79,26 @@ def test_due_is_the_last_event_so_far(schedule):
 
 @pytest.mark.parametrize("schedule", ALL)
 def test_is_a_frozen_value(schedule):
-    assert pickle.loads(pickle.dumps(schedule)) == schedule
+    assert pickle.loads(pickle.dumps(schedule)) == schedule == replace(schedule)
     with pytest.raises(FrozenInstanceError):
         schedule.every = 2
+
+
+@pytest.mark.parametrize("schedule", ALL)
+def test_prints_a_row_for_every_event(schedule):
+    rows = [line.split() for line in str(schedule).splitlines()[2:]]
+    assert [int(row[0]) for row in rows] == list(schedule.events())
+    assert float(rows[-1][1]) == pytest.approx(schedule.sparsity(schedule.end, 0.5))
+    assert float(rows[-1][2]) == pytest.approx(schedule.sparsity(schedule.end, 0.9))
+
+
+@pytest.mark.parametrize("schedule", ALL)
+def test_plots_its_events(schedule):
+    axes = schedule.plot(0.9)
+    (line,) = axes.lines
+    assert list(line.get_xdata())[1:-1] == list(schedule.events())
+    assert list(line.get_ydata())[1:-1] == [schedule.sparsity(p, 0.9) for p in schedule.events()]
+    assert axes.get_xlabel() == schedule.by
 
 
 def test_describe_lists_every_event():
@@ -61,6 +106,12 @@ def test_describe_lists_every_event():
     cells = [line.split() for line in table.splitlines()]
     assert cells[0] == ["epoch", "sparsity"]
     assert cells[-3:] == [["1", "0.0000"], ["2", "0.2500"], ["3", "0.5000"]]
+
+
+def test_of_a_long_table_the_middle_is_left_out():
+    lines = Linear(start_step=0, end_step=100_000).describe(0.5).splitlines()
+    assert len(lines) == 2 + 40 + 1
+    assert lines[-1].split() == ["100000", "0.5000"]
 
 
 def test_the_base_is_abstract():

@@ -15,7 +15,7 @@ def test_follows_the_paper():
 
 def test_removes_most_first():
     schedule = Cubic(start_step=0, end_step=40, every=10)
-    levels = [schedule.fraction(s) for s in schedule.events()]
+    levels = [schedule.sparsity(s, 0.9) for s in schedule.events()]
     gains = [b - a for a, b in pairwise(levels)]
     assert gains == sorted(gains, reverse=True)
 

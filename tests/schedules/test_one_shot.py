@@ -8,12 +8,11 @@ def test_all_at_once():
     assert [schedule.sparsity(e, 0.5) for e in range(5)] == [0.0, 0.0, 0.0, 0.5, 0.5]
     assert schedule.events() == (3,)
     assert schedule.by == "epoch"
-    assert schedule.ramp(0.0) == 1.0
 
 
 def test_in_steps():
     assert OneShot(step=100).by == "step"
-    assert OneShot(step=100).fraction(99) == 0.0
+    assert OneShot(step=100).sparsity(99, 0.5) == 0.0
 
 
 def test_refuses_no_position():

@@ -1,28 +1,28 @@
 import pytest
 
-from lightning_prune.schedules.window import Window, moment, span
+from lightning_prune.schedules.window import Window, moment, points, rounds, span
 
 
 def test_the_end_is_due_also_off_the_grid():
-    assert Window("step", 2, 9, every=3).positions == (2, 5, 8, 9)
+    assert Window("step", range(2, 9, 3), 9).positions == (2, 5, 8, 9)
 
 
 def test_the_end_is_due_once_on_the_grid():
-    assert Window("step", 2, 8, every=3).positions == (2, 5, 8)
+    assert Window("step", range(2, 8, 3), 8).positions == (2, 5, 8)
 
 
 @pytest.mark.parametrize(
     ("position", "due"), [(1, None), (2, 2), (4, 2), (5, 5), (8, 8), (9, 9), (50, 9)]
 )
 def test_due(position, due):
-    assert Window("step", 2, 9, every=3).due(position) == due
+    assert Window("step", range(2, 9, 3), 9).due(position) == due
 
 
 def test_bounds_say_what_positions_count():
-    assert span(2, 12, None, None, 1) == Window("epoch", 2, 12)
-    assert span(None, None, 20, 120, 10) == Window("step", 20, 120, 10)
-    assert moment(3, None) == Window("epoch", 3, 3)
-    assert moment(None, 0) == Window("step", 0, 0)
+    assert span(2, 12, None, None, 1) == Window("epoch", range(2, 12), 12)
+    assert span(None, None, 20, 120, 10) == Window("step", range(20, 120, 10), 120)
+    assert moment(3, None) == Window("epoch", (), 3)
+    assert moment(None, 0) == Window("step", (), 0)
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,38 @@ def test_a_moment_takes_exactly_one_position(given):
 def test_a_moment_is_not_negative():
     with pytest.raises(ValueError, match=r"Expected `step`.*got -2"):
         moment(None, -2)
+
+
+def test_points_are_sorted():
+    assert points([9, 2, 5], None) == Window("epoch", (2, 5), 9)
+    assert points(None, [7]) == Window("step", (), 7)
+
+
+@pytest.mark.parametrize("given", [(None, None), ([], None), ([1], [2])])
+def test_points_are_of_one_kind(given):
+    with pytest.raises(ValueError, match="Expected positions in `epochs` or in `steps`"):
+        points(*given)
+
+
+def test_points_are_not_negative():
+    with pytest.raises(ValueError, match=r"Expected `epoch`.*got -1"):
+        points([-1, 2], None)
+
+
+def test_rounds_are_equally_far_apart():
+    assert rounds(3, 2, 4, None, None).positions == (2, 6, 10)
+    assert rounds(1, None, None, 5, 100).positions == (5,)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        pytest.param((3, None, None, None, None), "Give one pair", id="none"),
+        pytest.param((3, 1, 2, 1, 2), "Give one pair", id="both"),
+        pytest.param((3, 1, None, None, None), "Expected `recovery_epochs`", id="no recovery"),
+        pytest.param((0, 1, 2, None, None), "Expected `rounds`", id="no round"),
+    ],
+)
+def test_wrong_rounds_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        rounds(*given)

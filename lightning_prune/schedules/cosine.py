@@ -1,0 +1,48 @@
+"""Little at both ends, most in the middle."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lightning_prune.schedules.ramp import Ramp
+
+
+@dataclass(frozen=True)
+class Cosine(Ramp):
+    r"""Remove little at both ends and most in the middle.
+
+    .. math:: s(t) = s_\mathrm{final} \, \frac{1 - \cos \pi p}{2},
+        \quad p = \frac{t - t_0}{t_1 - t_0}
+
+    Give the bounds in epochs or in steps. At the start itself nothing is removed yet; what is due
+    last brings the final sparsity, also where it is off the interval's grid.
+
+    Args:
+        start_epoch: epoch :math:`t_0`, at least 0.
+        end_epoch: epoch :math:`t_1`, after the start.
+        start_step: optimizer step :math:`t_0`, at least 0.
+        end_step: optimizer step :math:`t_1`, after the start.
+        every: interval between due positions, in the unit of the bounds, at least 1.
+
+    Raises:
+        ValueError: unless exactly one pair of bounds is given, in order, and ``every`` is at
+            least 1.
+
+    Examples:
+        >>> schedule = Cosine(start_epoch=2, end_epoch=12)
+        >>> [round(schedule.sparsity(epoch, final=0.5), 3) for epoch in (2, 7, 12)]
+        [0.0, 0.25, 0.5]
+    """
+
+    def ramp(self, progress: float, final: float) -> float:
+        """Return half a wave of the cosine.
+
+        Args:
+            progress: share of the way from the start to the end, in [0, 1).
+            final: the final sparsity, in [0, 1).
+
+        Returns:
+            The sparsity.
+        """
+        return final * (1.0 - math.cos(math.pi * progress)) / 2.0

@@ -1,0 +1,50 @@
+"""The same fraction of what remains at every due position."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lightning_prune.schedules.ramp import Ramp
+
+
+@dataclass(frozen=True)
+class Exponential(Ramp):
+    r"""Remove the same fraction of what remains at every due position: the density decays.
+
+    .. math:: 1 - s(t) = (1 - s_\mathrm{final})^p,
+        \quad p = \frac{t - t_0}{t_1 - t_0}
+
+    The sparsity asked for stays the fraction of the whole that is removed in the end.
+
+    Give the bounds in epochs or in steps. At the start itself nothing is removed yet; what is due
+    last brings the final sparsity, also where it is off the interval's grid.
+
+    Args:
+        start_epoch: epoch :math:`t_0`, at least 0.
+        end_epoch: epoch :math:`t_1`, after the start.
+        start_step: optimizer step :math:`t_0`, at least 0.
+        end_step: optimizer step :math:`t_1`, after the start.
+        every: interval between due positions, in the unit of the bounds, at least 1.
+
+    Raises:
+        ValueError: unless exactly one pair of bounds is given, in order, and ``every`` is at
+            least 1.
+
+    Examples:
+        >>> schedule = Exponential(start_epoch=2, end_epoch=12)
+        >>> [round(schedule.sparsity(epoch, final=0.5), 3) for epoch in (2, 7, 12)]
+        [0.0, 0.293, 0.5]
+    """
+
+    def ramp(self, progress: float, final: float) -> float:
+        """Return what a decaying density has lost.
+
+        Args:
+            progress: share of the way from the start to the end, in [0, 1).
+            final: the final sparsity, in [0, 1).
+
+        Returns:
+            The sparsity.
+        """
+        return 1.0 - math.pow(1.0 - final, progress)

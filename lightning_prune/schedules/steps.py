@@ -1,0 +1,68 @@
+"""Explicit points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightning_prune.schedules.base import Schedule
+from lightning_prune.schedules.window import Window, points
+
+
+@dataclass(frozen=True)
+class Steps(Schedule):
+    """Remove what you say, when you say it.
+
+    Give ``epochs`` or ``steps``: from each position on, which share of the final sparsity is in
+    force. In a configuration file: ``epochs: {2: 0.5, 8: 1.0}``.
+
+    Args:
+        epochs: share of the final sparsity, in [0, 1], from each epoch on; it never falls and ends
+            with 1.
+        steps: the same, for optimizer steps.
+
+    Raises:
+        ValueError: unless exactly one of the two is given, with positions of at least 0 and shares
+            that never fall and end with 1.
+
+    Examples:
+        >>> schedule = Steps(epochs={2: 0.5, 8: 1.0})
+        >>> [schedule.sparsity(epoch, final=0.8) for epoch in (1, 2, 7, 8)]
+        [0.0, 0.4, 0.4, 0.8]
+    """
+
+    epochs: dict[int, float] | None = None
+    steps: dict[int, float] | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.window
+        shares = [share for _, share in sorted(self._shares.items())]
+        if shares != sorted(shares) or shares[0] < 0.0 or shares[-1] != 1.0:
+            raise ValueError(
+                "Expected the shares of the final sparsity to start at 0 or more, never to fall "
+                f"and to end with 1, but got {shares}. They are shares, not sparsities: "
+                "`Steps(epochs={2: 0.5, 8: 1.0})`."
+            )
+
+    @property
+    def window(self) -> Window:
+        """The given positions."""
+        return points(
+            None if self.epochs is None else list(self.epochs),
+            None if self.steps is None else list(self.steps),
+        )
+
+    def level(self, due: int, final: float) -> float:
+        """Return the given share of the final sparsity.
+
+        Args:
+            due: one of the given positions.
+            final: the final sparsity, in [0, 1).
+
+        Returns:
+            A sparsity in [0, ``final``].
+        """
+        return final * self._shares[due]
+
+    @property
+    def _shares(self) -> dict[int, float]:
+        return self.epochs or self.steps or {}
