@@ -23,13 +23,13 @@ def unit_scores(group: Group, scores: Mapping[str, Tensor]) -> Tensor:
             nothing.
 
     Returns:
-        For each unit the sum over every element that it owns in the parameters, on both sides,
-        shape ``[units]``.
+        For each unit the sum over every element that it owns in the parameters and that is zeroed
+        with it, shape ``[units]``.
     """
     total: Tensor | None = None
     for member in group.parameters:
         tensor = scores.get(member.axis.tensor)
-        if tensor is not None:
+        if tensor is not None and member.side != "shape":
             part = _owned(member, _sum_along(tensor, member.axis.dim)).sum(1)
             total = part if total is None else total + part
     return torch.zeros(group.units) if total is None else total
@@ -119,6 +119,8 @@ def parameter_masks(
     for group, units in zip(groups, kept, strict=True):
         units = units.to(device)
         for member in group.parameters:
+            if member.side == "shape":
+                continue
             full = torch.ones(member.size, dtype=torch.bool, device=device)
             line = along.setdefault(member.axis, full)
             if member.positions is None:
@@ -142,8 +144,8 @@ def parameter_masks(
 def find_dead(groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> list[Tensor]:
     """Find the units that can be removed without a change of what the model computes.
 
-    A unit is dead if nothing writes it and it then reads as zero, or if nothing reads it: every
-    parameter element on that side is exactly zero.
+    A unit is dead if every parameter element that writes it is exactly zero and it then reads as
+    zero, if every one that reads it is zero and nothing else reads it, or if all are.
 
     Args:
         groups: the groups.
@@ -156,9 +158,9 @@ def find_dead(groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> list[Te
     dead = []
     for group in groups:
         unwritten = _all_zero(group, "out", tensors, lines)
-        if group.constant is not None:
-            unwritten = unwritten & ~group.constant.to(unwritten.device)
-        dead.append(unwritten | _all_zero(group, "in", tensors, lines))
+        unread = _all_zero(group, "in", tensors, lines)
+        either = _unless(group.constant, unwritten) | _unless(group.exposed, unread)
+        dead.append(either | (unwritten & unread))
     return dead
 
 
@@ -178,7 +180,7 @@ def find_erased(groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> list[
     lines: dict[Axis, Tensor] = {}
     erased = []
     for group in groups:
-        sides = {member.side for member in group.parameters}
+        sides = {member.side for member in group.parameters} - {"shape"}
         parts = [_all_zero(group, side, tensors, lines) for side in sorted(sides)]
         none = torch.zeros(group.units, dtype=torch.bool)
         erased.append(torch.stack(parts).all(0) if parts else none)
@@ -200,6 +202,10 @@ def _all_zero(
         device = next(iter(tensors.values())).device
         return torch.zeros(group.units, dtype=torch.bool, device=device)
     return torch.stack(parts).all(0)
+
+
+def _unless(marked: Tensor | None, units: Tensor) -> Tensor:
+    return units if marked is None else units & ~marked.to(units.device)
 
 
 def _owned(member: Member, line: Tensor) -> Tensor:

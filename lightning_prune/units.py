@@ -12,7 +12,8 @@ from typing import Literal
 
 from torch import Tensor
 
-Side = Literal["out", "in"]
+Side = Literal["out", "in", "shape"]
+"""``"out"`` writes the unit, ``"in"`` reads it, ``"shape"`` is cut with it but never zeroed."""
 
 
 @dataclass(frozen=True, order=True)
@@ -37,7 +38,8 @@ class Member:
 
     Args:
         axis: which dimension of which tensor.
-        side: ``"out"`` writes the unit, ``"in"`` reads it.
+        side: ``"out"`` writes the unit, ``"in"`` reads it; ``"shape"`` only goes where the unit
+            goes: zeroed it would be no number, like a direction whose length another axis holds.
         size: number of positions along the axis, also those that no unit of the group owns.
         positions: positions owned by each unit, shape ``[units, width]``; ``None`` when unit *i*
             owns exactly position *i*.
@@ -72,12 +74,16 @@ class Group:
         members: every axis on which the units lie.
         constant: ``True`` where a unit, once nothing writes it, still reads as a constant other
             than zero, shape ``[units]``; ``None`` when that holds for no unit.
+        exposed: ``True`` where something other than a weight reads a unit, like a sum over
+            channels, so that it still counts once no weight reads it, shape ``[units]``; ``None``
+            when that holds for no unit.
     """
 
     name: str
     units: int
     members: tuple[Member, ...]
     constant: Tensor | None = None
+    exposed: Tensor | None = None
 
     @property
     def parameters(self) -> tuple[Member, ...]:

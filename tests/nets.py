@@ -38,6 +38,7 @@ class Between:
         second: the reading layer; a pointwise convolution by default.
         extra: axes of the operation's own parameters that are tied, too.
         constant: a unit that nothing writes still reads as a constant.
+        exposed: something other than a weight reads the units.
     """
 
     op: Callable[..., Any]
@@ -46,6 +47,7 @@ class Between:
     second: Callable[[], nn.Module] = lambda: nn.Conv2d(8, 4, 1)
     extra: str = ""
     constant: bool = False
+    exposed: bool = False
 
     def check(self) -> None:
         parts = {"first": nn.Conv2d(3, 8, 3, padding=1), "op": self.op, "second": self.second()}
@@ -55,9 +57,8 @@ class Between:
         assert ties(coupling) == ({tied: self.units} if self.units else {})
         assert self.reason in reasons(coupling, "first.weight[0]")
         assert bool(self.reason) == (not self.units)
-        assert [g.constant is not None for g in coupling.groups] == [self.constant] * bool(
-            self.units
-        )
+        marks = [(g.constant is not None, g.exposed is not None) for g in coupling.groups]
+        assert marks == [(self.constant, self.exposed)] * bool(self.units)
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def assert_removable(model: nn.Module, inputs: Sequence[Tensor]) -> Coupling:
     small = sliced(model, coupling, removed)
     both = ["out in"] * len(removed)
     unwritten = ["out" if g.constant is None else "out in" for g in coupling.groups]
-    unread = ["in" if _is_read(g) else "out" for g in coupling.groups]
+    unread = ["in" if _is_read(g) and g.exposed is None else "out in" for g in coupling.groups]
     for training in (False, True):
         found = outputs(small, inputs, training)
         for sides in (both, unwritten, unread):

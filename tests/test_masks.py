@@ -195,3 +195,31 @@ def test_channels_compare_with_the_living_average_of_their_group_and_weights_as_
     assert comparable_scores(channels, scores, dead).tolist() == [4.5, 0.5, 1.5]
     nothing = torch.zeros(3)
     assert comparable_scores(channels, nothing, dead).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_what_is_exposed_is_not_dead_while_something_writes_it():
+    weights = {"w": torch.tensor([[0.0], [1.0], [0.0]]), "r": torch.tensor([[0.0, 0.0, 1.0]])}
+    members = (Member(Axis("w", 0), "out", 3), Member(Axis("r", 1), "in", 3))
+    plain = Group("w", 3, members)
+    exposed = Group("w", 3, members, exposed=torch.tensor([True, True, True]))
+    constant = Group("w", 3, members, torch.ones(3, dtype=torch.bool))
+    both = Group("w", 3, members, torch.ones(3, dtype=torch.bool), torch.ones(3, dtype=torch.bool))
+    dead = find_dead([plain, exposed, constant, both], weights)
+    assert [units.tolist() for units in dead] == [
+        [True, True, True],
+        [True, False, True],
+        [True, True, False],
+        [True, False, False],
+    ]
+
+
+def test_a_member_that_only_gives_the_shape_is_never_zeroed_scored_or_looked_at():
+    members = (Member(Axis("g", 0), "out", 2), Member(Axis("v", 0), "shape", 2))
+    group = Group("g", 2, members)
+    tensors = {"g": torch.tensor([[0.0], [1.0]]), "v": torch.ones(2, 3)}
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    kept = [torch.tensor([False, True])]
+    assert set(parameter_masks([group], kept, shapes, torch.device("cpu"))) == {"g"}
+    assert unit_scores(group, tensors).tolist() == [0.0, 1.0]
+    assert find_dead([group], tensors)[0].tolist() == [True, False]
+    assert find_erased([group], tensors)[0].tolist() == [True, False]

@@ -8,7 +8,7 @@ shrink. Normalisations, biases and plain arithmetic are all uses of this.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lightning_prune.coupling.labels import Plane
 from lightning_prune.coupling.propagate import Propagation
@@ -31,7 +31,7 @@ class _Joined:
 
 
 def align(
-    p: Propagation, operands: Sequence[Operand], is_zero: Callable[[list[bool]], bool]
+    p: Propagation, operands: Sequence[Operand], is_zero: Callable[[list[bool]], bool | None]
 ) -> list[Plane]:
     """Tie the labels of operands that are combined element by element.
 
@@ -39,7 +39,7 @@ def align(
         p: the propagation at hand.
         operands: what is combined, in the order of the operation's arguments.
         is_zero: given for each operand whether it is zero at a removed coordinate, tells whether
-            the result is.
+            the result is; None if it is no finite number.
 
     Returns:
         The planes of the result, of the broadcast rank.
@@ -50,17 +50,21 @@ def align(
     for index, operand in enumerate(padded):
         for plane in operand.planes:
             _join(p, joined, index, plane)
-    return [
-        Plane(fused.ids, is_zero([one.zero.get(i, False) for i in range(len(padded))]))
-        for one in joined
-        if (fused := _meet_unlabelled(p, one, padded)) is not None
-    ]
+    planes = []
+    for one in joined:
+        zero = is_zero([one.zero.get(i, False) for i in range(len(padded))])
+        met = _meet_unlabelled(p, one, padded)
+        if zero is None and met is not None:
+            p.freeze(met.ids, "no finite number where a unit is zeroed")
+        elif met is not None:
+            planes.append(replace(met, zero=bool(zero)))
+    return planes
 
 
 def _pad_rank(operand: Operand, rank: int) -> Operand:
     lead = (1,) * (rank - len(operand.shape))
     planes = [
-        Plane(plane.ids.reshape(*lead, *plane.ids.shape), plane.zero) for plane in operand.planes
+        replace(plane, ids=plane.ids.reshape(*lead, *plane.ids.shape)) for plane in operand.planes
     ]
     return Operand((*lead, *operand.shape), planes)
 

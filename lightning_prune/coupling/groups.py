@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from lightning_prune.coupling.labels import Ids, Labels
-from lightning_prune.coupling.solve import Solution
+from lightning_prune.coupling.solve import Solution, connect
 from lightning_prune.units import Axis, Group, Member
 
 
@@ -40,6 +40,16 @@ class _Table:
     component: Ids
 
 
+@dataclass(frozen=True, eq=False)
+class _Marks:
+    """What rules said of axes (read a unit, only go with it) and of components."""
+
+    reading: NDArray[np.bool_]
+    shape: NDArray[np.bool_]
+    constant: NDArray[np.bool_]
+    exposed: NDArray[np.bool_]
+
+
 def build_groups(
     labels: Labels, solution: Solution
 ) -> tuple[tuple[Group, ...], tuple[Frozen, ...]]:
@@ -64,18 +74,21 @@ def build_groups(
     whole = np.zeros(components, bool)
     whole[pair_component[counts == sizes[pair_axis]]] = True
     writes = np.zeros(components, bool)
-    written = parameter & ~_any(table.axes, labels, labels.read_ids + labels.kernel_ids)
+    others = labels.read_ids + labels.kernel_ids + labels.shape_ids
+    written = parameter & ~_any(table.axes, labels, others)
     writes[pair_component[written[pair_axis]]] = True
     removable = ~solution.frozen & ~whole & writes
 
     signature = _signatures(pair_axis, counts, pair_component, components)
     signature[~removable] = 0
-    constant = np.zeros(components, bool)
-    for ids in [*labels.constant_ids, *_read_and_written(labels)]:
-        constant[solution.component[ids]] = True
-
+    marks = _Marks(
+        _any(table.axes, labels, labels.read_ids),
+        _any(table.axes, labels, labels.shape_ids),
+        _components(solution, [*labels.constant_ids, *_read_and_written(labels)]),
+        _components(solution, labels.exposed_ids),
+    )
     rows = np.flatnonzero(removable[table.component])
-    groups = _collect(labels, table, rows, signature, constant)
+    groups = _collect(labels, table, rows, signature, marks)
     return groups, _frozen(labels, solution, table, whole, written)
 
 
@@ -84,15 +97,27 @@ def _tabulate(labels: Labels, solution: Solution) -> _Table:
     sizes = [labels.sizes[axis] for axis in axes]
     axis = np.repeat(np.arange(len(axes)), sizes)
     position = np.concatenate([np.arange(size) for size in sizes] or [np.zeros(0, np.int64)])
-    return _Table(axes, axis, position, solution.component[1:])
+    starts = np.repeat(np.array([labels.starts[axis] for axis in axes], np.int64), sizes)
+    return _Table(axes, axis, position, solution.component[starts + position])
 
 
 def _any(axes: list[Axis], labels: Labels, marked: list[Ids]) -> NDArray[np.bool_]:
-    """Tell for every axis whether its ids are among those marked."""
+    """Tell for every axis whether its ids, or others of the same weight, are among those marked."""
     mark = np.zeros(labels.count, bool)
     for ids in marked:
         mark[ids] = True
+    if labels.same_side:
+        weight = connect(labels.same_side, labels.count)
+        mark = np.isin(weight, weight[mark])
     return np.array([mark[labels.starts[axis]] for axis in axes], bool)
+
+
+def _components(solution: Solution, marked: list[Ids]) -> NDArray[np.bool_]:
+    """Tell for every component whether one of its ids is among those marked."""
+    mark = np.zeros(len(solution.reason), bool)
+    for ids in marked:
+        mark[solution.component[ids]] = True
+    return mark
 
 
 def _read_and_written(labels: Labels) -> list[Ids]:
@@ -125,7 +150,7 @@ def _collect(
     table: _Table,
     rows: Ids,
     signature: NDArray[np.uint64],
-    constant: NDArray[np.bool_],
+    marks: _Marks,
 ) -> tuple[Group, ...]:
     """Gather the rows of every group; its units are ordered by their place on its first axis."""
     of_row = signature[table.component[rows]]
@@ -133,11 +158,10 @@ def _collect(
     starts = np.flatnonzero(np.diff(of_row[order], prepend=np.uint64(0)))
     parts = np.split(rows[order], starts[1:]) if len(rows) else []
     parts.sort(key=lambda part: int(part[0]))
-    reading = _any(table.axes, labels, labels.read_ids)
     groups: list[Group] = []
     names: list[str] = []
     for part in parts:
-        group = _group(labels, table, part, reading, constant)
+        group = _group(labels, table, part, marks)
         if group.units > 1:
             taken = sum(group.name == name for name in names)
             names.append(group.name)
@@ -145,13 +169,7 @@ def _collect(
     return tuple(groups)
 
 
-def _group(
-    labels: Labels,
-    table: _Table,
-    rows: Ids,
-    reading: NDArray[np.bool_],
-    constant: NDArray[np.bool_],
-) -> Group:
+def _group(labels: Labels, table: _Table, rows: Ids, marks: _Marks) -> Group:
     components, first, inverse = np.unique(
         table.component[rows], return_index=True, return_inverse=True
     )
@@ -167,19 +185,21 @@ def _group(
         members.append(
             Member(
                 axis,
-                "in" if reading[index] else "out",
+                "shape" if marks.shape[index] else "in" if marks.reading[index] else "out",
                 labels.sizes[axis],
                 torch.from_numpy(positions.copy()),
                 axis.tensor in labels.buffers,
             )
         )
-    reads_constant = torch.from_numpy(constant[components])
+    constant = torch.from_numpy(marks.constant[components])
+    exposed = torch.from_numpy(marks.exposed[components])
     name = next(m.axis.tensor for m in members if m.side == "out" and not m.buffer)
     return Group(
         name.rpartition(".")[0] or name,
         len(components),
         tuple(members),
-        reads_constant if bool(reads_constant.any()) else None,
+        constant if bool(constant.any()) else None,
+        exposed if bool(exposed.any()) else None,
     )
 
 

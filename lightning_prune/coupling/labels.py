@@ -27,12 +27,12 @@ class Plane:
         ids: integers, of the tensor's rank; size 1 along dimensions that do not tell coordinates
             apart.
         zero: a coordinate whose unit is zeroed holds the value zero here.
-        weight: the tensor is a parameter, moved by layout operations at the most.
+        uniform: all coordinates hold the same, because an operation filled or repeated one value.
     """
 
     ids: Tensor
     zero: bool
-    weight: bool = False
+    uniform: bool = False
 
     @property
     def varying(self) -> set[int]:
@@ -57,11 +57,14 @@ class Labels:
         self.sizes: dict[Axis, int] = {}
         self.buffers: set[str] = set()
         self.ties: list[tuple[Ids, Ids]] = []
+        self.same_side: list[tuple[Ids, Ids]] = []
         self.freezes: list[Freeze] = []
         self.grids: list[Tensor] = []
         self.read_ids: list[Ids] = []
         self.written_ids: list[Ids] = []
         self.constant_ids: list[Ids] = []
+        self.exposed_ids: list[Ids] = []
+        self.shape_ids: list[Ids] = []
         self.kernel_ids: list[Ids] = []
         self.grouped: set[str] = set()
         self.prices: dict[str, float] = {}
@@ -74,12 +77,27 @@ class Labels:
         start = self.starts[axis]
         return torch.arange(start, start + size)
 
-    def tie(self, first: Tensor, second: Tensor) -> None:
-        """Say that ids at the same place of two broadcastable tensors live and die together."""
+    def fresh(self, size: int) -> Tensor:
+        """Return new ids that lie on no parameter or buffer, shape ``[size]``."""
+        self.count += size
+        return torch.arange(self.count - size, self.count)
+
+    def tie(self, first: Tensor, second: Tensor, *, same_side: bool = False) -> None:
+        """Say that ids at the same place of two broadcastable tensors live and die together.
+
+        Args:
+            first: some ids.
+            second: others.
+            same_side: the parameters that hold them are parts of one weight: what is said of the
+                one, that it reads or writes, holds for the other.
+        """
         first, second = torch.broadcast_tensors(first, second)
         differ = first != second
         if bool(differ.any()):
-            self.ties.append((first[differ].numpy(), second[differ].numpy()))
+            pair = (first[differ].numpy(), second[differ].numpy())
+            self.ties.append(pair)
+            if same_side:
+                self.same_side.append(pair)
 
     def freeze(self, ids: Tensor, reason: str) -> None:
         """Say that ``ids`` must stay."""
@@ -100,6 +118,14 @@ class Labels:
     def reads_constant(self, ids: Tensor) -> None:
         """Say that a zeroed unit reads as a constant other than zero here."""
         self.constant_ids.append(np.unique(ids.numpy()))
+
+    def expose(self, ids: Tensor) -> None:
+        """Say that something other than a weight reads the units here: zeros add nothing to it."""
+        self.exposed_ids.append(np.unique(ids.numpy()))
+
+    def shape_only(self, ids: Tensor) -> None:
+        """Say that the parameter axes which hold ``ids`` are cut, but must not be zeroed."""
+        self.shape_ids.append(np.unique(ids.numpy()))
 
     def product(self, ids: Tensor) -> None:
         """Say that what is kept of ``ids`` must be a product over its varying dimensions."""

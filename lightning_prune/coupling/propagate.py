@@ -7,6 +7,7 @@ touches, so that nothing unknown can ever be pruned wrongly.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -20,6 +21,11 @@ from lightning_prune.units import Axis
 Planes = list[Plane]
 Rule = Callable[["Propagation", Node], "Sequence[Planes]"]
 """Takes a node and returns the planes of each of its outputs, in order."""
+
+_STATIC_KINDS = frozenset({"parameter", "buffer", "constant"})
+
+CREATING: set[str] = set()
+"""Operations with a rule that labels its outputs even where no input has a label."""
 
 
 class Propagation:
@@ -36,21 +42,26 @@ class Propagation:
         self._graph = graph
         self._rules = rules
         self._planes: dict[Ref, Planes] = {}
+        self._static: dict[Ref, bool] = {}
+        self._origins: dict[Ref, str] = {}
         self._node: Node | None = None
+        self._on_weights = False
 
     def run(self) -> None:
         """Apply the rule of every node in order, then freeze the model's outputs."""
         for node in self._graph:
             self._node = node
+            self._on_weights = all(self.is_static(ref) for ref in node.inputs)
             outputs = self._apply(node)
             for index, ref in enumerate(node.results):
                 self._store(ref, outputs[index] if index < len(outputs) else [])
+            self._trace_weights(node)
             self._rewrite_aliases(node)
-        self._node = None
+        self._node, self._on_weights = None, False
         self.freeze_all(self._graph.outputs, "written to the model's output")
 
     def _apply(self, node: Node) -> Sequence[Planes]:
-        if not any(self.planes(ref) for ref in node.inputs):
+        if node.name not in CREATING and not any(self.planes(ref) for ref in node.inputs):
             return []
         rule = self._rules.get(node.name)
         if rule is None:
@@ -60,13 +71,36 @@ class Propagation:
 
     def _store(self, ref: Ref, planes: Planes) -> None:
         self._planes[ref] = []
-        for plane in planes:
+        for plane in self._without_crossing(planes):
             if not _fits(plane, self.shape(ref)):
                 self.freeze(plane.ids, "its labels do not fit the result")
             elif plane.varying:
                 self._planes[ref].append(plane)
             if len(plane.varying) > 1:
                 self.labels.product(plane.ids)
+
+    def _without_crossing(self, planes: Planes) -> Planes:
+        """Drop labels of uniform dimensions that were merged with other labelled ones."""
+        if not any(plane.uniform for plane in planes):
+            return planes
+        kept = []
+        for plane in planes:
+            crossed = any(q is not plane and q.varying & plane.varying for q in planes)
+            if plane.uniform and crossed:
+                self.freeze(plane.ids, "merged with another dimension")
+            else:
+                kept.append(plane)
+        return kept
+
+    def _trace_weights(self, node: Node) -> None:
+        """Note which results are computed from parameters and buffers alone."""
+        for ref in node.results if self._on_weights else (*node.results, *node.aliases):
+            self._static[ref] = self._on_weights
+        for ref in node.results if self._on_weights else ():
+            size = math.prod(self.shape(ref))
+            origins = [self.origin(r) for r in node.inputs if math.prod(self.shape(r)) == size]
+            if origins and origins[0] is not None:
+                self._origins[ref] = origins[0]
 
     def _rewrite_aliases(self, node: Node) -> None:
         """After an in-place write, other views of the same memory hold something new."""
@@ -88,6 +122,14 @@ class Propagation:
     def name(self, ref: Ref) -> str | None:
         """Return the state-dict name of a value that is a parameter or buffer."""
         return self._graph[ref].name
+
+    def is_static(self, ref: Ref) -> bool:
+        """Tell whether a value is computed from parameters, buffers and constants alone."""
+        return self._static.get(ref, self._graph[ref].kind in _STATIC_KINDS)
+
+    def origin(self, ref: Ref) -> str | None:
+        """Return the parameter or buffer of as many elements from which a weight is computed."""
+        return self._origins.get(ref, self.name(ref))
 
     def is_input(self, ref: Ref) -> bool:
         """Tell whether a value was passed to the model."""
@@ -111,7 +153,7 @@ class Propagation:
             if size > 1:
                 ids = self.labels.axis(Axis(value.name, dim), size)
                 shape = [size if d == dim else 1 for d in range(len(value.shape))]
-                planes.append(Plane(ids.reshape(shape), zero=is_parameter, weight=is_parameter))
+                planes.append(Plane(ids.reshape(shape), zero=is_parameter))
         return planes
 
     def axis_ids(self, ref: Ref, dim: int) -> Tensor | None:
@@ -120,6 +162,11 @@ class Propagation:
         A plane that also varies along other dimensions is fused along those first; further planes
         on the same dimension are frozen.
         """
+        plane = self.axis_plane(ref, dim)
+        return None if plane is None else plane.ids
+
+    def axis_plane(self, ref: Ref, dim: int) -> Plane | None:
+        """Return the plane along one dimension of a value, its ids of shape ``[size]``, or None."""
         found = None
         for plane in self.planes(ref):
             if dim not in plane.varying:
@@ -128,14 +175,14 @@ class Propagation:
                 self.freeze(plane.ids, "a second label on one dimension")
                 continue
             fused = self.fuse(plane, plane.varying - {dim}, "varies along several dimensions")
-            found = fused.ids.reshape(-1) if fused is not None else None
+            found = None if fused is None else replace(fused, ids=fused.ids.reshape(-1))
         return found
 
     # What rules say.
 
     def tie(self, first: Tensor, second: Tensor) -> None:
         """Say that ids at the same place of two broadcastable tensors live and die together."""
-        self.labels.tie(first, second)
+        self.labels.tie(first, second, same_side=self._on_weights)
 
     def freeze(self, ids: Tensor, reason: str) -> None:
         """Say that ``ids`` must stay, because of the node at hand."""
@@ -178,17 +225,18 @@ class Propagation:
 
     def price(self, weight: Ref, uses: int) -> None:
         """Say that every element of a weight takes part in ``uses`` multiply-adds."""
-        name = self.name(weight)
+        name = self.origin(weight)
         if name is not None:
             self.labels.prices[name] = self.labels.prices.get(name, 0.0) + uses
 
-    def contract(self, x: Ref, dim: int, weight_ids: Tensor | None, planes: Planes) -> Planes:
+    def contract(self, x: Ref, dim: int, weight: Plane | None, planes: Planes) -> Planes:
         """Say that a weight reads the dimension ``dim`` of ``x``, position by position.
 
         Args:
             x: the value read.
             dim: the dimension that is summed over.
-            weight_ids: ids of the weight's reading axis, shape ``[size of dim]``.
+            weight: the weight's reading axis, ids of shape ``[size of dim]``; it is zero where
+                its parameters that read are zeroed.
             planes: the planes of ``x``.
 
         Returns:
@@ -196,21 +244,29 @@ class Propagation:
         """
         read = [plane for plane in planes if dim in plane.varying]
         rest = [plane for plane in planes if dim not in plane.varying]
-        if weight_ids is not None:
-            self.labels.read(weight_ids)
+        if weight is not None:
+            self.labels.read(weight.ids)
             if not read:
-                self.freeze(weight_ids, "reads a dimension that cannot shrink")
+                self.freeze(weight.ids, "reads a dimension that cannot shrink")
         for plane in read:
             fused = self.fuse(plane, plane.varying - {dim}, "varies along several dimensions")
             if fused is None:
                 continue
-            if weight_ids is None:
+            if weight is None:
                 self.freeze(fused.ids, "read by a weight that cannot shrink")
                 continue
-            self.tie(fused.ids.reshape(-1), weight_ids)
-            if not fused.zero:
-                self.labels.reads_constant(fused.ids)
+            self.labels.tie(fused.ids.reshape(-1), weight.ids)
+            self._mark_zeros(weight, fused.zero)
         return rest
+
+    def _mark_zeros(self, weight: Plane, zero: bool) -> None:
+        """Nothing is read of a removed unit as long as it or the weight is zero there."""
+        if not (zero or weight.zero):
+            self.freeze(weight.ids, "read by a weight that is not zero where it is removed")
+        elif not zero:
+            self.labels.reads_constant(weight.ids)
+        elif not weight.zero:
+            self.labels.expose(weight.ids)
 
 
 def _fits(plane: Plane, shape: tuple[int, ...]) -> bool:

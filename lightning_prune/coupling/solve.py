@@ -7,6 +7,7 @@ nothing changes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,23 +67,32 @@ def solve(labels: Labels) -> Solution:
             labels.tie(grid, first)
 
 
+def connect(ties: Sequence[tuple[Ids, Ids]], count: int) -> Ids:
+    """Return the component of every id, shape ``[count]``; id 0 is tied to nothing.
+
+    Args:
+        ties: pairs of arrays of ids.
+        count: how many ids there are.
+    """
+    first = np.concatenate([a for a, _ in ties] or [np.zeros(0, np.int64)])
+    second = np.concatenate([b for _, b in ties] or [np.zeros(0, np.int64)])
+    tied = (first != 0) & (second != 0)
+    edges = coo_matrix((np.ones(tied.sum(), np.int8), (first[tied], second[tied])), (count, count))
+    component: Ids = connected_components(edges, directed=False)[1].astype(np.int64)
+    return component
+
+
 def _components(labels: Labels) -> Solution:
-    first = np.concatenate([a for a, _ in labels.ties] or [np.zeros(0, np.int64)])
-    second = np.concatenate([b for _, b in labels.ties] or [np.zeros(0, np.int64)])
+    component = connect(labels.ties, labels.count)
     # Id 0 stands for many unrelated coordinates: it freezes what it touches and joins nothing.
-    zero = (first == 0) | (second == 0)
-    touched = np.concatenate([first[zero], second[zero]])
-    first, second = first[~zero], second[~zero]
-    edges = coo_matrix(
-        (np.ones(len(first), np.int8), (first, second)), shape=(labels.count, labels.count)
-    )
-    count, component = connected_components(edges, directed=False)
-    reason = np.full(count, len(labels.freezes), np.int64)
-    np.minimum.at(reason, component[touched], 0)
+    touched = [np.where(a == 0, b, a)[(a == 0) | (b == 0)] for a, b in labels.ties]
+    reason = np.full(component.max() + 1, len(labels.freezes), np.int64)
+    for ids in touched:
+        reason[component[ids]] = 0
     for index, freeze in enumerate(labels.freezes):
         np.minimum.at(reason, component[freeze.ids], index)
     reason[reason == len(labels.freezes)] = -1
-    return Solution(component.astype(np.int64), reason)
+    return Solution(component, reason)
 
 
 def _is_product(grid: Tensor, solution: Solution) -> bool:

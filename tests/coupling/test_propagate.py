@@ -36,13 +36,12 @@ def run(rule, *args: Ref) -> Labels:
 
 def test_a_parameter_has_one_plane_for_each_dimension(p):
     assert [tuple(plane.ids.shape) for plane in p.planes(WEIGHT)] == [(2, 1), (1, 3)]
-    assert all(plane.zero and plane.weight for plane in p.planes(WEIGHT))
+    assert all(plane.zero for plane in p.planes(WEIGHT))
 
 
-def test_a_buffer_is_never_zero_and_never_a_weight(p):
+def test_a_buffer_is_never_zero(p):
     (plane,) = p.planes(BUFFER)
     assert not plane.zero
-    assert not plane.weight
     assert p.labels.buffers == {"b"}
 
 
@@ -78,7 +77,7 @@ def test_a_second_label_on_one_dimension_is_frozen(p):
 
 
 def test_a_weight_that_reads_an_unlabelled_dimension_is_frozen(p):
-    p.contract(INPUT, 1, p.axis_ids(WEIGHT, 1), [])
+    p.contract(INPUT, 1, p.axis_plane(WEIGHT, 1), [])
     assert "cannot shrink" in p.labels.freezes[0].reason
 
 

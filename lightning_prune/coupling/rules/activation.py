@@ -35,7 +35,7 @@ def glu(p: Propagation, node: Node) -> list[Planes]:
         if dim in plane.varying:
             p.tie(ids.narrow(dim, 0, half), ids.narrow(dim, half, half))
             ids = ids.narrow(dim, 0, half)
-        planes.append(replace(plane, ids=ids, weight=False))
+        planes.append(replace(plane, ids=ids))
     return [planes]
 
 

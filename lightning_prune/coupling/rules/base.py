@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lightning_prune.coupling.propagate import Rule
+from lightning_prune.coupling.propagate import CREATING, Rule
 
 RULES: dict[str, Rule] = {}
 
 
-def rule(*names: str) -> Callable[[Rule], Rule]:
+def rule(*names: str, creates: bool = False) -> Callable[[Rule], Rule]:
     """Register a rule for operations.
 
     Args:
         names: base names, such as ``aten::conv2d``.
+        creates: the rule labels its outputs even where no input has a label.
 
     Returns:
         A decorator that leaves the function as it is.
@@ -35,6 +36,8 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
                     "one. Change that rule instead of adding a second."
                 )
             RULES[name] = function
+            if creates:
+                CREATING.add(name)
         return function
 
     return register

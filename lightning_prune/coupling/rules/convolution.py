@@ -7,11 +7,10 @@ units is taken. Depthwise convolutions are the first case with groups of one cha
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-
-from torch import Tensor
+from dataclasses import dataclass, replace
 
 from lightning_prune.coupling.graph import Node, Ref
+from lightning_prune.coupling.labels import Plane
 from lightning_prune.coupling.propagate import Planes, Propagation
 from lightning_prune.coupling.rules.base import rule
 from lightning_prune.coupling.rules.linear import carried, with_bias
@@ -67,8 +66,8 @@ def any_convolution(p: Propagation, node: Node) -> list[Planes]:
 def _couple(p: Propagation, node: Node, conv: _Convolution) -> list[Planes]:
     rank, spatial = len(p.shape(conv.x)), len(p.shape(conv.weight)) - 2
     channel = rank - spatial - 1
-    if not all(plane.weight for plane in p.planes(conv.weight)):
-        p.freeze_all(node.inputs, "a convolution with computed weights")
+    if p.planes(conv.weight) and not p.is_static(conv.weight):
+        p.freeze_all(node.inputs, "a convolution with weights computed from activations")
         return []
     for plane in p.planes(conv.weight):
         if plane.varying - {0, 1}:
@@ -78,13 +77,13 @@ def _couple(p: Propagation, node: Node, conv: _Convolution) -> list[Planes]:
         p.planes(conv.x), range(channel + 1, rank), "convolved along a labelled position"
     )
     if conv.groups == 1:
-        rest = p.contract(conv.x, channel, p.axis_ids(conv.weight, conv.in_dim), planes)
-        out_ids = p.axis_ids(conv.weight, conv.out_dim)
+        rest = p.contract(conv.x, channel, p.axis_plane(conv.weight, conv.in_dim), planes)
+        writes = p.axis_plane(conv.weight, conv.out_dim)
     else:
         rest = [plane for plane in planes if channel not in plane.varying]
-        x_ids = _channel_ids(p, planes, channel)
-        out_ids = _grouped(p, conv, x_ids, p.shape(conv.x)[channel])
-    return [carried(rest, conv.bias) + with_bias(p, out_ids, conv.bias, rank, channel)]
+        read = _channel_plane(p, planes, channel)
+        writes = _grouped(p, conv, read, p.shape(conv.x)[channel])
+    return [carried(rest, conv.bias) + with_bias(p, writes, conv.bias, rank, channel)]
 
 
 def _price(p: Propagation, node: Node, conv: _Convolution, channel: int) -> None:
@@ -93,81 +92,68 @@ def _price(p: Propagation, node: Node, conv: _Convolution, channel: int) -> None
     p.price(conv.weight, math.prod(shape[:channel]) * math.prod(shape[channel + 1 :]))
 
 
-def _channel_ids(p: Propagation, planes: Planes, channel: int) -> Tensor | None:
+def _channel_plane(p: Propagation, planes: Planes, channel: int) -> Plane | None:
     found = None
     for plane in planes:
         if channel in plane.varying:
             if found is not None or plane.varying != {channel}:
                 p.freeze(plane.ids, "a second label on one dimension")
                 continue
-            found = plane.ids.reshape(-1)
-            if not plane.zero:
-                p.labels.reads_constant(found)
+            found = replace(plane, ids=plane.ids.reshape(-1))
     return found
 
 
-def _grouped(
-    p: Propagation, conv: _Convolution, x_ids: Tensor | None, channels: int
-) -> Tensor | None:
-    """Couple a grouped convolution and return the ids that it writes, shape ``[out channels]``."""
+def _grouped(p: Propagation, conv: _Convolution, x: Plane | None, channels: int) -> Plane | None:
+    """Couple a grouped convolution and return what it writes, ids of shape ``[out channels]``."""
     read = channels // conv.groups
-    first, second = p.axis_ids(conv.weight, 0), p.axis_ids(conv.weight, 1)
+    first, second = p.axis_plane(conv.weight, 0), p.axis_plane(conv.weight, 1)
     written = p.shape(conv.weight)[1 if conv.transposed else 0]
     written = written if conv.transposed else written // conv.groups
-    if x_ids is not None and conv.groups > max(read, written):
-        return _whole_groups(p, conv, x_ids.reshape(conv.groups, read), first, second, written)
-    return _same_columns(p, conv, x_ids, first, second)
+    if x is not None and conv.groups > max(read, written):
+        blocks = replace(x, ids=x.ids.reshape(conv.groups, read))
+        return _whole_groups(p, conv, blocks, first, second, written)
+    return _same_columns(p, conv, x, first, second)
 
 
 def _whole_groups(
     p: Propagation,
     conv: _Convolution,
-    x_ids: Tensor,
-    first: Tensor | None,
-    second: Tensor | None,
+    x: Plane,
+    first: Plane | None,
+    second: Plane | None,
     written: int,
-) -> Tensor | None:
+) -> Plane | None:
     # ties: the channels that a group reads ~ the channels that it writes; w.1 stays
-    p.labels.grouped.add(p.name(conv.weight) or "")
+    p.labels.grouped.add(p.origin(conv.weight) or "")
     if second is not None:
-        p.freeze(second, "columns of a convolution that loses whole groups")
-    p.tie(x_ids, x_ids[:, :1])
+        p.freeze(second.ids, "columns of a convolution that loses whole groups")
+    p.tie(x.ids, x.ids[:, :1])
     if first is None:
-        p.freeze(x_ids, "read by a weight that cannot shrink")
+        p.freeze(x.ids, "read by a weight that cannot shrink")
         return None
-    rows = first.reshape(conv.groups, -1)
-    p.tie(rows, x_ids[:, :1])
+    rows = first.ids.reshape(conv.groups, -1)
+    p.labels.tie(rows, x.ids[:, :1])
+    zero = first.zero or x.zero
     if conv.transposed:
-        return rows[:, :1].expand(conv.groups, written).reshape(-1)
-    return first
+        return Plane(rows[:, :1].expand(conv.groups, written).reshape(-1), zero)
+    return replace(first, zero=zero)
 
 
 def _same_columns(
     p: Propagation,
     conv: _Convolution,
-    x_ids: Tensor | None,
-    first: Tensor | None,
-    second: Tensor | None,
-) -> Tensor | None:
+    x: Plane | None,
+    first: Plane | None,
+    second: Plane | None,
+) -> Plane | None:
     # ties: the j-th channel that every group reads, the j-th that every group writes
-    rows = None if first is None else first.reshape(conv.groups, -1)
+    rows = None if first is None else replace(first, ids=first.ids.reshape(conv.groups, -1))
     if rows is not None:
-        p.tie(rows, rows[:1])
-    if conv.transposed:
-        _read_columns(p, rows, x_ids, conv.groups)
-        return None if second is None else second.repeat(conv.groups)
-    _read_columns(p, None if second is None else second.expand(conv.groups, -1), x_ids, conv.groups)
-    return first
-
-
-def _read_columns(
-    p: Propagation, columns: Tensor | None, x_ids: Tensor | None, groups: int
-) -> None:
+        p.tie(rows.ids, rows.ids[:1])
+    columns = rows if conv.transposed else second
     if columns is not None:
-        p.labels.read(columns)
-        if x_ids is None:
-            p.freeze(columns, "reads a dimension that cannot shrink")
-        else:
-            p.tie(x_ids.reshape(groups, -1), columns)
-    elif x_ids is not None:
-        p.freeze(x_ids, "read by a weight that cannot shrink")
+        columns = replace(columns, ids=columns.ids.expand(conv.groups, -1).reshape(-1))
+    p.contract(conv.x, 0, columns, [] if x is None else [x])
+    if conv.transposed:
+        return None if second is None else replace(second, ids=second.ids.repeat(conv.groups))
+    return first

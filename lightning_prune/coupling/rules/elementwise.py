@@ -56,20 +56,24 @@ _RANDOM = frozenset(
 def elementwise(p: Propagation, node: Node) -> list[Planes]:
     # y[...] = f(a[...], b[...], ...)   ties: a.d ~ b.d ~ y.d for every broadcast dimension d
     if node.name == "aten::where" and len(node.args) == 1:
-        p.freeze_all(node.inputs, "positions are picked by data")
+        p.freeze_all(node.inputs, "elements are picked by data")
         return []
     refs = [ref for ref in node.inputs if p.shape(ref) or p.planes(ref)]
     operands = [Operand(p.shape(ref), p.planes(ref)) for ref in refs]
 
-    def is_zero(flags: list[bool]) -> bool:
+    def is_zero(flags: list[bool]) -> bool | None:
         return any(flags) and _maps_to_zero(p, node, dict(zip(refs, flags, strict=True)))
 
     planes = align(p, operands, is_zero)
     return [planes for _ in node.results]
 
 
-def _maps_to_zero(p: Propagation, node: Node, zero: dict[Ref, bool]) -> bool:
-    """Run the operation on single numbers and tell whether the result is zero for all of them."""
+def _maps_to_zero(p: Propagation, node: Node, zero: dict[Ref, bool]) -> bool | None:
+    """Run the operation on single numbers and tell whether the result is zero for all of them.
+
+    Returns:
+        None if the result is infinite or no number at all for each of them.
+    """
     if node.name in _RANDOM and node.argument("train", True):
         return False
     order = {ref: index for index, ref in enumerate(dict.fromkeys(node.inputs))}
@@ -90,6 +94,8 @@ def _maps_to_zero(p: Propagation, node: Node, zero: dict[Ref, bool]) -> bool:
         except (RuntimeError, TypeError, ValueError, NotImplementedError, IndexError):
             return False
     first = [result[0] if isinstance(result, (tuple, list)) else result for result in results]
+    if not any(bool(torch.isfinite(t).all()) for t in first):
+        return None
     return all(isinstance(t, Tensor) and not t.isnan().any() and not t.any() for t in first)
 
 

@@ -25,14 +25,13 @@ aten = torch.ops.aten
         f"aten::{name}"
         for name in (
             "permute transpose t numpy_T matrix_H mT swapaxes swapdims movedim moveaxis "
-            "squeeze unsqueeze expand expand_as flatten unflatten reshape reshape_as view_as flip "
-            "tile"
+            "squeeze unsqueeze flatten unflatten reshape reshape_as view_as flip"
         ).split()
     )
 )
 def move(p: Propagation, node: Node) -> list[Planes]:
     # y = layout(x)   ties: y carries the ids of x to where their elements go
-    return _run_on_ids(p, node, node.op, p.planes(_source(node)))
+    return run_on_ids(p, node, node.op, p.planes(_source(node)))
 
 
 @rule(
@@ -55,13 +54,7 @@ def view(p: Propagation, node: Node) -> list[Planes]:
     if not isinstance(node.args[1], (list, tuple)):
         p.freeze_all(node.inputs, "bits are read as another type")
         return []
-    return _run_on_ids(p, node, aten.reshape.default, p.planes(_source(node)))
-
-
-@rule("aten::repeat")
-def repeat(p: Propagation, node: Node) -> list[Planes]:
-    # y = x.repeat(n)   ties: every copy carries the ids of x
-    return _run_on_ids(p, node, node.op, p.planes(_source(node)))
+    return run_on_ids(p, node, aten.reshape.default, p.planes(_source(node)))
 
 
 @rule("aten::roll", "aten::unfold", "aten::diagonal", "aten::rot90", "aten::tril", "aten::triu")
@@ -70,7 +63,7 @@ def shift(p: Propagation, node: Node) -> list[Planes]:
     x = _source(node)
     dims = _dims(node, p.shape(x))
     kept = p.fuse_all(p.planes(x), dims, "moved by position")
-    return _run_on_ids(p, node, node.op, kept)
+    return run_on_ids(p, node, node.op, kept)
 
 
 def _dims(node: Node, shape: tuple[int, ...]) -> set[int]:
@@ -89,7 +82,7 @@ def cut(p: Propagation, node: Node) -> list[Planes]:
     whole = node.name != "aten::select" and p.shape(node.results[0]) == p.shape(x)
     dims = set() if whole else {dim}
     planes = p.fuse_all(p.planes(x), dims, "elements are picked by position")
-    return _run_on_ids(p, node, node.op, planes)
+    return run_on_ids(p, node, node.op, planes)
 
 
 @rule("aten::unbind")
@@ -98,7 +91,7 @@ def unbind(p: Propagation, node: Node) -> list[Planes]:
     x = _source(node)
     dim = node.argument("dim", 0) % len(p.shape(x))
     planes = p.fuse_all(p.planes(x), {dim}, "elements are picked by position")
-    return _run_on_ids(p, node, node.op, planes)
+    return run_on_ids(p, node, node.op, planes)
 
 
 @rule("aten::split", "aten::split_with_sizes", "aten::unsafe_split", "aten::tensor_split")
@@ -107,7 +100,7 @@ def split(p: Propagation, node: Node) -> list[Planes]:
     x = _source(node)
     dim = node.argument("dim", 0) % len(p.shape(x))
     planes = p.fuse_all(p.planes(x), {dim}, "split at fixed positions")
-    return _run_on_ids(p, node, node.op, planes)
+    return run_on_ids(p, node, node.op, planes)
 
 
 @rule("aten::chunk", "aten::unsafe_chunk")
@@ -126,7 +119,7 @@ def chunk(p: Propagation, node: Node) -> list[Planes]:
             for part in parts[1:]:
                 p.tie(part, parts[0])
         planes.append(plane)
-    return _run_on_ids(p, node, node.op, planes)
+    return run_on_ids(p, node, node.op, planes)
 
 
 @rule("aten::cat", "aten::concat", "aten::concatenate")
@@ -210,14 +203,8 @@ def pixel_shuffle(p: Propagation, node: Node) -> list[Planes]:
             first = blocks.narrow(channel + 1, 0, 1)
             p.tie(blocks, first)
             ids = first.squeeze(channel + 1)
-        planes.append(replace(plane, ids=ids, weight=False))
+        planes.append(replace(plane, ids=ids))
     return [planes]
-
-
-@rule("aten::new_zeros", "aten::new_ones", "aten::new_full", "aten::new_empty")
-def new(p: Propagation, node: Node) -> list[Planes]:
-    # y = a new tensor of a given size   ties: nothing
-    return [[]]
 
 
 def _source(node: Node) -> Ref:
@@ -225,8 +212,18 @@ def _source(node: Node) -> Ref:
     return source
 
 
-def _run_on_ids(p: Propagation, node: Node, op: Any, planes: Planes) -> list[Planes]:
-    """Run a layout operation on the ids of ``x``, expanded to its shape."""
+def run_on_ids(p: Propagation, node: Node, op: Any, planes: Planes) -> list[Planes]:
+    """Run a layout operation on the ids of its first argument, expanded to its shape.
+
+    Args:
+        p: the propagation at hand.
+        node: the operation, with the rest of its arguments.
+        op: what to run.
+        planes: of the first argument.
+
+    Returns:
+        The planes of each output.
+    """
     shape = p.shape(_source(node))
     outputs: list[Planes] = [[] for _ in node.results]
     for plane in planes:
@@ -237,7 +234,7 @@ def _run_on_ids(p: Propagation, node: Node, op: Any, planes: Planes) -> list[Pla
             p.freeze(plane.ids, "this form of the operation does not run on labels")
             continue
         for index, ids in enumerate(moved if isinstance(moved, (list, tuple)) else [moved]):
-            outputs[index].append(replace(plane, ids=_compress(ids)))
+            outputs[index].append(replace(plane, ids=compress(ids)))
     return outputs
 
 
@@ -246,7 +243,7 @@ def _like(p: Propagation, arg: Any) -> Any:
     return torch.empty(p.shape(arg), device="meta") if isinstance(arg, Ref) else arg
 
 
-def _compress(ids: Tensor) -> Tensor:
+def compress(ids: Tensor) -> Tensor:
     """Give size 1 to the dimensions along which the ids do not differ."""
     for dim, size in enumerate(ids.shape):
         if size > 1:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from torch import Tensor
-
 from lightning_prune.coupling.align import Operand, align
 from lightning_prune.coupling.graph import Node, Ref
 from lightning_prune.coupling.labels import Plane
@@ -55,17 +53,15 @@ def _product(
     p: Propagation, node: Node, x: Ref, weight: Ref, transposed: bool, bias: Ref | None
 ) -> Planes:
     """Couple ``y = x w`` (or ``x wᵀ`` when ``transposed``) for a matrix of weights ``w``."""
-    planes = p.planes(weight)
-    if len(p.shape(weight)) != 2 or not p.shape(x) or not all(plane.weight for plane in planes):
+    if len(p.shape(weight)) != 2 or not p.shape(x) or not p.is_static(weight):
         p.freeze_all(node.inputs, "a product of two activations")
         return []
     out_dim, in_dim = (0, 1) if transposed else (1, 0)
     last = len(p.shape(x)) - 1
     p.price(weight, math.prod(p.shape(x)[:-1]))
-    rest = p.contract(x, last, p.axis_ids(weight, in_dim), p.planes(x))
-    shape = (*[1] * last, p.shape(weight)[out_dim])
-    out = with_bias(p, p.axis_ids(weight, out_dim), bias, len(shape), last)
-    return carried(rest, bias) + out
+    reads, writes = p.axis_plane(weight, in_dim), p.axis_plane(weight, out_dim)
+    rest = p.contract(x, last, reads, p.planes(x))
+    return carried(rest, bias) + with_bias(p, writes, bias, last + 1, last)
 
 
 def carried(planes: Planes, bias: Ref | None) -> Planes:
@@ -78,17 +74,17 @@ def carried(planes: Planes, bias: Ref | None) -> Planes:
     Returns:
         The planes of the result.
     """
-    return [replace(q, zero=q.zero and bias is None, weight=False) for q in planes]
+    return [replace(q, zero=q.zero and bias is None) for q in planes]
 
 
 def with_bias(
-    p: Propagation, out_ids: Tensor | None, bias: Ref | None, rank: int, dim: int
+    p: Propagation, writes: Plane | None, bias: Ref | None, rank: int, dim: int
 ) -> Planes:
     """Return the plane that a weight writes on dimension ``dim``, tied to its bias.
 
     Args:
         p: the propagation at hand.
-        out_ids: ids of the weight's writing axis, shape ``[size]``.
+        writes: the weight's writing axis, ids of shape ``[size]``.
         bias: a vector, or None.
         rank: rank of the output.
         dim: the dimension of the output that is written.
@@ -96,12 +92,12 @@ def with_bias(
     Returns:
         No plane or one.
     """
-    if out_ids is None:
+    if writes is None:
         if bias is not None:
             p.freeze_all([bias], "added to an output that cannot shrink")
         return []
-    p.labels.write(out_ids)
-    operands = [Operand(tuple(out_ids.shape), [Plane(out_ids, zero=True)])]
+    p.labels.write(writes.ids)
+    operands = [Operand(tuple(writes.ids.shape), [writes])]
     if bias is not None:
         operands.append(Operand(p.shape(bias), p.planes(bias)))
     shape = [-1 if d == dim else 1 for d in range(rank)]

@@ -37,12 +37,12 @@ def recurrent(p: Propagation, node: Node) -> list[Planes]:
     planes = p.planes(x)
     for layer in range(layers):
         for cell in cells[layer * directions : (layer + 1) * directions]:
-            columns = p.axis_ids(cell[0], 1)
+            columns = p.axis_plane(cell[0], 1)
             if layer == 0:
                 rest = p.contract(x, last, columns, planes)
             elif columns is not None:
-                p.labels.read(columns)
-                p.tie(columns, units.repeat(directions))
+                p.labels.read(columns.ids)
+                p.tie(columns.ids, units.repeat(directions))
     p.fuse_all(rest, range(last), "positions of a sequence")
     for ref in states:
         _start_at_zero(p, ref, units)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -21,23 +22,36 @@ from lightning_prune.coupling.rules.elementwise import elementwise
     )
 )
 def reduce(p: Propagation, node: Node) -> Sequence[Planes]:
-    # y[...] = reduce over dims of x[...]   ties: y.d ~ x.d for the other dims; reduced dims stay
+    # y[...] = reduce over dims of x[...]   ties: y.d ~ x.d for the other dims; reduced dims stay,
+    # but where a sum runs over units that are zero once they are removed
     if len(node.inputs) > 1:
         return elementwise(p, node)  # max and min of two tensors
     x = node.inputs[0]
     rank = len(p.shape(x))
     dim = node.argument("dim")
     dims = set(range(rank)) if dim is None or dim == [] else _as_set(dim, rank)
-    planes = p.fuse_all(p.planes(x), dims, "reduced over a labelled dimension")
-    zero = node.name in {"aten::mean", "aten::sum", "aten::amax", "aten::amin"}
+    summed = [q for q in p.planes(x) if q.varying <= dims and q.zero and _is_sum(node)]
+    for plane in summed:
+        p.labels.expose(plane.ids)
+    others = [q for q in p.planes(x) if not any(q is one for one in summed)]
+    planes = p.fuse_all(others, dims, "reduced over a labelled dimension")
+    zero = node.name not in {"aten::logsumexp", "aten::argmax", "aten::argmin"}
     out = []
     for plane in planes:
         ids = plane.ids
         if not node.argument("keepdim", False):
             for d in sorted(dims, reverse=True):
                 ids = ids.select(d, 0)
-        out.append(replace(plane, ids=ids, zero=plane.zero and zero, weight=False))
+        out.append(replace(plane, ids=ids, zero=plane.zero and zero))
     return [out for _ in node.results]
+
+
+def _is_sum(node: Node) -> bool:
+    """Tell whether zeros may join what is reduced without a change of the result."""
+    if node.name in {"aten::norm", "aten::linalg_vector_norm"}:
+        order = node.argument("ord", node.argument("p", 2))
+        return order is None or (isinstance(order, (int, float)) and 0 < order < math.inf)
+    return node.name in {"aten::sum", "aten::any"}
 
 
 def _as_set(dim: int | list[int], rank: int) -> set[int]:
@@ -67,5 +81,5 @@ def along_positions(p: Propagation, node: Node) -> list[Planes]:
     spatial = int(next(character for character in node.name if character.isdigit()))
     positions = range(rank - spatial, rank)
     planes = p.fuse_all(p.planes(x), positions, "computed along a labelled position")
-    out = [replace(plane, weight=False) for plane in planes]
+    out = planes
     return [out for _ in node.results]

@@ -49,6 +49,7 @@ def copied_into_zeros(x: Tensor) -> Tensor:
 
 
 ZERO_STAYS_ZERO = {
+    "written_in_part_into_zeros": copied_into_zeros,
     "relu": F.relu,
     "relu_in_place": nn.ReLU(inplace=True),
     "relu6": F.relu6,
@@ -110,13 +111,13 @@ ZERO_BECOMES_A_CONSTANT = {
 }
 
 FROZEN = {
-    "a_tensor_of_the_forward_pass": (lambda x: x + torch.ones(8, 1, 1), "cannot shrink"),
-    "written_into_a_tensor_without_labels": (copied_into_zeros, "cannot shrink"),
+    "a_tensor_of_the_forward_pass": (lambda x: x + torch.arange(8.0)[:, None, None], "not shrink"),
+    "a_logarithm_of_zero": (lambda x: x.abs().log(), "no finite number"),
+    "zero_over_its_norm": (lambda x: x / x.norm(dim=(2, 3), keepdim=True), "no finite number"),
     "unknown": (lambda x: torch.special.i0(x), "no coupling rule for this operation"),
-    "cumulative_sum": (lambda x: x.cumsum(1), "no coupling rule for this operation"),
     "positions_picked_by_data": (
         lambda x: x + sum(i.sum() for i in torch.where(x > 0)),
-        "positions are picked by data",
+        "elements are picked by data",
     ),
     "read_by_python": (lambda x: x * x.amax((0, 2, 3))[0].item(), "picked by position"),
 }

@@ -116,9 +116,6 @@ FROZEN = {
         conv(6),
         "padded with its own",
     ),
-    "index": (lambda x: x[:, [0, 3, 5]], conv(3), "no coupling rule"),
-    "gather": (lambda x: x.gather(1, x.long() * 0), conv(8), "no coupling rule"),
-    "sort": (lambda x: x.sort(1).values, conv(8), "no coupling rule"),
     "as_bits": (lambda x: x.view(torch.int64).view(torch.float64), conv(8), "another type"),
     "channel_shuffle": (
         lambda x: x.view(2, 2, -1, 6, 6).transpose(1, 2).flatten(1, 2),

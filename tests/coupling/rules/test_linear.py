@@ -108,11 +108,10 @@ ROWS = {
     "computed_weights": Whole(
         two(lambda m, x: m.last(F.linear(m.first(x), m.w * 2)), w=weight(8, 8)),
         ((4, 3),),
-        {},
-        {"first.weight[0]": "a product of two activations"},
+        {f"{FIRST} w[1]": 8, "last.weight[1] w[0]": 8},
     ),
     "constant_weights": Whole(
-        two(lambda m, x: m.last(F.linear(m.first(x), torch.ones(8, 8).to(x)))),
+        two(lambda m, x: m.last(F.linear(m.first(x), torch.eye(8).to(x)))),
         ((4, 3),),
         {},
         {"first.weight[0]": "read by a weight that cannot shrink"},

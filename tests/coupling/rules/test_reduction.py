@@ -1,5 +1,7 @@
 """What is computed along some dimensions leaves the others alone and freezes those."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -25,21 +27,23 @@ ALONG_POSITIONS = {
     "bicubic": lambda x: F.interpolate(x, size=9, mode="bicubic", align_corners=True),
     "mean_kept": lambda x: x.mean((2, 3), keepdim=True),
     "sum_kept": lambda x: x.sum(3, keepdim=True),
+    "std_kept": lambda x: x.std((2, 3), keepdim=True),
+    "norm_kept": lambda x: x.norm(dim=(2, 3), keepdim=True),
+    "max_kept": lambda x: x.max(3, keepdim=True).values,
     "amax_kept": lambda x: x.amax((-1, -2), keepdim=True),
 }
 
 CONSTANT = {
-    # These would keep zero, too, but are not looked into.
-    "std_kept": lambda x: x.std((2, 3), keepdim=True),
-    "norm_kept": lambda x: x.norm(dim=(2, 3), keepdim=True),
-    "max_kept": lambda x: x.max(3, keepdim=True).values,
+    "logsumexp_kept": lambda x: x.logsumexp((2, 3), keepdim=True),
+    "argmax_kept": lambda x: x.argmax(3, keepdim=True).to(x),
 }
 
 OVER_CHANNELS = {
     "mean": lambda x: x - x.mean(1, keepdim=True),
-    "sum": lambda x: x * x.sum(1, keepdim=True),
+    "sum_of_what_is_not_zero": lambda x: x * x.exp().sum(1, keepdim=True),
+    "number_of_zeros": lambda x: x * x.norm(0, dim=1, keepdim=True),
+    "largest_norm": lambda x: x * x.norm(math.inf, dim=1, keepdim=True),
     "max": lambda x: x - x.max(1, keepdim=True).values,
-    "norm": lambda x: x / x.norm(dim=1, keepdim=True),
     "std": lambda x: x / x.std((1, 2, 3), keepdim=True),
     "mean_of_all": lambda x: x - x.mean(),
     "max_of_all": lambda x: x - x.max(),
@@ -55,6 +59,23 @@ def test_along_positions_channels_stay_channels(op):
 @pytest.mark.parametrize("op", CONSTANT.values(), ids=CONSTANT)
 def test_along_positions_zero_may_become_a_constant(op):
     Between(op, 8, constant=True).check()
+
+
+SUMS = {
+    "sum": lambda x: x * x.sum(1, keepdim=True),
+    "sum_of_all": lambda x: x * x.sum(),
+    "norm": lambda x: x / x.norm(dim=1, keepdim=True),
+    "norm_of_order_one": lambda x: x / x.norm(1, dim=(1, 2), keepdim=True),
+    "vector_norm": lambda x: x / torch.linalg.vector_norm(x, 3, dim=1, keepdim=True),
+    "normalize": lambda x: F.normalize(x, dim=1),
+    "cosine_similarity": lambda x: x * F.cosine_similarity(x, x.roll(1, 2), 1)[:, None],
+    "any": lambda x: x * (x > 1).any(1, keepdim=True),
+}
+
+
+@pytest.mark.parametrize("op", SUMS.values(), ids=SUMS)
+def test_zeros_add_nothing_to_a_sum(op):
+    Between(op, 8, exposed=True).check()
 
 
 @pytest.mark.parametrize("op", OVER_CHANNELS.values(), ids=OVER_CHANNELS)

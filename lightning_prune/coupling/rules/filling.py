@@ -1,0 +1,55 @@
+"""Rules for tensors filled with one value, and for values repeated along new coordinates.
+
+Along such a dimension all coordinates hold the same, so any of them may go. They get ids of their
+own, which lie on no parameter and freeze nothing by themselves: a state that starts from zeros
+shrinks with the layer that it meets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from lightning_prune.coupling.graph import Node, Ref
+from lightning_prune.coupling.labels import Plane
+from lightning_prune.coupling.propagate import Planes, Propagation
+from lightning_prune.coupling.rules.base import rule
+from lightning_prune.coupling.rules.layout import run_on_ids
+
+
+@rule(
+    *(f"aten::{name}" for name in "zeros ones full empty".split()),
+    *(f"aten::new_{name}" for name in "zeros ones full empty".split()),
+    creates=True,
+)
+def fill(p: Propagation, node: Node) -> list[Planes]:
+    # y[...] = one value   ties: nothing
+    value = node.argument("fill_value", 1)
+    zero = node.name.endswith("zeros") or (node.name.endswith("full") and value == 0)
+    y = node.results[0]
+    return [[replace(_fresh(p, y, d), zero=zero) for d, size in enumerate(p.shape(y)) if size > 1]]
+
+
+@rule("aten::expand", "aten::expand_as", "aten::repeat", "aten::tile", creates=True)
+def repeat(p: Propagation, node: Node) -> list[Planes]:
+    # y[..., n i + j, ...] = x[..., j, ...]   ties: every copy carries the ids of x; where x has
+    # one coordinate, its copies are new ones
+    x, y = node.args[0], node.results[0]
+    lead = len(p.shape(y)) - len(p.shape(x))
+    sizes = (*[1] * lead, *p.shape(x))
+    (moved,) = run_on_ids(p, node, node.op, p.planes(x))
+    new = [d for d, size in enumerate(p.shape(y)) if sizes[d] == 1 and size > 1]
+    copies = [_fresh(p, y, dim) for dim in new]
+    if node.name == "aten::expand_as":
+        for plane in copies:
+            for other in p.planes(node.args[1]):
+                if other.varying & plane.varying:
+                    p.tie(plane.ids, other.ids)
+    return [moved + copies]
+
+
+def _fresh(p: Propagation, ref: Ref, dim: int) -> Plane:
+    shape = [size if d == dim else 1 for d, size in enumerate(p.shape(ref))]
+    ids: torch.Tensor = p.labels.fresh(shape[dim]).reshape(shape)
+    return Plane(ids, zero=False, uniform=True)
