@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from lightning_prune.callbacks.example_inputs import require_example_inputs
-from lightning_prune.callbacks.sharding import refuse_sharding
+from lightning_prune.callbacks.strategies import check_strategy
 from lightning_prune.compaction import CompactionReport, compact, save_compact
 from lightning_prune.inputs import ExampleInputs
 from lightning_prune.measure import count_macs
@@ -36,6 +36,7 @@ class Compaction(L.Callback):
             of the fit.
         example_inputs: what ``forward`` takes; by default the LightningModule's
             ``example_input_array``, else the first training batch.
+        untried_strategy: let strategies through with which compaction was not tried.
     """
 
     def __init__(
@@ -44,20 +45,27 @@ class Compaction(L.Callback):
         path: str | None = None,
         latency: bool = True,
         example_inputs: Any = None,
+        untried_strategy: bool = False,
     ) -> None:
         self.path = path
         self.latency = latency
         self.example_inputs = example_inputs
+        self.untried_strategy = untried_strategy
         self.report: CompactionReport | None = None
         self._inputs: ExampleInputs | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Refuse sharded modules, of which no rank holds the zeros of all.
+        """Refuse strategies that were not tried, and those that shard the module.
 
         Raises:
-            ValueError: if the strategy shards the module.
+            ValueError: if the strategy is one.
         """
-        refuse_sharding(trainer, "Remove Compaction and call `compact` on the gathered module.")
+        check_strategy(
+            trainer,
+            "Compaction",
+            untried=self.untried_strategy,
+            sharded="Remove Compaction and call `compact` on the gathered module.",
+        )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget the inputs of an earlier fit."""

@@ -8,7 +8,7 @@ import lightning as L
 from torch import Tensor
 
 from lightning_prune.callbacks.example_inputs import find_example_inputs, require_example_inputs
-from lightning_prune.callbacks.sharding import refuse_sharding
+from lightning_prune.callbacks.strategies import check_strategy
 from lightning_prune.inputs import ExampleInputs
 from lightning_prune.measure.latency import Latency, check_runs, measure_latency
 
@@ -67,8 +67,11 @@ class LatencyMonitor(L.Callback):
         Raises:
             ValueError: if the strategy shards the module.
         """
-        refuse_sharding(
-            trainer, "Remove LatencyMonitor and call `measure_latency` on the trained module."
+        check_strategy(
+            trainer,
+            "LatencyMonitor",
+            untried=True,  # it only looks
+            sharded="Remove LatencyMonitor and call `measure_latency` on the trained module.",
         )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -12,20 +12,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from lightning_prune.allocations import Allocation, Global
-from lightning_prune.callbacks.example_inputs import find_example_inputs, require_example_inputs
+from lightning_prune.callbacks.binding import Binding
 from lightning_prune.callbacks.grad_scale import grad_scale
+from lightning_prune.callbacks.neighbours import averaged_modules, restart_early_stopping
 from lightning_prune.callbacks.pruning_checks import (
     check_length,
     check_ranks_agree,
     check_schedule,
     is_trial,
 )
-from lightning_prune.callbacks.sharding import refuse_sharding
+from lightning_prune.callbacks.pruning_state import VERSION, check_state, options_of
+from lightning_prune.callbacks.pruning_warnings import warn_missed, warn_skipped, warn_waiting
+from lightning_prune.callbacks.strategies import check_strategy
 from lightning_prune.cost import Of
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.granularities import Channel, Granularity
@@ -34,8 +36,6 @@ from lightning_prune.pruning.checks import check_kind
 from lightning_prune.schedules import OneShot, Schedule
 
 log = logging.getLogger(__name__)
-
-_VERSION = 1
 
 
 class Pruning(L.Callback):
@@ -59,10 +59,13 @@ class Pruning(L.Callback):
             need two names.
         example_inputs: what ``forward`` takes; by default the LightningModule's
             ``example_input_array``, else the first training batch. Single weights need none.
+        restart_early_stopping: let no `EarlyStopping` stop the training by its patience before the
+            last update of the masks, and let it count anew from there on, so that the dip after
+            an update does not end the run.
+        untried_strategy: let strategies through with which pruning was not tried.
 
     Attributes:
         recipe: what to prune; the schedule says when.
-        pruner: what does the work, from the start of training on.
         report: what the last update has reached.
 
     Raises:
@@ -83,16 +86,20 @@ class Pruning(L.Callback):
         exclude: Sequence[str] = (),
         name: str = "pruning",
         example_inputs: Any = None,
+        restart_early_stopping: bool = False,
+        untried_strategy: bool = False,
     ) -> None:
         self.recipe = Recipe(sparsity, criterion, granularity, allocation, of, include, exclude)
         check_kind("schedule", schedule, Schedule)
         self.schedule = schedule
         self.name = name
         self.example_inputs = example_inputs
-        self.pruner: Pruner | None = None
+        self.restart_early_stopping = restart_early_stopping
+        self.untried_strategy = untried_strategy
         self.report: PruningReport | None = None
         self._due = -1  # the last position seen to be due
         self._done = -1  # the last one dealt with; behind `_due` while no finite gradient came
+        self._binding = Binding(self.recipe, example_inputs)
         self._loaded: dict[str, Any] | None = None
         self._hooks: list[RemovableHandle] = []
 
@@ -101,20 +108,38 @@ class Pruning(L.Callback):
         """The key of the state in checkpoints."""
         return f"{type(self).__qualname__}({self.name})"
 
+    @property
+    def pruner(self) -> Pruner | None:
+        """What does the work, from the start of training on."""
+        return self._binding.pruner
+
+    @property
+    def _sparsity(self) -> float:
+        """What is reached; what a checkpoint holds until the pruner is made."""
+        if self._loaded is not None:
+            return float(self._loaded["sparsity"])
+        return 0.0 if self.pruner is None else self.pruner.sparsity
+
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Check the options against the trainer; forget what belongs to another model.
 
         Raises:
-            ValueError: if the strategy shards the module, or the schedule does not fit the
-                trainer or the criterion.
+            ValueError: if pruning was not tried with the strategy, or the schedule does not fit
+                the trainer or the criterion.
         """
         if stage != "fit":
             return
-        refuse_sharding(trainer, "Prune under DDP or on one device.")
+        check_strategy(
+            trainer,
+            "Pruning",
+            untried=self.untried_strategy,
+            sharded="Prune under DDP or on one device.",
+        )
         check_schedule(trainer, self.schedule, self.recipe.criterion)
         self._loaded = None  # of a test with a checkpoint; the one of this fit is loaded later
-        if self.pruner is not None and not self.pruner.binds(pl_module):
-            self.pruner, self.report, self._due, self._done = None, None, -1, -1
+        if not self._binding.fits(pl_module):
+            self._binding = Binding(self.recipe, self.example_inputs)
+            self.report, self._due, self._done = None, -1, -1
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check the options against the model, which is complete only now.
@@ -147,6 +172,8 @@ class Pruning(L.Callback):
         Raises:
             ExampleInputsError: if the channels are not known yet, nor any example inputs.
         """
+        # First the masks, so that layers unfrozen just now are not judged before their first step.
+        self._advance(trainer, pl_module)
         self._bind(pl_module, batch)
         self._advance(trainer, pl_module)
 
@@ -163,7 +190,7 @@ class Pruning(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log what is reached and what was asked for."""
-        reached = 0.0 if self.pruner is None else self.pruner.sparsity
+        reached = self._sparsity
         target = self.schedule.sparsity(self._due, self.recipe.sparsity)
         metrics = {f"{self.name}/sparsity": reached, f"{self.name}/target": target}
         pl_module.log_dict(metrics, sync_dist=True, batch_size=1)
@@ -176,12 +203,7 @@ class Pruning(L.Callback):
             self.pruner.enforce()
             reached = self.pruner.sparsity
         if self._done < self.schedule.end and not is_trial(trainer):
-            rank_zero_warn(
-                f"Expected `{self.name}` to reach sparsity {self.recipe.sparsity} at "
-                f"{self.schedule.by} {self.schedule.end}, but got {reached:.4f} when the training "
-                "ended. Train for longer, end the schedule earlier, or keep other callbacks from "
-                "stopping early."
-            )
+            warn_missed(self.name, self.schedule, self.recipe.sparsity, reached)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Zero again what an averaging callback has copied back in ``on_train_end``."""
@@ -202,67 +224,66 @@ class Pruning(L.Callback):
         """Return the masks, the scores since the last update, and the place in the schedule."""
         if self._loaded is not None:
             return self._loaded
-        state = None if self.pruner is None else self.pruner.state_dict()
-        return {"version": _VERSION, "due": self._due, "done": self._done, "pruner": state}
+        return {
+            "version": VERSION,
+            "options": options_of(self.recipe, self.schedule),
+            "due": self._due,
+            "done": self._done,
+            "sparsity": self._sparsity,
+            **self._binding.state_dict(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a state until the training starts; the parameters may not be ready before.
 
         Args:
             state_dict: what `state_dict` returned.
-
-        Raises:
-            ValueError: if it is of another version.
         """
-        if state_dict["version"] != _VERSION:
-            raise ValueError(
-                f"Expected the state of `{self.name}` to be of version {_VERSION}, but got "
-                f"{state_dict['version']}. Resume with the release that wrote the checkpoint."
-            )
         self._loaded = state_dict
 
     def _bind(self, pl_module: L.LightningModule, batch: Any) -> None:
         """Make the pruner as soon as the groups can be known, and restore its state."""
-        if self.pruner is None:
-            self.pruner = self._make_pruner(pl_module, batch)
-        if self.pruner is not None and self._loaded is not None:
-            self._due, self._done = self._loaded["due"], self._loaded["done"]
-            if self._loaded["pruner"] is not None:
-                self.pruner.load_state_dict(self._loaded["pruner"])
+        if self._loaded is None:
+            self._binding.bind(pl_module, batch, widen=self._done < self.schedule.end)
+            return
+        check_state(self.name, self._loaded, options_of(self.recipe, self.schedule))
+        self._due, self._done = self._loaded["due"], self._loaded["done"]
+        if self._binding.restore(pl_module, batch, self._loaded):
             self._loaded = None
-
-    def _make_pruner(self, pl_module: L.LightningModule, batch: Any) -> Pruner | None:
-        """Return the pruner, ``None`` if it takes a batch to find the groups."""
-        inputs = None
-        if self.recipe.needs_inputs:
-            if batch is None and find_example_inputs(self.example_inputs, pl_module, None) is None:
-                return None
-            inputs = require_example_inputs(self.example_inputs, pl_module, batch)
-        return self.recipe.pruner(pl_module, inputs)
 
     def _advance(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Update the masks if a due position lies between the last one done and here."""
         by_epoch = self.schedule.by == "epoch"
         due = self.schedule.due(trainer.current_epoch if by_epoch else trainer.global_step)
-        if self.pruner is None or due is None or due <= self._done:
+        if self.restart_early_stopping and self._done < self.schedule.end:
+            restart_early_stopping(trainer)
+        if self._loaded is not None or due is None or due <= self._done:
             return
         target = self.schedule.sparsity(due, self.recipe.sparsity)
-        if target > self.pruner.sparsity and not self.pruner.ready:
+        if self._binding.obstacle is not None and target > 0:
+            warn_skipped(self.name, self.schedule, due, self._binding.obstacle)
+            self._due = self._done = due
+        elif self.pruner is not None:
+            self._update(trainer, pl_module, self.pruner, due, target)
+
+    def _update(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, pruner: Pruner, due: int, to: float
+    ) -> None:
+        """Update the masks, and all that they concern."""
+        if to > pruner.sparsity and not pruner.ready:
             if due > self._due:
-                rank_zero_warn(
-                    f"Expected a finite gradient other than zero before the update of "
-                    f"`{self.name}` at {self.schedule.by} {due}, but got none since the last one. "
-                    "The update waits; check the loss for NaN and the scale of mixed precision."
-                )
+                warn_waiting(self.name, self.schedule, due)
             self._due = due
             return
-        if target < self.pruner.sparsity and not self.schedule.monotone:
-            self.pruner.release()
-        self.report = self.pruner.update(target)
+        if to < pruner.sparsity and not self.schedule.monotone:
+            pruner.release()
+        self.report = pruner.update(to)
         self._due = self._done = due
         for optimizer in trainer.optimizers:
-            self.pruner.mask_optimizer_state(optimizer)
-        check_ranks_agree(trainer, pl_module, self.pruner.fingerprint())
+            pruner.mask_optimizer_state(optimizer)
+        for average in averaged_modules(trainer):
+            pruner.mask_copy(average)
+        check_ranks_agree(trainer, pl_module, pruner.fingerprint())
         if trainer.is_global_zero:
             log.info("%s at %s %d: %s", self.name, self.schedule.by, due, self.report)
         if due == self.schedule.end:

@@ -97,6 +97,17 @@ class Accumulator:
         self._sum.copy_(state["sum"])
         self._steps.copy_(state["steps"])
 
+    def adopt(self, other: Accumulator) -> None:
+        """Take over the scores of those weights that another accumulator knows, too."""
+        index = {id(weight): i for i, weight in enumerate(other._weights)}
+        sums = split_like(other._sum, other._weights)
+        for i, (view, weight) in enumerate(
+            zip(split_like(self._sum, self._weights), self._weights, strict=True)
+        ):
+            if id(weight) in index:
+                view.copy_(sums[index[id(weight)]])
+                self._steps[i] = other._steps[index[id(weight)]]
+
     def _indicator(self, chosen: tuple[int, ...]) -> Tensor:
         """Return 1 for each chosen weight, else 0; made once, as a copy to the device waits."""
         if chosen not in self._offered:

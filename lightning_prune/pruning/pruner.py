@@ -32,10 +32,9 @@ from lightning_prune.pruning.accumulator import Accumulator, split_like
 from lightning_prune.pruning.bits import pack, unpack
 from lightning_prune.pruning.enforcement import Enforcement
 from lightning_prune.pruning.report import PruningReport
+from lightning_prune.pruning.state import VERSION, check_state
 from lightning_prune.pruning.weights import weights_of
 from lightning_prune.units import Group, GroupCount
-
-_VERSION = 1
 
 
 class Pruner:
@@ -188,10 +187,32 @@ class Pruner:
         """Return a checksum of the masks, by which ranks compare them."""
         return zlib.crc32(bytes(pack(torch.cat(self._kept)).tolist()))
 
+    def mask_copy(self, model: nn.Module) -> None:
+        """Zero what is masked in a copy of the model, such as an average of its weights.
+
+        Args:
+            model: a module with the parameters of the pruned one, by their names.
+        """
+        Enforcement(parameters_by_any_name(model), self.masks).mask_weights()
+
+    def adopt(self, other: Pruner) -> None:
+        """Take over masks and scores of a pruner of the same model that knew fewer groups.
+
+        Args:
+            other: the pruner to go on from.
+        """
+        before = {group.name: kept for group, kept in zip(other.groups, other.kept, strict=True)}
+        self._set(
+            [before.get(g.name, kept) for g, kept in zip(self.groups, self._kept, strict=True)]
+        )
+        if other._accumulator is not None:
+            self._accumulator = Accumulator(list(self._weights.values()), self._criterion)
+            self._accumulator.adopt(other._accumulator)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the masks as packed bits and the scores of the open window."""
         return {
-            "version": _VERSION,
+            "version": VERSION,
             "groups": [plain_name(group.name) for group in self.groups],
             "units": [group.units for group in self.groups],
             "kept": [pack(kept) for kept in self._kept],
@@ -207,7 +228,7 @@ class Pruner:
         Raises:
             ValueError: if it is of other groups or of another version.
         """
-        self._check_state(state)
+        check_state(state, self.groups)
         pairs = zip(state["kept"], state["units"], strict=True)
         self._set([unpack(kept.cpu(), units) for kept, units in pairs])
         self._accumulator = None
@@ -264,28 +285,6 @@ class Pruner:
         )
         self._enforcement = Enforcement(self._weights, masks)
         self.enforce()
-
-    def _check_state(self, state: Mapping[str, Any]) -> None:
-        """Refuse a state of other groups or of another version.
-
-        Raises:
-            ValueError: if it is one.
-        """
-        if state["version"] != _VERSION:
-            raise ValueError(
-                f"Expected the pruning state to be of version {_VERSION}, but got "
-                f"{state['version']}. Resume with the release that wrote the checkpoint."
-            )
-        for name, mine in (
-            ("groups", [plain_name(group.name) for group in self.groups]),
-            ("units", [group.units for group in self.groups]),
-        ):
-            if state[name] != mine:
-                raise ValueError(
-                    f"Expected the {name} of the pruning state to be {mine}, but got "
-                    f"{state[name]}. Resume with the model, granularity, `include` and `exclude` "
-                    "of the run that wrote the checkpoint."
-                )
 
 
 def _bury(scores: Sequence[Tensor], dead: Sequence[Tensor]) -> list[Tensor]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from lightning_prune.patterns import check_patterns
 from lightning_prune.pruning.checks import check_kind, check_list, check_of, check_sparsity
 from lightning_prune.pruning.pruner import Pruner
 from lightning_prune.pruning.selection import select
+from lightning_prune.units import Group
 
 
 @dataclass(frozen=True)
@@ -83,17 +84,22 @@ class Recipe:
                 "Unfreeze what should be pruned (`requires_grad_(True)`)."
             )
 
-    def pruner(self, model: nn.Module, example_inputs: Any) -> Pruner:
+    def pruner(
+        self, model: nn.Module, example_inputs: Any, among: Collection[str] | None = None
+    ) -> Pruner:
         """Return a pruner over the units of ``model`` that may go; nothing is pruned yet.
 
         Args:
             model: the module to prune.
             example_inputs: what ``model(...)`` takes; not used unless `needs_inputs`.
+            among: names of the groups that were chosen before, as those of a checkpoint; ``None``
+                = choose now.
 
         Returns:
             The pruner.
 
         Raises:
+            ValueError: if the model lacks a group that was chosen before.
             ExampleInputsError: if the model does not run on the inputs.
             TargetError: if nothing is left to prune, or not as much as was asked for.
         """
@@ -101,8 +107,13 @@ class Recipe:
         groups = self.granularity.groups(
             parameters_by_name(model), coupling.groups if coupling else ()
         )
+        _check_present(groups, among or ())
         selection = select(
-            groups, parameters_by_any_name(model), include=self.include, exclude=self.exclude
+            groups,
+            parameters_by_any_name(model),
+            include=self.include,
+            exclude=self.exclude,
+            among=among,
         )
         pruner = Pruner(
             model,
@@ -115,3 +126,19 @@ class Recipe:
         )
         pruner.check_reachable(self.sparsity)
         return pruner
+
+
+def _check_present(groups: Sequence[Group], among: Collection[str]) -> None:
+    """Refuse a model without the groups of a checkpoint.
+
+    Raises:
+        ValueError: if it lacks one.
+    """
+    names = {plain_name(group.name) for group in groups}
+    missing = [name for name in among if name not in names]
+    if missing:
+        raise ValueError(
+            f"Expected the model to have the groups of the checkpoint, but got none of the name "
+            f"{' or '.join(repr(name) for name in missing[:5])}. Resume with the model that the "
+            "checkpoint was written from."
+        )

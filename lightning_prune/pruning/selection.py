@@ -5,7 +5,7 @@ A group belongs to the modules that write its units. Names are those of the unco
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -34,6 +34,7 @@ def select(
     *,
     include: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
+    among: Collection[str] | None = None,
 ) -> Selection:
     """Choose the groups that may be pruned.
 
@@ -44,18 +45,27 @@ def select(
             one. ``None`` chooses all.
         exclude: glob patterns of module names; a group is left alone if any of its writers
             matches one.
+        among: names of groups that were chosen before: these stay chosen, frozen or not, and no
+            others are. ``None`` = no choice was made yet.
 
     Returns:
         The chosen groups in their order, and a reason for each of the others.
     """
     chosen, left_alone = [], {}
     for group in groups:
-        reason = _reason(group, weights, include, exclude)
+        reason = (
+            _reason(group, weights, include, exclude) if among is None else _not_among(group, among)
+        )
         if reason is None:
             chosen.append(group)
         else:
             left_alone[group.name] = reason
     return Selection(tuple(chosen), left_alone)
+
+
+def _not_among(group: Group, among: Collection[str]) -> str | None:
+    """Return why a group is left alone that was not chosen before."""
+    return None if plain_name(group.name) in among else "it was left alone before"
 
 
 def _reason(

@@ -1,3 +1,4 @@
+import copy
 import io
 
 import pytest
@@ -277,18 +278,31 @@ def test_the_state_is_an_eighth_of_a_byte_per_unit():
     assert state["scores"] is None
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        pytest.param({"version": 99}, "of version 1, but got 99", id="version"),
-        pytest.param({"groups": ["x"]}, r"Expected the groups .*got \['x'\]", id="groups"),
-        pytest.param({"units": [1, 2]}, r"Expected the units .*got \[1, 2\]", id="units"),
-    ],
-)
-def test_a_state_of_something_else_is_refused(change, message):
-    pruner = make_pruner(make_model())
-    with pytest.raises(ValueError, match=message):
-        pruner.load_state_dict(pruner.state_dict() | change)
+def test_a_copy_is_masked_by_name():
+    model = make_model()
+    pruner = make_pruner(model, weights(model), criterion=Magnitude())
+    pruner.update(0.5)
+    copied = copy.deepcopy(model)
+    for parameter in copied.parameters():
+        torch.nn.init.ones_(parameter)
+    pruner.mask_copy(copied)
+    for name, mask in pruner.masks.items():
+        assert torch.equal(copied.get_parameter(name).bool(), mask)
+
+
+def test_a_wider_pruner_goes_on_where_a_narrower_was():
+    model = make_model()
+    narrow = make_pruner(model, weights(model)[:2], criterion=Gradient())
+    for parameter in model.parameters():
+        parameter.grad = torch.rand_like(parameter)
+    narrow.accumulate()
+    narrow.update(0.25)
+    narrow.accumulate()
+    wide = make_pruner(model, weights(model), criterion=Gradient())
+    wide.adopt(narrow)
+    assert [k.tolist() for k in wide.kept[:2]] == [k.tolist() for k in narrow.kept]
+    assert wide.kept[2].all()
+    assert torch.equal(wide.state_dict()["scores"]["steps"], torch.tensor([1.0, 1.0, 0.0]))
 
 
 def test_binds_only_its_own_model_in_its_own_shapes():

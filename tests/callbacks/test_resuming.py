@@ -1,0 +1,149 @@
+"""Killed at any point and resumed from any kind of checkpoint, a run ends as the uninterrupted one.
+
+All batches are the same, as an ordinary data loader does not know where in an epoch it was.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from fits import BATCHES, Validated, data, make_trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import nn
+
+from lightning_prune.callbacks.pruning import Pruning
+from lightning_prune.granularities import Channel, Weight
+from lightning_prune.schedules import Linear
+
+# The run that goes on saves nothing any more; in mid-epoch, lightning warns that data may repeat.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Be aware that when using `ckpt_path`",
+    "ignore:You're resuming from a checkpoint that",
+    "ignore:Checkpoint directory .* exists and is not empty",
+)
+
+BY_EPOCH = Linear(start_epoch=0, end_epoch=3)
+BY_STEP = Linear(start_step=2, end_step=14, every=3)
+
+
+def make(optimizer: str = "AdamW", **options: Any) -> tuple[Validated, Pruning]:
+    defaults = {"granularity": Channel(), "schedule": BY_EPOCH}
+    return Validated(optimizer), Pruning(0.6, **{**defaults, **options})
+
+
+def run(model: L.LightningModule, *callbacks: L.Callback, **options: Any) -> None:
+    trainer = make_trainer(*callbacks, **options.pop("trainer", {}))
+    trainer.fit(model, data(same=True), data(same=True), **options)
+
+
+def assert_same(one: tuple[Validated, Pruning], other: tuple[Validated, Pruning]) -> None:
+    assert one[1].pruner is not None
+    assert other[1].pruner is not None
+    assert one[1].pruner.sparsity == other[1].pruner.sparsity == pytest.approx(0.6, abs=0.1)
+    for a, b in zip(one[1].pruner.kept, other[1].pruner.kept, strict=True):
+        assert torch.equal(a, b)
+    for a, b in zip(one[0].state_dict().values(), other[0].state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+class Kill(L.Callback):
+    """Does something deadly in a hook, the first time that it runs at or after a batch."""
+
+    def __init__(self, hook: str, batch: int, how: str) -> None:
+        self.batch = batch
+        self.how = how
+        setattr(self, hook, self._kill)
+
+    def _kill(self, trainer: L.Trainer, *_: Any) -> None:
+        loop = trainer.fit_loop
+        if trainer.sanity_checking or loop.total_batch_idx + 1 < self.batch or self.how == "done":
+            return
+        how, self.how = self.how, "done"
+        if how == "SIGTERM":
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            raise {"exception": RuntimeError("killed"), "Ctrl-C": KeyboardInterrupt()}[how]
+
+
+class SaveOnException(L.Callback):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_exception(self, trainer: L.Trainer, *_: Any) -> None:
+        trainer.save_checkpoint(self.path)
+
+
+@pytest.fixture
+def _own_signals() -> Any:
+    """Lightning ignores Ctrl-C once it saw one."""
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+KILLED = (RuntimeError, SIGTERMException, SystemExit, KeyboardInterrupt)
+
+
+def killed(folder: Path, save: L.Callback, kill: Kill, *mine: Any) -> None:
+    with pytest.raises(KILLED):
+        run(*mine, save, kill, trainer={"enable_checkpointing": True})
+
+
+CHECKPOINTS = {
+    "epoch end": {"every_n_epochs": 1, "save_on_train_epoch_end": True},
+    "validation end": {"every_n_epochs": 1, "save_on_train_epoch_end": False},
+    "mid-epoch": {"every_n_train_steps": 3},
+    "last batch": {"every_n_train_steps": BATCHES},
+}
+POINTS = [("on_train_batch_start", 10, "exception"), ("on_train_batch_end", 9, "SIGTERM")]
+
+
+@pytest.mark.usefixtures("_own_signals")
+@pytest.mark.parametrize("kill", POINTS, ids=lambda p: p[2])
+@pytest.mark.parametrize("options", [{}, {"schedule": BY_STEP, "granularity": Weight()}], ids=str)
+@pytest.mark.parametrize("when", CHECKPOINTS)
+def test_resumed_from_the_last_checkpoint(
+    when: str, options: dict[str, Any], kill: Any, tmp_path: Path
+) -> None:
+    whole, first, second = make(**options), make(**options), make(**options)
+    run(*whole)
+    save = ModelCheckpoint(
+        tmp_path, filename="x", **CHECKPOINTS[when], enable_version_counter=False
+    )
+    killed(tmp_path, save, Kill(*kill), *first)
+    run(*second, ckpt_path=tmp_path / "x.ckpt", weights_only=True)
+    assert_same(whole, second)
+
+
+@pytest.mark.usefixtures("_own_signals")
+@pytest.mark.parametrize(
+    "kill",
+    [
+        ("on_train_batch_start", 6, "exception"),
+        ("on_train_batch_start", 8, "exception"),
+        ("on_train_batch_start", 6, "Ctrl-C"),
+        ("on_before_backward", 6, "Ctrl-C"),
+        ("on_after_backward", 6, "exception"),
+        ("on_before_optimizer_step", 6, "exception"),
+        ("on_train_batch_start", 6, "SIGTERM"),
+        ("on_train_batch_start", 8, "SIGTERM"),
+        ("on_train_batch_start", 11, "SIGTERM"),
+    ],
+    ids=lambda kill: f"{kill[2]} in {kill[0]} {kill[1]}",
+)
+def test_resumed_from_where_it_was_killed(kill: Any, tmp_path: Path) -> None:
+    whole, first, second = make(), make(), make()
+    for model, _ in (whole, first, second):
+        model.body[1] = nn.Identity()  # batch norm would count the broken batch twice
+    run(*whole)
+    killed(tmp_path, SaveOnException(tmp_path / "x.ckpt"), Kill(*kill), *first)
+    run(*second, ckpt_path=tmp_path / "x.ckpt", weights_only=True)
+    assert_same(whole, second)
