@@ -5,6 +5,7 @@ between an argument and a model raises one of these::
 
     PruningError
     ├── ExampleInputsError   no example inputs, or the model does not run on them
+    ├── RewriteError         a size in a module's source cannot be brought up to date
     ├── TargetError          nothing can be pruned, or not as much as was asked for
     └── VerificationError    a compact model would differ from the masked one; nothing was changed
 
@@ -18,6 +19,10 @@ class PruningError(Exception):
 
 class ExampleInputsError(PruningError):
     """No example inputs were found, or the model does not run on them."""
+
+
+class RewriteError(PruningError):
+    """A size that a module's source holds cannot be brought up to date."""
 
 
 class TargetError(PruningError):

@@ -11,6 +11,7 @@ import copy
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
@@ -77,6 +78,7 @@ def sliced(model: nn.Module, coupling: Coupling, removed: Sequence[Tensor]) -> n
             count = "num_groups" if isinstance(module, nn.GroupNorm) else "groups"
             setattr(module, count, getattr(module, count) * len(stay) // tensor.shape[0])
         tensor.data = tensor.data[(slice(None),) * dim + (stay,)]
+    _pad_norms(model, gone)
     for module in model.modules():
         if isinstance(module, nn.modules.instancenorm._InstanceNorm) and module.affine:
             module.num_features = len(module.weight)  # it looks at its input's size
@@ -84,6 +86,40 @@ def sliced(model: nn.Module, coupling: Coupling, removed: Sequence[Tensor]) -> n
             module.input_size = module.weight_ih_l0.shape[1]
             module.hidden_size = module.weight_hh_l0.shape[1]
     return model
+
+
+class _PaddedNorm(nn.Module):
+    """A norm that puts zeros where channels are gone, and normalises in the full width."""
+
+    def __init__(self, norm: nn.LayerNorm | nn.RMSNorm, gone: set[int]) -> None:
+        super().__init__()
+        (width,) = norm.normalized_shape
+        self.norm = norm
+        self.stay = [i for i in range(width) if i not in gone]
+        self.width = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.new_zeros(*x.shape[:-1], self.width)
+        wide[..., self.stay] = x
+        weight, bias = (
+            None if v is None else torch.zeros(self.width).to(x).index_copy(0, self._stay(), v)
+            for v in (self.norm.weight, getattr(self.norm, "bias", None))
+        )
+        shape = [self.width]
+        if isinstance(self.norm, nn.RMSNorm):
+            return F.rms_norm(wide, shape, weight, self.norm.eps)[..., self.stay]
+        return F.layer_norm(wide, shape, weight, bias, self.norm.eps)[..., self.stay]
+
+    def _stay(self) -> Tensor:
+        return torch.tensor(self.stay)
+
+
+def _pad_norms(model: nn.Module, gone: dict[tuple[str, int], set[int]]) -> None:
+    for name, module in list(model.named_modules()):
+        if isinstance(module, (nn.LayerNorm, nn.RMSNorm)) and (f"{name}.weight", 0) in gone:
+            parent, _, leaf = name.rpartition(".")
+            padded = _PaddedNorm(module, gone[f"{name}.weight", 0])
+            setattr(model.get_submodule(parent), leaf, padded)
 
 
 def outputs(model: nn.Module, inputs: Sequence[Tensor], training: bool = False) -> list[Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_prune.compaction.plan import Plan, plan_removal
+from lightning_prune.compaction.repair import Broken, repair
 from lightning_prune.compaction.report import CompactionReport
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import Errors, Verification
@@ -103,7 +104,6 @@ class _Removal:
         self._model = model
         self._coupling = coupling
         self._dead = dead
-        self.plan = self._plan_for([])
 
     def _plan_for(self, chosen: list[int]) -> Plan:
         units = [
@@ -113,24 +113,58 @@ class _Removal:
         return plan_removal(self._coupling.groups, units, self._coupling.grouped)
 
     def attempt(self, candidates: list[int], verification: Verification) -> None:
-        """Remove as many of the candidate groups as verify, beside those accepted before."""
-        plan = self._plan_for([*self.accepted, *candidates])
-        self.surgery.undo()
-        self.surgery.apply(plan)
-        try:
-            self.errors = verification.check(self._model)
-        except VerificationError as error:
+        """Remove as many of the candidate groups as hold, beside those accepted before."""
+        while candidates:
+            plan = self._plan_for([*self.accepted, *candidates])
+            forecasts = self._coupling.traces.forecasts(plan.kept)
             self.surgery.undo()
+            self.surgery.apply(plan)
+            broken = repair(self._model, self.surgery, forecasts)
+            try:
+                self.errors = verification.check(self._model)
+            except VerificationError as error:
+                culprits = self._passing(broken, candidates) if broken is not None else []
+                reason = str(error) if broken is None else broken.reason
+                if not culprits:
+                    return self._halve(candidates, reason, verification)
+                for index in culprits:
+                    self.refused[self._coupling.groups[index].name] = reason
+                candidates = [index for index in candidates if index not in culprits]
+            else:
+                self.accepted += candidates
+                return None
+        return self._restore()
+
+    def _passing(self, broken: Broken, candidates: list[int]) -> list[int]:
+        """Return the candidates whose units pass an operation that cannot be made to fit."""
+        axes = [self._coupling.groups[index].members[0].axis for index in candidates]
+        graph = broken.trace.graph
+        activations = [ref for ref in broken.node.inputs if graph[ref].name is None]
+        for refs in (activations, broken.node.inputs, broken.node.results):
+            passing = self._coupling.traces.passing(broken.trace, refs, axes)
+            if any(passing):
+                return [index for index, it in zip(candidates, passing, strict=True) if it]
+        return []
+
+    def _halve(self, candidates: list[int], reason: str, verification: Verification) -> None:
+        half = len(candidates) // 2
+        if half == 0:
+            self.refused[self._coupling.groups[candidates[0]].name] = reason
+            return self._restore()
+        self.attempt(candidates[:half], verification)
+        return self.attempt(candidates[half:], verification)
+
+    def _restore(self) -> None:
+        """Bring the model back to what was accepted."""
+        self.surgery.undo()
+        if self.accepted:
             self.surgery.apply(self.plan)
-            half = len(candidates) // 2
-            if half == 0:
-                self.refused[self._coupling.groups[candidates[0]].name] = str(error)
-                return
-            self.attempt(candidates[:half], verification)
-            self.attempt(candidates[half:], verification)
-        else:
-            self.accepted += candidates
-            self.plan = plan
+            repair(self._model, self.surgery, self._coupling.traces.forecasts(self.plan.kept))
+
+    @property
+    def plan(self) -> Plan:
+        """What was accepted."""
+        return self._plan_for(self.accepted)
 
 
 def _listing(refused: dict[str, str]) -> str:

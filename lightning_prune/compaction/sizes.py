@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-Sizes = dict[str, int]
+Sizes = dict[str, int | tuple[int, ...]]
 
 GROUP_ATTRIBUTES = ("groups", "num_groups")
 """Where modules keep the number of groups of channels, which no tensor's shape tells."""
@@ -50,6 +50,10 @@ def _group_norm(module: nn.Module) -> Sizes:
     return {} if module.weight is None else {"num_channels": len(_weight(module))}
 
 
+def _trailing_norm(module: nn.Module) -> Sizes:
+    return {} if module.weight is None else {"normalized_shape": tuple(_weight(module).shape)}
+
+
 def _prelu(module: nn.Module) -> Sizes:
     return {"num_parameters": len(_weight(module))}
 
@@ -62,7 +66,7 @@ def _embedding(module: nn.Module) -> Sizes:
 def _recurrent(module: nn.Module) -> Sizes:
     first: Tensor = module.weight_ih_l0  # type: ignore[assignment]
     second: Tensor = module.weight_hh_l0  # type: ignore[assignment]
-    sizes = {"input_size": first.shape[1]}
+    sizes: Sizes = {"input_size": first.shape[1]}
     # With projections, the recurrent weights read the projected state.
     return sizes if module.proj_size else sizes | {"hidden_size": second.shape[1]}
 
@@ -78,6 +82,8 @@ _SIZES: dict[type[nn.Module], Callable[[nn.Module], Sizes]] = {
     _NormBase: _batch_norm,
     nn.Embedding: _embedding,
     nn.GroupNorm: _group_norm,
+    nn.LayerNorm: _trailing_norm,
+    nn.RMSNorm: _trailing_norm,
     nn.PReLU: _prelu,
     nn.RNNBase: _recurrent,
 }

@@ -1,24 +1,30 @@
 """Compact models on disk: weights in a safetensors file, sizes in its metadata, no pickle.
 
-The file names every size that torch's modules repeat in attributes, so that a fresh model of full
-size can be brought to the compact shapes in one call, in a process that knows only its class.
+The file names every whole number that a module keeps in a public attribute, and every correction of
+its source, so that a fresh model of full size can be brought to the compact shapes in one call, in
+a process that knows only its class.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from os import PathLike
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lightning_prune.compaction.sizes import GROUP_ATTRIBUTES, module_sizes
+from lightning_prune.compaction.corrections import Correction
+from lightning_prune.compaction.rewrite import Edit, layers_of, relaid
 from lightning_prune.compaction.surgery import Surgery
+from lightning_prune.coupling.graph import Position
+from lightning_prune.errors import RewriteError
+from lightning_prune.multihead import TensorSizedAttention, can_take_sizes_from_tensors
 
-_FORMAT = "lightning_prune/1"
+_FORMAT = "lightning_prune/2"
 _Model = TypeVar("_Model", bound=nn.Module)
 
 
@@ -38,8 +44,13 @@ def save_compact(model: nn.Module, path: str | PathLike[str]) -> None:
             tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         else:
             tied[name] = first
-    metadata = {"format": _FORMAT, "sizes": json.dumps(_sizes(model)), "tied": json.dumps(tied)}
-    save_file(tensors, path, metadata)
+    metadata = {
+        "sizes": {name: sizes for name, m in model.named_modules() if (sizes := _sizes(m))},
+        "classes": {name: kind for name, m in model.named_modules() if (kind := _class(m))},
+        "tied": tied,
+    }
+    texts = {key: json.dumps(value) for key, value in metadata.items()}
+    save_file(tensors, path, {"format": _FORMAT, **texts})
 
 
 def load_compact(model: _Model, path: str | PathLike[str]) -> _Model:
@@ -64,30 +75,74 @@ def load_compact(model: _Model, path: str | PathLike[str]) -> _Model:
             f"Expected `path` to be a file in the format {_FORMAT}, but got "
             f"{metadata.get('format', 'one without a format')}. Write it with `save_compact`."
         )
-    sizes: dict[str, dict[str, int]] = json.loads(metadata["sizes"])
+    sizes: dict[str, dict[str, Any]] = json.loads(metadata["sizes"])
+    classes: dict[str, dict[str, Any]] = json.loads(metadata["classes"])
     stored |= {name: stored[first] for name, first in json.loads(metadata["tied"]).items()}
     _check(model, stored, sizes)
     surgery = Surgery(model)
+    try:
+        _set_classes(model, classes, surgery)
+    except RewriteError as error:
+        surgery.undo()
+        raise ValueError(
+            f"Expected `model` to have the source of the model that was saved, but {error}. Use "
+            "the version of the code that it was compacted with."
+        ) from error
     with torch.no_grad():
         for name, tensor in model.state_dict(keep_vars=True).items():
             if tensor.shape != stored[name].shape:
-                surgery.replace(tensor, stored[name].to(tensor))
+                surgery.replace(tensor, stored[name].to(tensor, copy=True))
     for name, attributes in sizes.items():
+        module = model.get_submodule(name)
         for attribute, size in attributes.items():
-            surgery.set(model.get_submodule(name), attribute, size)
+            if attribute in vars(module):
+                surgery.set(module, attribute, _plain(size))
     model.load_state_dict(stored)
     return model
 
 
-def _sizes(model: nn.Module) -> dict[str, dict[str, int]]:
-    found = {}
-    for name, module in model.named_modules():
-        groups = {a: getattr(module, a) for a in GROUP_ATTRIBUTES if hasattr(module, a)}
-        found[name] = module_sizes(module) | {a: n for a, n in groups.items() if type(n) is int}
-    return {name: sizes for name, sizes in found.items() if sizes}
+def _sizes(module: nn.Module) -> dict[str, Any]:
+    """Return every public attribute that holds whole numbers."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_") and (type(value) is int or _is_shape(value))
+    }
 
 
-def _check(model: nn.Module, stored: dict[str, Tensor], sizes: dict[str, dict[str, int]]) -> None:
+def _is_shape(value: Any) -> bool:
+    return type(value) in {tuple, torch.Size} and all(type(size) is int for size in value)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON made lists of as tuples."""
+    return tuple(map(_plain, value)) if isinstance(value, list) else value
+
+
+def _class(module: nn.Module) -> dict[str, Any]:
+    """Return in what the class of a module differs from the user's."""
+    kind, layers = layers_of(type(module))
+    edits = [[asdict(edit) for edit in layer] for layer in layers]
+    found = {"attention": kind is TensorSizedAttention, "edits": edits}
+    return found if any(found.values()) else {}
+
+
+def _set_classes(model: nn.Module, classes: dict[str, dict[str, Any]], surgery: Surgery) -> None:
+    for name, found in classes.items():
+        module = model.get_submodule(name)
+        if found["attention"] and can_take_sizes_from_tensors(module):
+            surgery.free_attention(module)
+        layers = [tuple(map(_edit, layer)) for layer in found["edits"]]
+        surgery.set_class(module, relaid(type(module), layers))
+
+
+def _edit(data: dict[str, Any]) -> Edit:
+    path = tuple(Position(*position) for position in data["path"])
+    correction = Correction(data["correction"]["kind"], _plain(data["correction"]["value"]))
+    return Edit(data["method"], path, correction, data["digest"])
+
+
+def _check(model: nn.Module, stored: dict[str, Tensor], sizes: dict[str, dict[str, Any]]) -> None:
     own = model.state_dict()
     missing, unknown = sorted(own.keys() - stored.keys()), sorted(stored.keys() - own.keys())
     misfits = [

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lightning_prune.compaction.plan import Plan
 from lightning_prune.compaction.sizes import GROUP_ATTRIBUTES, module_sizes
+from lightning_prune.multihead import TensorSizedAttention, can_take_sizes_from_tensors
 
 
 class Surgery:
@@ -26,6 +27,7 @@ class Surgery:
         self._model = model
         self._tensors: list[tuple[Tensor, Tensor, Tensor | None]] = []
         self._attributes: list[tuple[nn.Module, str, Any]] = []
+        self._classes: list[tuple[nn.Module, type[nn.Module]]] = []
 
     def apply(self, plan: Plan) -> None:
         """Cut every axis that the plan names and bring the sizes in attributes up to date."""
@@ -44,11 +46,24 @@ class Surgery:
                 if isinstance(groups, int):
                     self.set(module, attribute, round(groups * fraction))
         changed = {id(tensors[name]) for name in cut}
+        self._free_cut_attention(changed)
         for module in self._model.modules():
             own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
             sizes = {} if changed.isdisjoint(map(id, own)) else module_sizes(module)
             for attribute, size in sizes.items():
                 self.set(module, attribute, size)
+
+    def free_attention(self, module: nn.Module) -> None:
+        """Let an attention module take its sizes from its tensors."""
+        self.set_class(module, TensorSizedAttention)
+        self.set(module, "_qkv_same_embed_dim", False)
+
+    def _free_cut_attention(self, changed: set[int]) -> None:
+        """Do so where something was cut."""
+        for module in list(self._model.modules()):
+            is_cut = not changed.isdisjoint(map(id, module.parameters()))
+            if is_cut and can_take_sizes_from_tensors(module):
+                self.free_attention(module)
 
     def replace(self, tensor: Tensor, data: Tensor) -> None:
         """Let ``tensor`` hold ``data`` from now on; its gradient is dropped."""
@@ -63,8 +78,17 @@ class Surgery:
             self._attributes.append((module, attribute, old))
             setattr(module, attribute, value)
 
+    def set_class(self, module: nn.Module, kind: type[nn.Module]) -> None:
+        """Let ``module`` be of another class, which fits what it holds."""
+        if type(module) is not kind:
+            self._classes.append((module, type(module)))
+            module.__class__ = kind
+
     def undo(self) -> None:
         """Take back every change, the last one first."""
+        while self._classes:
+            module, kind = self._classes.pop()
+            module.__class__ = kind
         while self._attributes:
             module, attribute, old = self._attributes.pop()
             setattr(module, attribute, old)

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from lightning_prune.cost import element_cost
+from lightning_prune.coupling.forecast import Trace, Traces
 from lightning_prune.coupling.graph import Graph
 from lightning_prune.coupling.groups import Frozen, build_groups
 from lightning_prune.coupling.labels import Labels
@@ -26,6 +27,7 @@ from lightning_prune.coupling.rules import RULES
 from lightning_prune.coupling.solve import solve
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.inputs import ExampleInputs
+from lightning_prune.multihead import take_sizes_from_tensors
 from lightning_prune.tables import format_table
 from lightning_prune.twin import twin
 from lightning_prune.units import Group
@@ -46,6 +48,7 @@ class Coupling:
         prices: multiply-adds per element of each weight, for one forward of a small batch.
         grouped: weights of grouped convolutions and group norms that lose whole groups.
         shapes: of every parameter, by name.
+        traces: the recorded passes with their labels.
     """
 
     groups: tuple[Group, ...]
@@ -54,6 +57,7 @@ class Coupling:
     prices: dict[str, float]
     grouped: frozenset[str]
     shapes: dict[str, torch.Size]
+    traces: Traces
 
     @property
     def prunable(self) -> int:
@@ -105,10 +109,13 @@ def couple(model: nn.Module, example_inputs: Any) -> Coupling:
     inputs = ExampleInputs.of(example_inputs).on(model)
     labels = Labels()
     prices: dict[str, float] | None = None
-    for graph in _traces(model, inputs):
-        Propagation(graph, labels, RULES).run()
+    traces = []
+    for graph, given, training in _recordings(model, inputs):
+        planes = Propagation(graph, labels, RULES).run()
+        traces.append(Trace(graph, planes, given, training))
         prices = dict(labels.prices) if prices is None else prices  # of the eval trace alone
-    groups, frozen = build_groups(labels, solve(labels))
+    solution = solve(labels)
+    groups, frozen = build_groups(labels, solution)
     used = {axis.tensor for axis in labels.starts}
     parameters = dict(model.named_parameters())
     return Coupling(
@@ -118,33 +125,43 @@ def couple(model: nn.Module, example_inputs: Any) -> Coupling:
         prices or {},
         frozenset(labels.grouped),
         {name: parameter.shape for name, parameter in parameters.items()},
+        Traces(tuple(traces), labels, solution.component),
     )
 
 
-def _traces(model: nn.Module, inputs: ExampleInputs) -> list[Graph]:
+def _recordings(model: nn.Module, inputs: ExampleInputs) -> list[tuple[Graph, ExampleInputs, bool]]:
     """Record the model in eval mode and, where it runs so, in train mode."""
-    copy = twin(model).eval()
+    copy = twin(model)
+    take_sizes_from_tensors(copy)
     devices = list({p.device for p in model.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
-        graphs = [_record_small(copy, inputs)]
-        copy.train()
-        for module in copy.modules():
-            # Their training mode couples nothing more, but asks for large batches.
-            if isinstance(module, (_NormBase, _DropoutNd)):
-                module.eval()
+        copy.eval()
+        recordings = [(*_record_small(copy, inputs), False)]
+        prepare_training(copy)
         try:
-            graphs.append(_record_small(copy, inputs))
+            recordings.append((*_record_small(copy, inputs), True))
         except ExampleInputsError as error:
             log.info("%s was traced in eval mode only: %s", type(model).__name__, error)
-    return graphs
+    return recordings
 
 
-def _record_small(model: nn.Module, inputs: ExampleInputs) -> Graph:
+def prepare_training(model: nn.Module) -> None:
+    """Put a twin in train mode, but for modules whose train mode couples nothing more.
+
+    Batch norms would ask for large batches, and dropout makes outputs random.
+    """
+    model.train()
+    for module in model.modules():
+        if isinstance(module, (_NormBase, _DropoutNd)):
+            module.eval()
+
+
+def _record_small(model: nn.Module, inputs: ExampleInputs) -> tuple[Graph, ExampleInputs]:
     """Record with a small batch; with the whole one if the model does not run on less."""
     small = inputs.narrowed(_TRACE_BATCH_SIZE)
     try:
-        return record(model, small, RULES.__contains__)
+        return record(model, small, RULES.__contains__), small
     except ExampleInputsError:
         if small is inputs:
             raise
-        return record(model, inputs, RULES.__contains__)
+        return record(model, inputs, RULES.__contains__), inputs

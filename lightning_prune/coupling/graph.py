@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from types import CodeType
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch._ops import OpOverload
@@ -33,12 +34,44 @@ class Value:
         dtype: its element type.
         kind: where it comes from.
         name: state-dict name of a parameter or buffer.
+        number: what a constant of one element holds.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     kind: Kind
     name: str | None = None
+    number: bool | int | float | None = None
+
+
+class Position(NamedTuple):
+    """Where an expression stands in a source file; columns count bytes, as Python's own do."""
+
+    line: int
+    end_line: int
+    column: int
+    end_column: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """A running function, and the expression in it that was being evaluated."""
+
+    code: CodeType
+    position: Position
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where in the user's source an operation was called.
+
+    Args:
+        module: name of the module whose method ran, ``""`` for the root.
+        calls: that method first, then the functions that it called, down to the operation.
+    """
+
+    module: str
+    calls: tuple[Call, ...]
 
 
 def refs_in(nested: Any) -> list[Ref]:
@@ -55,9 +88,10 @@ class Node:
         args: its positional arguments, tensors replaced by references.
         kwargs: its keyword arguments, likewise.
         outputs: what it returned, likewise.
-        module: name of the module whose ``forward`` was running, ``""`` for the root.
+        module: name of the module whose method was running, ``""`` for the root.
         aliases: other values that live in memory which this operation wrote in place.
         line: file and line of the user's code that called it, ``""`` if there is none.
+        site: where in the source of that module it was called, None if there is no source.
     """
 
     op: OpOverload
@@ -67,6 +101,7 @@ class Node:
     module: str
     aliases: tuple[Ref, ...] = ()
     line: str = ""
+    site: Site | None = None
 
     @property
     def name(self) -> str:

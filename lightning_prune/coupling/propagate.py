@@ -8,7 +8,7 @@ touches, so that nothing unknown can ever be pruned wrongly.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -47,8 +47,12 @@ class Propagation:
         self._node: Node | None = None
         self._on_weights = False
 
-    def run(self) -> None:
-        """Apply the rule of every node in order, then freeze the model's outputs."""
+    def run(self) -> Mapping[Ref, Planes]:
+        """Apply the rule of every node in order, then freeze the model's outputs.
+
+        Returns:
+            The planes of every value that has any.
+        """
         for node in self._graph:
             self._node = node
             self._on_weights = all(self.is_static(ref) for ref in node.inputs)
@@ -59,6 +63,7 @@ class Propagation:
             self._rewrite_aliases(node)
         self._node, self._on_weights = None, False
         self.freeze_all(self._graph.outputs, "written to the model's output")
+        return {ref: planes for ref, planes in self._planes.items() if planes}
 
     def _apply(self, node: Node) -> Sequence[Planes]:
         if node.name not in CREATING and not any(self.planes(ref) for ref in node.inputs):

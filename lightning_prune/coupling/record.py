@@ -8,29 +8,19 @@ kept whole; one without is decomposed as far as it goes. Recording decides nothi
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
-import warnings
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 
 from lightning_prune.coupling.graph import Graph, Kind, Node, Ref, Value, base_name
+from lightning_prune.coupling.sites import Sites
 from lightning_prune.inputs import ExampleInputs, tensors_in
-
-_TORCH = os.path.dirname(torch.__file__) + os.sep
-_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 def record(model: nn.Module, inputs: ExampleInputs, has_rule: Callable[[str], bool]) -> Graph:
@@ -49,17 +39,49 @@ def record(model: nn.Module, inputs: ExampleInputs, has_rule: Callable[[str], bo
     """
     recorder = _Recorder(model, has_rule)
     inputs = inputs.map(torch.clone)  # the model may write into them
+    with composite_operations():
+        recorder.graph.inputs.extend(recorder.ref(t, "input") for t in inputs.tensors)
+        with recorder:
+            output = inputs(model)
+        recorder.graph.outputs.extend(recorder.ref(t, "activation") for t in tensors_in(output))
+    return recorder.graph
+
+
+@contextlib.contextmanager
+def composite_operations() -> Iterator[None]:
+    """Let a dispatch mode see operations as whole as they are called."""
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.inference_mode(), recorder.watch_modules():
-            recorder.graph.inputs.extend(recorder.ref(t, "input") for t in inputs.tensors)
-            with recorder:
-                output = inputs(model)
-            recorder.graph.outputs.extend(recorder.ref(t, "activation") for t in tensors_in(output))
+        with torch.inference_mode():
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
-    return recorder.graph
+
+
+def decompose(
+    mode: TorchDispatchMode,
+    func: OpOverload,
+    has_rule: Callable[[str], bool],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Run an operation without a rule as the ones that it is made of.
+
+    Args:
+        mode: the dispatch mode that is to see those.
+        func: the operation.
+        has_rule: tells whether an operation, by its base name, is to be kept whole.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+
+    Returns:
+        Its result; ``NotImplemented`` if it is to be kept whole.
+    """
+    if has_rule(base_name(func)) or not func._can_decompose():
+        return NotImplemented
+    with mode:
+        return func.decompose(*args, **kwargs)
 
 
 class _Recorder(TorchDispatchMode):
@@ -76,8 +98,7 @@ class _Recorder(TorchDispatchMode):
             self._named[id(buffer)] = ("buffer", name)
         for name, parameter in model.named_parameters():
             self._named[id(parameter)] = ("parameter", name)
-        self._paths = {id(module): name for name, module in model.named_modules()}
-        self._running: list[str] = [""]
+        self._sites = Sites(model)
 
     def ref(self, tensor: Tensor, kind: Kind) -> Ref:
         """Return the reference of ``tensor``, giving it a number when it is new."""
@@ -88,7 +109,8 @@ class _Recorder(TorchDispatchMode):
         known = self._named.get(id(tensor)) if kind == "constant" else None
         ref = Ref(len(self.graph.values))
         named, name = known if known is not None else (kind, None)
-        self.graph.values.append(Value(tuple(tensor.shape), tensor.dtype, named, name))
+        number = tensor.item() if named == "constant" and _is_number(tensor) else None
+        self.graph.values.append(Value(tuple(tensor.shape), tensor.dtype, named, name, number))
         self._numbers[tensor] = ref.index
         self._living.setdefault(_storage(tensor), []).append(TensorWeakRef(tensor))
         return ref
@@ -106,11 +128,9 @@ class _Recorder(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if not self._has_rule(base_name(func)) and func._can_decompose():
-            with self:
-                result = func.decompose(*args, **kwargs)
-            if result is not NotImplemented:
-                return result
+        result = decompose(self, func, self._has_rule, args, kwargs)
+        if result is not NotImplemented:
+            return result
 
         def as_input(leaf: Any) -> Any:
             return self.ref(leaf, "constant") if isinstance(leaf, Tensor) else leaf
@@ -126,49 +146,31 @@ class _Recorder(TorchDispatchMode):
             return self.ref(leaf, "activation") if isinstance(leaf, Tensor) else leaf
 
         outputs = tree_map(as_output, output)
+        site = self._sites.here()
+        module = site.module if site is not None else ""
         self.graph.nodes.append(
             Node(
                 func,
                 recorded_args,
                 recorded_kwargs,
                 outputs,
-                self._running[-1],
+                module,
                 aliases,
-                _line_of_user(sys._getframe(1)),
+                self._sites.line(),
+                site,
             )
         )
         return output
 
-    @contextlib.contextmanager
-    def watch_modules(self) -> Iterator[None]:
-        """Keep track of the module whose ``forward`` is running."""
 
-        def enter(module: nn.Module, args: Any) -> None:
-            self._running.append(self._paths.get(id(module), self._running[-1]))
-
-        def leave(module: nn.Module, args: Any, output: Any) -> None:
-            self._running.pop()
-
-        entering = register_module_forward_pre_hook(enter)
-        leaving = register_module_forward_hook(leave, always_call=True)
-        try:
-            with warnings.catch_warnings():
-                # Compiled modules warn at hooks like these, of which the user knows nothing.
-                warnings.filterwarnings("ignore", message="Using `torch.compile")
-                yield
-        finally:
-            entering.remove()
-            leaving.remove()
-
-
-def _line_of_user(frame: FrameType | None) -> str:
-    """Return the innermost line that is neither torch's nor this package's."""
-    while frame is not None:
-        path = frame.f_code.co_filename
-        if not path.startswith((_TORCH, _PACKAGE, "<")):
-            return f"{os.path.basename(path)}:{frame.f_lineno}"
-        frame = frame.f_back
-    return ""
+def _is_number(tensor: Tensor) -> bool:
+    """Tell whether a tensor holds one number that can be read without waiting for a device."""
+    return (
+        type(tensor) is Tensor
+        and tensor.numel() == 1
+        and tensor.device.type == "cpu"
+        and not tensor.is_complex()
+    )
 
 
 def _storage(tensor: Tensor) -> int:

@@ -46,15 +46,35 @@ def group_norm(p: Propagation, node: Node) -> list[Planes]:
 @rule("aten::layer_norm", "aten::rms_norm")
 def trailing_norm(p: Propagation, node: Node) -> list[Planes]:
     # y[..., d] = (x[..., d] - mean[...]) / sqrt(var[...] + eps) w[d] + bias[d]
-    # ties: y.d ~ x.d for the leading dims; the normalised dims stay
-    x = node.args[0]
-    rank = len(p.shape(x))
-    normalised = range(rank - len(node.argument("normalized_shape")), rank)
-    p.freeze_all(node.inputs[1:], "the width of a norm")
-    planes = p.fuse_all(p.planes(x), normalised, "normalised over a labelled dimension")
-    return [[Plane(plane.ids, zero=False) for plane in planes]]
+    # ties: x.d ~ w.d ~ bias.d ~ y.d; a removed x.d is zero, but counts in the statistics
+    x, sizes = node.args[:2]
+    weight, bias = node.argument("weight"), node.argument("bias")
+    rank, last = len(p.shape(x)), len(p.shape(x)) - 1
+    vectors = [ref for ref in (weight, bias) if ref is not None]
+    if len(sizes) > 1 or weight is None:
+        p.freeze_all(vectors, "the width of a norm")
+        planes = p.fuse_all(
+            p.planes(x), range(rank - len(sizes), rank), "normalised over a labelled dimension"
+        )
+        return [[Plane(plane.ids, zero=False) for plane in planes]]
+    planes = []
+    for plane in p.planes(x):
+        if plane.varying != {last}:
+            # Of heads times features the heads are kept apart: each is normalised by itself.
+            planes += p.fuse_all([plane], {last}, "normalised over a labelled dimension")
+        elif plane.zero:
+            p.labels.expose(plane.ids)
+            planes.append(plane)
+        else:
+            p.freeze(plane.ids, "a norm of what is not zero where it is removed")
+    operands = [Operand(p.shape(x), planes), *(_on_dim(p, ref, rank, last) for ref in vectors)]
+    return [align(p, operands, lambda zero: all(zero[1:]) or (zero[0] and bias is None))]
 
 
 def _on_channel(p: Propagation, vector: Ref, rank: int) -> Operand:
-    shape = tuple(p.shape(vector)[0] if dim == 1 else 1 for dim in range(rank))
+    return _on_dim(p, vector, rank, 1)
+
+
+def _on_dim(p: Propagation, vector: Ref, rank: int, dim: int) -> Operand:
+    shape = tuple(p.shape(vector)[0] if d == dim else 1 for d in range(rank))
     return Operand(shape, [Plane(q.ids.reshape(shape), q.zero) for q in p.planes(vector)])

@@ -51,7 +51,7 @@ def _is_sum(node: Node) -> bool:
     if node.name in {"aten::norm", "aten::linalg_vector_norm"}:
         order = node.argument("ord", node.argument("p", 2))
         return order is None or (isinstance(order, (int, float)) and 0 < order < math.inf)
-    return node.name in {"aten::sum", "aten::any"}
+    return node.name in {"aten::sum", "aten::mean", "aten::any"}
 
 
 def _as_set(dim: int | list[int], rank: int) -> set[int]:

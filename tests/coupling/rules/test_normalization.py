@@ -31,11 +31,38 @@ ROWS = {
     "layer_norm_over_positions": Between(nn.LayerNorm((6, 6)), 8, constant=True),
     "layer_norm_over_channels": Between(
         Net(lambda m, x: m.norm(x.transpose(1, 3)).transpose(1, 3), norm=nn.LayerNorm(8)),
-        reason="normalised over a labelled dimension",
+        8,
+        extra="op.norm.bias[0] op.norm.weight[0]",
+        exposed=True,
+    ),
+    "layer_norm_without_bias": Between(
+        Net(
+            lambda m, x: m.norm(x.transpose(1, 3)).transpose(1, 3),
+            norm=nn.LayerNorm(8, bias=False),
+        ),
+        8,
+        extra="op.norm.weight[0]",
+        exposed=True,
     ),
     "rms_norm_over_channels": Between(
         Net(lambda m, x: m.norm(x.transpose(1, 3)).transpose(1, 3), norm=nn.RMSNorm(8)),
+        8,
+        extra="op.norm.weight[0]",
+        exposed=True,
+    ),
+    "layer_norm_not_affine": Between(
+        Net(
+            lambda m, x: m.norm(x.transpose(1, 3)).transpose(1, 3),
+            norm=nn.LayerNorm(8, elementwise_affine=False),
+        ),
         reason="normalised over a labelled dimension",
+    ),
+    "layer_norm_over_channels_and_positions": Between(
+        nn.LayerNorm((8, 6, 6)), reason="normalised over a labelled dimension"
+    ),
+    "layer_norm_of_what_is_not_zero": Between(
+        Net(lambda m, x: m.norm(x.transpose(1, 3).sigmoid()).transpose(1, 3), norm=nn.LayerNorm(8)),
+        reason="a norm of what is not zero where it is removed",
     ),
     "group_norm_loses_whole_groups": Between(nn.GroupNorm(4, 8), 4, extra=VECTORS),
     "group_norm_of_single_channels": Between(nn.GroupNorm(8, 8), 8, extra=VECTORS),

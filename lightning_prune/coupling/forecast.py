@@ -1,0 +1,141 @@
+"""Forecast: which coordinates of every value of a recorded pass stay when some axes are cut.
+
+The labels of parameters tell what becomes of every activation, so the sizes that a smaller model
+must show at each operation are known before it runs. Nothing here runs a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_prune.coupling.graph import Graph, Ref
+from lightning_prune.coupling.labels import Ids, Labels, Plane
+from lightning_prune.inputs import ExampleInputs
+from lightning_prune.units import Axis
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One recorded pass with its labels.
+
+    Args:
+        graph: what ran.
+        planes: the labels of its values.
+        inputs: what the model was called with.
+        training: whether it ran in train mode.
+    """
+
+    graph: Graph
+    planes: Mapping[Ref, list[Plane]]
+    inputs: ExampleInputs
+    training: bool
+
+
+class Forecast:
+    """What stays of the values of one trace.
+
+    Args:
+        trace: the recorded pass.
+        gone: for every id whether its coordinate goes, shape ``[ids]``.
+    """
+
+    def __init__(self, trace: Trace, gone: NDArray[np.bool_]) -> None:
+        self._trace = trace
+        self._gone = torch.from_numpy(gone)
+
+    def kept(self, ref: Ref, dim: int) -> Tensor | None:
+        """Return what stays of a value along a dimension.
+
+        Args:
+            ref: the value.
+            dim: the dimension, not negative.
+
+        Returns:
+            ``True`` = stays, shape ``[size of dim]``; None if all of it stays.
+        """
+        for plane in self._trace.planes.get(ref, ()):
+            if dim in plane.varying:
+                gone = self._gone[plane.ids]
+                others = [d for d in range(gone.dim()) if d != dim]
+                line = gone.all(others) if others else gone
+                if bool(line.any()):
+                    return ~line
+        return None
+
+    def shape(self, ref: Ref) -> tuple[int, ...]:
+        """Return the sizes that a value will have."""
+        sizes = self._trace.graph[ref].shape
+        lines = [self.kept(ref, dim) for dim in range(len(sizes))]
+        return tuple(
+            size if line is None else int(line.sum())
+            for size, line in zip(sizes, lines, strict=True)
+        )
+
+    def is_touched(self, ref: Ref) -> bool:
+        """Tell whether anything of a value goes."""
+        return self.shape(ref) != self._trace.graph[ref].shape
+
+
+@dataclass(frozen=True, eq=False)
+class Traces:
+    """The traces of one model, in one id space.
+
+    Args:
+        traces: the recorded passes.
+        labels: the id space.
+        component: the component of every id, shape ``[ids]``.
+    """
+
+    traces: tuple[Trace, ...]
+    labels: Labels
+    component: Ids
+
+    def forecasts(self, kept: Mapping[Axis, Tensor]) -> list[tuple[Trace, Forecast]]:
+        """Return what becomes of every trace when axes are cut.
+
+        Args:
+            kept: positions that stay along each axis that shrinks.
+
+        Returns:
+            Each trace with its forecast.
+        """
+        gone = self._gone(kept)
+        return [(trace, Forecast(trace, gone)) for trace in self.traces]
+
+    def passing(self, trace: Trace, refs: list[Ref], axes: list[Axis]) -> list[bool]:
+        """Tell of every axis whether one of its coordinates lies on one of the values.
+
+        Args:
+            trace: the pass to which the values belong.
+            refs: the values.
+            axes: axes of parameters or buffers.
+
+        Returns:
+            One answer for each axis.
+        """
+        here = np.zeros(int(self.component.max(initial=0)) + 1, bool)
+        for ref in refs:
+            for plane in trace.planes.get(ref, ()):
+                here[self.component[plane.ids.numpy()]] = True
+        here[self.component[0]] = False
+        return [bool(here[self.component[self._ids(axis)]].any()) for axis in axes]
+
+    def _gone(self, kept: Mapping[Axis, Tensor]) -> NDArray[np.bool_]:
+        components = np.zeros(int(self.component.max(initial=0)) + 1, bool)
+        for axis, positions in kept.items():
+            stays = np.zeros(self.labels.sizes[axis], bool)
+            stays[positions.numpy()] = True
+            components[self.component[self._ids(axis)[~stays]]] = True
+        components[self.component[0]] = False
+        gone: NDArray[np.bool_] = components[self.component]
+        return gone
+
+    def _ids(self, axis: Axis) -> Ids:
+        start = self.labels.starts[axis]
+        return np.arange(start, start + self.labels.sizes[axis])
