@@ -74,19 +74,20 @@ def build_groups(
     whole = np.zeros(components, bool)
     whole[pair_component[counts == sizes[pair_axis]]] = True
     writes = np.zeros(components, bool)
-    others = labels.read_ids + labels.kernel_ids + labels.shape_ids
-    written = parameter & ~_any(table.axes, labels, others)
+    reading = _spread(labels, labels.read_ids)
+    marks = _Marks(
+        _on_axes(labels, table.axes, reading),
+        _on_axes(labels, table.axes, _marked(labels, labels.shape_ids)),
+        _components(solution, [*labels.constant_ids, *_read_and_written(labels, reading)]),
+        _components(solution, labels.exposed_ids),
+    )
+    kernel = _on_axes(labels, table.axes, _spread(labels, labels.kernel_ids))
+    written = parameter & ~(marks.reading | marks.shape | kernel)
     writes[pair_component[written[pair_axis]]] = True
     removable = ~solution.frozen & ~whole & writes
 
     signature = _signatures(pair_axis, counts, pair_component, components)
     signature[~removable] = 0
-    marks = _Marks(
-        _any(table.axes, labels, labels.read_ids),
-        _any(table.axes, labels, labels.shape_ids),
-        _components(solution, [*labels.constant_ids, *_read_and_written(labels)]),
-        _components(solution, labels.exposed_ids),
-    )
     rows = np.flatnonzero(removable[table.component])
     groups = _collect(labels, table, rows, signature, marks)
     return groups, _frozen(labels, solution, table, whole, written)
@@ -101,15 +102,26 @@ def _tabulate(labels: Labels, solution: Solution) -> _Table:
     return _Table(axes, axis, position, solution.component[starts + position])
 
 
-def _any(axes: list[Axis], labels: Labels, marked: list[Ids]) -> NDArray[np.bool_]:
-    """Tell for every axis whether its ids, or others of the same weight, are among those marked."""
+def _marked(labels: Labels, marked: list[Ids]) -> NDArray[np.bool_]:
+    """Tell for every id whether it is among those marked."""
     mark = np.zeros(labels.count, bool)
     for ids in marked:
         mark[ids] = True
-    if labels.same_side:
-        weight = connect(labels.same_side, labels.count)
-        mark = np.isin(weight, weight[mark])
-    return np.array([mark[labels.starts[axis]] for axis in axes], bool)
+    return mark
+
+
+def _spread(labels: Labels, marked: list[Ids]) -> NDArray[np.bool_]:
+    """Tell for every id whether it, or one of the same side of the same weight, is marked."""
+    mark = _marked(labels, marked)
+    if not labels.same_side:
+        return mark
+    side = connect(labels.same_side, labels.count)
+    return np.isin(side, side[mark])
+
+
+def _on_axes(labels: Labels, axes: list[Axis], mark: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell for every axis whether its ids are marked: all of them are, or none."""
+    return mark[np.array([labels.starts[axis] for axis in axes], np.int64)]
 
 
 def _components(solution: Solution, marked: list[Ids]) -> NDArray[np.bool_]:
@@ -120,17 +132,12 @@ def _components(solution: Solution, marked: list[Ids]) -> NDArray[np.bool_]:
     return mark
 
 
-def _read_and_written(labels: Labels) -> list[Ids]:
+def _read_and_written(labels: Labels, read: NDArray[np.bool_]) -> list[Ids]:
     """Return the ids of axes (of tied weights) that write what they read.
 
     Such an axis counts as reading, so its units are not silent when all other writers are zero.
     """
-    read, written = np.zeros(labels.count, bool), np.zeros(labels.count, bool)
-    for ids in labels.read_ids:
-        read[ids] = True
-    for ids in labels.written_ids:
-        written[ids] = True
-    return [np.flatnonzero(read & written)]
+    return [np.flatnonzero(read & _spread(labels, labels.written_ids))]
 
 
 def _signatures(axis: Ids, count: Ids, component: Ids, components: int) -> NDArray[np.uint64]:

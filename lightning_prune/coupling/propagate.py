@@ -199,6 +199,15 @@ class Propagation:
             for plane in self.planes(ref):
                 self.freeze(plane.ids, reason)
 
+    def expose(self, ids: Tensor) -> None:
+        """Say that something other than a weight reads the units here: zeros add nothing to it.
+
+        Of a weight itself, what is removed must be zero then, whether it reads or writes.
+        """
+        self.labels.expose(ids)
+        if self._on_weights:
+            self.labels.reads_constant(ids)
+
     def fuse(self, plane: Plane, dims: Iterable[int], reason: str) -> Plane | None:
         """Say that all coordinates along ``dims`` live and die together.
 

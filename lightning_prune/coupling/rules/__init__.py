@@ -15,6 +15,8 @@ from lightning_prune.coupling.rules import (
     normalization,
     recurrent,
     reduction,
+    sampling,
+    weights,
 )
 from lightning_prune.coupling.rules.base import RULES, rule
 
@@ -31,4 +33,6 @@ __all__ = [
     "recurrent",
     "reduction",
     "rule",
+    "sampling",
+    "weights",
 ]

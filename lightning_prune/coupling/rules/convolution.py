@@ -17,7 +17,7 @@ from lightning_prune.coupling.rules.linear import carried, with_bias
 
 
 @dataclass(frozen=True, eq=False)
-class _Convolution:
+class Convolution:
     """The arguments of one convolution and its channel layout."""
 
     x: Ref
@@ -43,7 +43,7 @@ def convolution(p: Propagation, node: Node) -> list[Planes]:
     # ties: x.1 ~ w.1, w.0 ~ bias.0 ~ y.1; positions stay
     x, weight = node.args[:2]
     groups = node.argument("groups", 1)
-    return _couple(p, node, _Convolution(x, weight, node.argument("bias"), groups, False))
+    return couple_convolution(p, node, Convolution(x, weight, node.argument("bias"), groups, False))
 
 
 @rule("aten::conv_transpose1d", "aten::conv_transpose2d", "aten::conv_transpose3d")
@@ -52,7 +52,7 @@ def transposed_convolution(p: Propagation, node: Node) -> list[Planes]:
     # ties: x.1 ~ w.0, w.1 ~ bias.0 ~ y.1; positions stay
     x, weight = node.args[:2]
     groups = node.argument("groups", 1)
-    return _couple(p, node, _Convolution(x, weight, node.argument("bias"), groups, True))
+    return couple_convolution(p, node, Convolution(x, weight, node.argument("bias"), groups, True))
 
 
 @rule("aten::convolution", "aten::_convolution")
@@ -60,10 +60,10 @@ def any_convolution(p: Propagation, node: Node) -> list[Planes]:
     # the form that the two above decompose to
     x, weight, bias = node.args[:3]
     groups, transposed = node.argument("groups", 1), bool(node.argument("transposed", False))
-    return _couple(p, node, _Convolution(x, weight, bias, groups, transposed))
+    return couple_convolution(p, node, Convolution(x, weight, bias, groups, transposed))
 
 
-def _couple(p: Propagation, node: Node, conv: _Convolution) -> list[Planes]:
+def couple_convolution(p: Propagation, node: Node, conv: Convolution) -> list[Planes]:
     rank, spatial = len(p.shape(conv.x)), len(p.shape(conv.weight)) - 2
     channel = rank - spatial - 1
     if p.planes(conv.weight) and not p.is_static(conv.weight):
@@ -86,7 +86,7 @@ def _couple(p: Propagation, node: Node, conv: _Convolution) -> list[Planes]:
     return [carried(rest, conv.bias) + with_bias(p, writes, conv.bias, rank, channel)]
 
 
-def _price(p: Propagation, node: Node, conv: _Convolution, channel: int) -> None:
+def _price(p: Propagation, node: Node, conv: Convolution, channel: int) -> None:
     """Every weight is used once for each position written (transposed: read)."""
     shape = p.shape(conv.x if conv.transposed else node.results[0])
     p.price(conv.weight, math.prod(shape[:channel]) * math.prod(shape[channel + 1 :]))
@@ -103,7 +103,7 @@ def _channel_plane(p: Propagation, planes: Planes, channel: int) -> Plane | None
     return found
 
 
-def _grouped(p: Propagation, conv: _Convolution, x: Plane | None, channels: int) -> Plane | None:
+def _grouped(p: Propagation, conv: Convolution, x: Plane | None, channels: int) -> Plane | None:
     """Couple a grouped convolution and return what it writes, ids of shape ``[out channels]``."""
     read = channels // conv.groups
     first, second = p.axis_plane(conv.weight, 0), p.axis_plane(conv.weight, 1)
@@ -117,7 +117,7 @@ def _grouped(p: Propagation, conv: _Convolution, x: Plane | None, channels: int)
 
 def _whole_groups(
     p: Propagation,
-    conv: _Convolution,
+    conv: Convolution,
     x: Plane,
     first: Plane | None,
     second: Plane | None,
@@ -141,7 +141,7 @@ def _whole_groups(
 
 def _same_columns(
     p: Propagation,
-    conv: _Convolution,
+    conv: Convolution,
     x: Plane | None,
     first: Plane | None,
     second: Plane | None,

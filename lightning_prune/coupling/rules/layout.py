@@ -125,7 +125,9 @@ def chunk(p: Propagation, node: Node) -> list[Planes]:
 @rule("aten::cat", "aten::concat", "aten::concatenate")
 def cat(p: Propagation, node: Node) -> list[Planes]:
     # y[..., :, ...] = x_0 ++ x_1 ++ ...   ties: y.d carries the ids of all x_i.d, other dims tied
-    parts = [ref for ref in node.args[0] if p.shape(ref) != (0,)]
+    parts = [ref for ref in node.args[0] if 0 not in p.shape(ref)]
+    if not parts:
+        return [[]]
     rank = len(p.shape(parts[0]))
     dim = node.argument("dim", 0) % rank
     along = [_along(p, ref, dim) for ref in parts]
@@ -189,24 +191,6 @@ def pad(p: Propagation, node: Node) -> list[Planes]:
     return [planes]
 
 
-@rule("aten::pixel_shuffle")
-def pixel_shuffle(p: Propagation, node: Node) -> list[Planes]:
-    # y[b, c, h r + i, w r + j] = x[b, c r r + i r + j, h, w]   ties: the r r channels of each c
-    x, factor = node.args
-    rank, shape = len(p.shape(x)), p.shape(x)
-    channel = rank - 3
-    planes = []
-    for plane in p.fuse_all(p.planes(x), {rank - 1, rank - 2}, "shuffled positions"):
-        ids = plane.ids
-        if channel in plane.varying:
-            blocks = ids.unflatten(channel, (shape[channel] // factor**2, factor**2))
-            first = blocks.narrow(channel + 1, 0, 1)
-            p.tie(blocks, first)
-            ids = first.squeeze(channel + 1)
-        planes.append(replace(plane, ids=ids))
-    return [planes]
-
-
 def _source(node: Node) -> Ref:
     source: Ref = node.args[0]
     return source
@@ -235,7 +219,19 @@ def run_on_ids(p: Propagation, node: Node, op: Any, planes: Planes) -> list[Plan
             continue
         for index, ids in enumerate(moved if isinstance(moved, (list, tuple)) else [moved]):
             outputs[index].append(replace(plane, ids=compress(ids)))
+            _tie_shuffled(p, plane, outputs[index][-1])
     return outputs
+
+
+def _tie_shuffled(p: Propagation, before: Plane, after: Plane) -> None:
+    """Of channels merged in another order than they were split, neighbours go together.
+
+    Like this, what groups of channels mix remains one removable column of every group.
+    """
+    dims = sorted(before.varying)
+    strides = [before.ids.stride(dim) for dim in dims]
+    if len(after.varying) < len(dims) and strides != sorted(strides, reverse=True):
+        p.tie(before.ids, before.ids.narrow(dims[-1], 0, 1))
 
 
 def _like(p: Propagation, arg: Any) -> Any:

@@ -32,7 +32,7 @@ def reduce(p: Propagation, node: Node) -> Sequence[Planes]:
     dims = set(range(rank)) if dim is None or dim == [] else _as_set(dim, rank)
     summed = [q for q in p.planes(x) if q.varying <= dims and q.zero and _is_sum(node)]
     for plane in summed:
-        p.labels.expose(plane.ids)
+        p.expose(plane.ids)
     others = [q for q in p.planes(x) if not any(q is one for one in summed)]
     planes = p.fuse_all(others, dims, "reduced over a labelled dimension")
     zero = node.name not in {"aten::logsumexp", "aten::argmax", "aten::argmin"}

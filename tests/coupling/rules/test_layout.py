@@ -117,12 +117,6 @@ FROZEN = {
         "padded with its own",
     ),
     "as_bits": (lambda x: x.view(torch.int64).view(torch.float64), conv(8), "another type"),
-    "channel_shuffle": (
-        lambda x: x.view(2, 2, -1, 6, 6).transpose(1, 2).flatten(1, 2),
-        conv(8),
-        "its units all hang together",
-    ),
-    "image_patches": (lambda x: F.unfold(x, 2), conv1d(32), "no coupling rule"),
 }
 
 
