@@ -1,17 +1,40 @@
 """Prune a network while Lightning trains it, remove what was pruned, prove it and measure it."""
 
-from lightning_prune.allocations import Allocation, Global, Uniform
+from lightning_prune.allocations import (
+    Allocation,
+    ErdosRenyi,
+    Global,
+    Isomorphic,
+    PerLayer,
+    Uniform,
+)
 from lightning_prune.callbacks import Compaction, LatencyMonitor, Pruning, SparsityMonitor
 from lightning_prune.compaction import CompactionReport, compact, load_compact, save_compact
 from lightning_prune.coupling import Coupling, couple
-from lightning_prune.criteria import Criterion, Gradient, Magnitude, Random, Taylor
+from lightning_prune.criteria import (
+    ActivationRate,
+    BatchNormScale,
+    Criterion,
+    Fisher,
+    GeometricMedian,
+    Gradient,
+    Grasp,
+    Lamp,
+    Magnitude,
+    Movement,
+    Random,
+    Snip,
+    SynFlow,
+    Taylor,
+    Wanda,
+)
 from lightning_prune.errors import (
     ExampleInputsError,
     PruningError,
     TargetError,
     VerificationError,
 )
-from lightning_prune.granularities import Channel, Granularity, Weight
+from lightning_prune.granularities import NM, Block, Channel, Granularity, Weight
 from lightning_prune.measure import (
     Latency,
     Sparsity,
@@ -36,7 +59,11 @@ from lightning_prune.schedules import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "NM",
+    "ActivationRate",
     "Allocation",
+    "BatchNormScale",
+    "Block",
     "Channel",
     "Compaction",
     "CompactionReport",
@@ -45,30 +72,41 @@ __all__ = [
     "Criterion",
     "Cubic",
     "DenseSparseDense",
+    "ErdosRenyi",
     "ExampleInputsError",
     "Exponential",
+    "Fisher",
+    "GeometricMedian",
     "Global",
     "Gradient",
     "Granularity",
+    "Grasp",
+    "Isomorphic",
     "Iterative",
+    "Lamp",
     "Latency",
     "LatencyMonitor",
     "Linear",
     "Magnitude",
+    "Movement",
     "OneCycle",
     "OneShot",
+    "PerLayer",
     "Pruning",
     "PruningError",
     "PruningReport",
     "Random",
     "Schedule",
+    "Snip",
     "Sparsity",
     "SparsityMonitor",
     "Steps",
+    "SynFlow",
     "TargetError",
     "Taylor",
     "Uniform",
     "VerificationError",
+    "Wanda",
     "Weight",
     "compact",
     "count_macs",

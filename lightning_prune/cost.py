@@ -162,7 +162,12 @@ def cost_of(
     return element_cost(groups, shapes, prices if of == "macs" else None)
 
 
-def units_to_remove(cost: Cost, priorities: Sequence[Tensor], sparsity: float) -> int:
+def units_to_remove(
+    cost: Cost,
+    priorities: Sequence[Tensor],
+    sparsity: float,
+    sizes: Sequence[Tensor] | None = None,
+) -> int:
     """Return how many units of the lowest priority to remove.
 
     Args:
@@ -170,6 +175,8 @@ def units_to_remove(cost: Cost, priorities: Sequence[Tensor], sparsity: float) -
         priorities: removal priorities of each group's units, each of shape ``[units]``; +inf
             where a unit must stay, -inf where it must go.
         sparsity: the fraction of `Cost.prunable` to remove, in [0, 1).
+        sizes: where units go in bundles only: the bundles' sizes, in the shapes of their
+            priorities; the count is then one of bundles.
 
     Returns:
         The count that comes closest, the lower of two that come equally close.
@@ -177,18 +184,23 @@ def units_to_remove(cost: Cost, priorities: Sequence[Tensor], sparsity: float) -
     Raises:
         TargetError: if the units that may go do not cost that much, or nothing costs anything.
     """
-    check_reachable(cost, sparsity)
     must_go = sum(int((p == -torch.inf).count_nonzero()) for p in priorities)
     may_go = sum(int((p != torch.inf).count_nonzero()) for p in priorities)
     target = sparsity * cost.prunable
-    if cost.unit_price is not None:
+    if cost.unit_price is not None and sizes is None:
+        check_reachable(cost, sparsity, may_go * cost.unit_price)
         return max(must_go, min(may_go, math.ceil(target / cost.unit_price - 0.5)))
     order = torch.argsort(torch.cat([p.cpu() for p in priorities]), stable=True)
-    owners = torch.arange(len(priorities)).repeat_interleave(torch.tensor(cost.units))[order]
+    lengths = torch.tensor([p.numel() for p in priorities])
+    owners = torch.arange(len(priorities)).repeat_interleave(lengths)[order]
+    weights = None if sizes is None else torch.cat(list(sizes))[order]
 
     def removed(k: int) -> float:
-        return cost.removed(torch.bincount(owners[:k], minlength=len(priorities)).tolist())
+        chosen = None if weights is None else weights[:k]
+        counts = torch.bincount(owners[:k], chosen, minlength=len(priorities))
+        return cost.removed([int(count) for count in counts.tolist()])
 
+    check_reachable(cost, sparsity, removed(may_go))
     low, high = 0, may_go  # the first count that removes the target is in (low, high]
     while high - low > 1:
         middle = (low + high) // 2
@@ -197,12 +209,13 @@ def units_to_remove(cost: Cost, priorities: Sequence[Tensor], sparsity: float) -
     return max(must_go, closest)
 
 
-def check_reachable(cost: Cost, sparsity: float) -> None:
-    """Refuse a sparsity that is out of reach when every group keeps one unit.
+def check_reachable(cost: Cost, sparsity: float, reachable: float) -> None:
+    """Refuse a sparsity that is out of reach.
 
     Args:
         cost: what units cost.
         sparsity: the fraction of `Cost.prunable` to remove, in [0, 1).
+        reachable: what the units cost that may go.
 
     Raises:
         TargetError: if it is, or if there is nothing to take a fraction of.
@@ -212,12 +225,12 @@ def check_reachable(cost: Cost, sparsity: float) -> None:
             "Expected the prunable units to cost something, but got none that does. Count them "
             "differently (`of`), or let more of the model be pruned (`include`, `exclude`)."
         )
-    reachable = cost.removed([units - 1 for units in cost.units])
     # A target equal to the maximum may miss it by a rounding error.
     if sparsity * cost.prunable <= reachable * (1 + 1e-9):
         return
     maximum = math.floor(1e4 * reachable / cost.prunable) / 1e4
     raise TargetError(
         f"Expected `sparsity` to be at most {maximum:.4f} here, but got {sparsity}. Every group "
-        "keeps at least one unit; ask for less, or let more of the model be pruned."
+        "keeps at least one unit, and what its bounds say; ask for less, or let more of the model "
+        "be pruned."
     )

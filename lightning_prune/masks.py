@@ -1,4 +1,4 @@
-"""Masks: from scores to units kept, from units to the elements of parameters, and back.
+"""Masks: from priorities to units kept, from units to the elements of parameters, and back.
 
 Pure functions of groups and tensors; nothing here changes a model. A mask is boolean, ``True`` =
 kept. Priorities say what is removed first: the **lowest**.
@@ -14,61 +14,23 @@ from torch import Tensor
 from lightning_prune.units import Axis, Group, Member, Side
 
 
-def unit_scores(group: Group, scores: Mapping[str, Tensor]) -> Tensor:
-    """Sum the scores of weights into scores of units.
-
-    Args:
-        group: the units.
-        scores: scores of the elements of tensors, by name; a parameter that is missing counts
-            nothing.
-
-    Returns:
-        For each unit the sum over every element that it owns in the parameters and that is zeroed
-        with it, shape ``[units]``.
-    """
-    total: Tensor | None = None
-    for member in group.parameters:
-        tensor = scores.get(member.axis.tensor)
-        if tensor is not None and member.side != "shape":
-            part = _owned(member, _sum_along(tensor, member.axis.dim)).sum(1)
-            total = part if total is None else total + part
-    return torch.zeros(group.units) if total is None else total
-
-
-def comparable_scores(group: Group, scores: Tensor, dead: Tensor) -> Tensor:
-    """Make the unit scores of one group comparable with those of others.
-
-    Single weights compare as they are. Units of many weights are compared to the average living
-    unit of their group; otherwise wide layers, whose units own more weights, would never be cut
-    and narrow ones cut to the bone.
-
-    Args:
-        group: the units.
-        scores: their scores, shape ``[units]``.
-        dead: where a unit is removed already, shape ``[units]``.
-
-    Returns:
-        Scores of shape ``[units]``.
-    """
-    living = scores[~dead.to(scores.device)]
-    if group.single_weights or not bool((living > 0).any()):
-        return scores
-    return scores / living.mean()
-
-
-def protect_best(priorities: Sequence[Tensor]) -> list[Tensor]:
-    """Give the last unit to be removed of every group the priority +inf.
+def protect_best(priorities: Sequence[Tensor], floors: Sequence[int] | None = None) -> list[Tensor]:
+    """Give the last units to be removed of every group the priority +inf.
 
     Args:
         priorities: removal priorities of each group's units, each of shape ``[units]``.
+        floors: how many units each group keeps at least; ``None`` = one.
 
     Returns:
         New tensors of the same shapes.
     """
     protected = [p.clone() for p in priorities]
-    for p in protected:
-        # Of equal units the one with the highest index, because ties go by index.
-        p[p.numel() - 1 - p.flip(0).argmax()] = torch.inf
+    for p, floor in zip(protected, floors or [1] * len(protected), strict=True):
+        # Of equal units those with the highest index, because ties go by index.
+        if floor == 1:
+            p[p.numel() - 1 - p.flip(0).argmax()] = torch.inf
+        else:
+            p[torch.argsort(p, stable=True)[p.numel() - floor :]] = torch.inf
     return protected
 
 
@@ -213,12 +175,6 @@ def _owned(member: Member, line: Tensor) -> Tensor:
     if member.positions is None:
         return line.unsqueeze(1)
     return line[member.positions.to(line.device)]
-
-
-def _sum_along(tensor: Tensor, dim: int) -> Tensor:
-    """Sum over all dimensions but ``dim``, shape ``[size]``; flatten if ``dim`` is -1."""
-    others = [d for d in range(tensor.dim()) if d != dim]
-    return tensor.flatten() if dim < 0 else tensor.sum(others) if others else tensor
 
 
 def _any_along(tensor: Tensor, dim: int) -> Tensor:

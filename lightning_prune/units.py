@@ -99,7 +99,7 @@ class Group:
     @property
     def single_weights(self) -> bool:
         """Whether every unit is one element of one parameter."""
-        return all(m.axis.dim < 0 for m in self.members)
+        return all(m.axis.dim < 0 and m.width == 1 for m in self.members)
 
 
 @dataclass(frozen=True)

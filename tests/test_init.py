@@ -8,7 +8,7 @@ import lightning_prune
 
 def test_public_names_are_sorted_and_exist():
     names = lightning_prune.__all__
-    assert names == sorted(names)
+    assert names == sorted(names, key=lambda name: (not name.isupper(), name))
     assert all(hasattr(lightning_prune, name) for name in names)
 
 

@@ -2,13 +2,11 @@ import pytest
 import torch
 
 from lightning_prune.masks import (
-    comparable_scores,
     find_dead,
     find_erased,
     keep_highest,
     parameter_masks,
     protect_best,
-    unit_scores,
 )
 from lightning_prune.units import Axis, Group, Member
 
@@ -52,23 +50,6 @@ def owned(name, unit):
     return index
 
 
-def test_unit_scores_sum_over_everything_a_unit_owns():
-    scores = {name: torch.rand(shape) for name, shape in SHAPES.items()}
-    expected = [sum(scores[n][owned(n, u)].sum().item() for n in SHAPES) for u in range(3)]
-    assert unit_scores(CHANNELS, scores).tolist() == pytest.approx(expected)
-
-
-def test_unit_scores_skip_tensors_without_scores():
-    scores = {"conv.bias": torch.tensor([1.0, 2.0, 3.0])}
-    assert unit_scores(CHANNELS, scores).tolist() == [1.0, 2.0, 3.0]
-    assert unit_scores(CHANNELS, {}).tolist() == [0.0, 0.0, 0.0]
-
-
-def test_scores_of_single_weights_are_their_own():
-    scores = torch.rand(3, 2)
-    assert torch.equal(unit_scores(flat("w", 6), {"w": scores}), scores.flatten())
-
-
 @pytest.mark.parametrize("remove", range(10))
 def test_asked_is_obtained(remove):
     generator = torch.Generator().manual_seed(remove)
@@ -98,6 +79,12 @@ def test_the_best_of_every_group_is_protected():
         [False, True],
     ]
     assert not any(s.isinf().any() for s in scores)
+
+
+def test_as_many_as_the_floor_are_protected():
+    scores = [torch.tensor([1.0, 4.0, 2.0, 4.0]), torch.tensor([5.0, 5.0])]
+    protected = protect_best(scores, [3, 1])
+    assert [p.isinf().tolist() for p in protected] == [[False, True, True, True], [False, True]]
 
 
 def test_masks_zero_both_sides_and_no_buffer():
@@ -187,16 +174,6 @@ def test_what_is_masked_is_dead():
     assert torch.equal(find_erased([CHANNELS], masked)[0], ~kept[0])
 
 
-def test_channels_compare_with_the_living_average_of_their_group_and_weights_as_they_are():
-    single = Group("w", 3, (Member(Axis("w", -1), "out", 3),))
-    channels = Group("c", 3, (Member(Axis("c.weight", 0), "out", 3, torch.arange(3)[:, None]),))
-    scores, dead = torch.tensor([9.0, 1.0, 3.0]), torch.tensor([True, False, False])
-    assert comparable_scores(single, scores, dead).tolist() == [9.0, 1.0, 3.0]
-    assert comparable_scores(channels, scores, dead).tolist() == [4.5, 0.5, 1.5]
-    nothing = torch.zeros(3)
-    assert comparable_scores(channels, nothing, dead).tolist() == [0.0, 0.0, 0.0]
-
-
 def test_what_is_exposed_is_not_dead_while_something_writes_it():
     weights = {"w": torch.tensor([[0.0], [1.0], [0.0]]), "r": torch.tensor([[0.0, 0.0, 1.0]])}
     members = (Member(Axis("w", 0), "out", 3), Member(Axis("r", 1), "in", 3))
@@ -213,13 +190,12 @@ def test_what_is_exposed_is_not_dead_while_something_writes_it():
     ]
 
 
-def test_a_member_that_only_gives_the_shape_is_never_zeroed_scored_or_looked_at():
+def test_a_member_that_only_gives_the_shape_is_never_zeroed_or_looked_at():
     members = (Member(Axis("g", 0), "out", 2), Member(Axis("v", 0), "shape", 2))
     group = Group("g", 2, members)
     tensors = {"g": torch.tensor([[0.0], [1.0]]), "v": torch.ones(2, 3)}
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     kept = [torch.tensor([False, True])]
     assert set(parameter_masks([group], kept, shapes, torch.device("cpu"))) == {"g"}
-    assert unit_scores(group, tensors).tolist() == [0.0, 1.0]
     assert find_dead([group], tensors)[0].tolist() == [True, False]
     assert find_erased([group], tensors)[0].tolist() == [True, False]

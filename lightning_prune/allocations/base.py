@@ -1,33 +1,81 @@
 """What an allocation is: how the sparsity is shared among groups.
 
-An allocation makes unit scores of different groups comparable. It sees scores only: no model, no
-target, no masks.
+An allocation makes unit scores of different groups comparable. It sees scores and the shapes of
+what they belong to: no values of weights, no target, no masks.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
+from lightning_prune.units import Group
 
+
+@dataclass(frozen=True)
 class Allocation(ABC):
     """How the sparsity is shared among groups, as removal priorities.
 
     Units of the **lowest** priority are removed first, whatever group they are in. Cutting "the
     most important 20%" is the wrong way round.
+
+    Args:
+        max_sparsity: no group loses more than this fraction of its units, in (0, 1]; each keeps at
+            least one in any case. The report names the groups that are at their bound.
+
+    Raises:
+        ValueError: if ``max_sparsity`` is outside its range.
     """
 
+    max_sparsity: float = field(default=1.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.max_sparsity <= 1.0:
+            raise ValueError(
+                f"Expected `max_sparsity` to be in (0, 1], but got {self.max_sparsity}. It is the "
+                "largest fraction that a single group may lose."
+            )
+
     @abstractmethod
-    def priorities(self, scores: Sequence[Tensor]) -> list[Tensor]:
+    def priorities(
+        self, scores: Sequence[Tensor], groups: Sequence[Group], shapes: Mapping[str, torch.Size]
+    ) -> list[Tensor]:
         """Return the removal priorities of all units.
 
         Args:
             scores: scores of each group's units, each of shape ``[units]``, higher = keep; -inf
                 where a unit is already dead.
+            groups: the groups.
+            shapes: shape of every parameter, by name.
 
         Returns:
             Floating tensors of the same shapes, comparable across groups; within a group their
-            order is that of the scores.
+            order is that of the scores. +inf where a unit must stay.
         """
+
+
+def relative_ranks(scores: Tensor) -> Tensor:
+    r"""Return the place of every unit in the order of removal.
+
+    .. math:: q_u = \frac{\operatorname{rank}(u) + 1/2}{\mathrm{units}}
+
+    where the lowest score has rank 0 and ties are ranked by index: a cut at *f* removes the
+    fraction *f*, rounded.
+
+    Args:
+        scores: shape ``[units]``.
+
+    Returns:
+        Ranks in (0, 1), shape ``[units]``; in float64, so that neighbours differ.
+    """
+    units = scores.numel()
+    # On devices without float64 neighbours may coincide above 2**24 units.
+    dtype = torch.float32 if scores.device.type == "mps" else torch.float64
+    ranks = torch.empty(units, device=scores.device, dtype=dtype)
+    order = torch.argsort(scores, stable=True)
+    ranks[order] = (torch.arange(units, device=scores.device, dtype=dtype) + 0.5) / units
+    return ranks

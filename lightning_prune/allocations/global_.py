@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from lightning_prune.allocations.base import Allocation
+from lightning_prune.units import Group
 
 
 @dataclass(frozen=True)
 class Global(Allocation):
     """Rank the units of all groups together, by their scores as they are.
 
-    Groups that score low lose more. Each keeps at least one unit.
+    Groups that score low lose more.
+
+    Args:
+        max_sparsity: the largest fraction that a single group may lose, in (0, 1].
     """
 
-    def priorities(self, scores: Sequence[Tensor]) -> list[Tensor]:
+    def priorities(
+        self, scores: Sequence[Tensor], groups: Sequence[Group], shapes: Mapping[str, torch.Size]
+    ) -> list[Tensor]:
         """Return the scores themselves.
 
         Args:
             scores: scores of each group's units, each of shape ``[units]``.
+            groups: ignored.
+            shapes: ignored.
 
         Returns:
             The same tensors.

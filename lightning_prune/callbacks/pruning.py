@@ -176,6 +176,8 @@ class Pruning(L.Callback):
         self._advance(trainer, pl_module)
         self._bind(pl_module, batch)
         self._advance(trainer, pl_module)
+        if self.pruner is not None and self._done < self.schedule.end:
+            self.pruner.start(only_training=True)
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
@@ -275,6 +277,7 @@ class Pruning(L.Callback):
                 warn_waiting(self.name, self.schedule, due)
             self._due = due
             return
+        pruner.reduce(lambda one: trainer.strategy.reduce(one, reduce_op="sum"))
         if to < pruner.sparsity and not self.schedule.monotone:
             pruner.release()
         self.report = pruner.update(to)
@@ -296,6 +299,8 @@ class Pruning(L.Callback):
 
     def _unhook(self) -> None:
         """Stop following optimizers."""
+        if self.pruner is not None:
+            self.pruner.stop()
         for hook in self._hooks:
             hook.remove()
         self._hooks = []

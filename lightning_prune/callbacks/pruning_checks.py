@@ -22,10 +22,16 @@ def check_schedule(trainer: L.Trainer, schedule: Schedule, criterion: Criterion)
     Raises:
         ValueError: if it does.
     """
-    if criterion.needs_gradients and schedule.sparsity(0, final=0.5) > 0:
+    if criterion.reads == "curvature":
+        raise ValueError(
+            f"Expected a criterion that training can score, but got {criterion}, which takes "
+            "second derivatives of the loss. Call `prune` with it before the training."
+        )
+    if criterion.averaged and schedule.sparsity(0, final=0.5) > 0:
         raise ValueError(
             f"Expected the schedule of `{criterion}` to start after {schedule.by} 0, but got "
-            f"{schedule!r}: no gradients have been seen yet. Start at {schedule.by} 1 or later."
+            f"{schedule!r}: no {criterion.reads} have been seen yet. Start at {schedule.by} 1 or "
+            "later."
         )
     if is_trial(trainer):
         return

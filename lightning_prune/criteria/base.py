@@ -1,41 +1,131 @@
 """What a criterion is: a score for every weight.
 
-A criterion turns the weights and gradients of one optimizer step into scores, higher = keep. It
-keeps no state and reduces nothing over steps or units. Whoever removes weights by a score removes
-the **lowest**: cutting "the most important 20%" is the wrong way round.
+A criterion turns the weights, and what was observed of them in one step, into scores, higher =
+keep. It keeps no state and sums nothing over steps. Whoever removes weights by a score removes the
+**lowest**: cutting "the most important 20%" is the wrong way round.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Collection, Sequence
+from typing import ClassVar, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from lightning_prune.scores import Sides
+
+Reads = Literal["weights", "gradients", "curvature", "activations", "flow"]
 
 
 class Criterion(ABC):
-    """A score for every weight, from one step's weights and gradients.
+    r"""A score for every weight, from the weights and what was observed in one step.
+
+    A criterion of your own is a frozen dataclass with `reads` and `write`:
+
+    >>> import torch
+    >>> from dataclasses import dataclass
+    >>> from typing import ClassVar
+    >>> @dataclass(frozen=True)
+    ... class SignAgreement(Criterion):
+    ...     "Keep weights that gradient descent makes larger."
+    ...     reads: ClassVar[Reads] = "gradients"
+    ...
+    ...     def write(self, out, weights, observed):
+    ...         for score, weight, gradient in zip(out, weights, observed):
+    ...             score.copy_(-gradient * weight.sign())
+    >>> from lightning_prune import Pruning
+    >>> Pruning(sparsity=0.5, criterion=SignAgreement()).recipe.criterion
+    SignAgreement()
 
     Attributes:
-        needs_gradients: scores are read off gradients, and averaged over the steps since the last
-            mask update; otherwise they are read off the weights when an update is due.
+        reads: what is observed beside the weights.
+
+            * ``"weights"``: nothing; scores are read off the weights when an update is due.
+            * ``"gradients"``: the gradient of every weight; scores are averaged over the steps
+              since the last update of the masks.
+            * ``"curvature"``: the product of Hessian and gradient, likewise; it takes the loss
+              itself, so `prune` offers it and training does not.
+            * ``"activations"``: what `observe` says of the inputs of every linear layer and
+              convolution, averaged over the batches since the last update.
+            * ``"flow"``: the gradient of the summed outputs by the absolute weights, for an input
+              of ones, when an update is due; it takes example inputs and no data.
         shares: the scores of a step are divided by their sum before they are averaged, so that
             every step weighs the same.
+        sides: which weights of a unit count: those that write it, that read it, or both.
     """
 
-    needs_gradients: ClassVar[bool]
+    reads: ClassVar[Reads]
     shares: ClassVar[bool] = False
+    sides: ClassVar[Sides] = "both"
 
     @abstractmethod
-    def write(self, out: list[Tensor], weights: list[Tensor], gradients: list[Tensor]) -> None:
+    def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
         """Write the scores of this step into ``out``.
 
         Runs after every backward pass: no synchronisation with the device, and no loop over the
-        weights where a ``torch._foreach_*`` function serves. A gradient that is not finite may
+        weights where a ``torch._foreach_*`` function serves. Observations that are not finite may
         give any score that is not finite.
 
         Args:
             out: where to write, one float32 tensor of the same shape for each weight.
             weights: the weights, of any floating type; never written to.
-            gradients: their gradients, likewise; empty if the criterion needs none.
+            observed: what was observed of each weight, in its shape or, for activations, in one
+                that broadcasts to it; empty if the criterion reads weights only.
         """
+
+    @property
+    def averaged(self) -> bool:
+        """Whether scores are averaged over steps, so that an update takes steps before it."""
+        return self.reads in {"gradients", "curvature", "activations"}
+
+    @property
+    def rounds(self) -> int:
+        """In how many rounds an update is made, each with scores of what the last one left."""
+        return 1
+
+    @property
+    def whole_units(self) -> bool:
+        """Whether `score_units` makes unit scores of what `write` wrote, in every step."""
+        return False
+
+    def score_units(self, rows: Sequence[Tensor]) -> Tensor:
+        """Score units as wholes, instead of reducing the scores of their weights.
+
+        Args:
+            rows: what `write` wrote of the weights of each unit, for each axis on which the units
+                lie a tensor of shape ``[units, weights]``.
+
+        Returns:
+            Scores of shape ``[units]``.
+
+        Raises:
+            NotImplementedError: unless the criterion scores whole units.
+        """
+        raise NotImplementedError(f"{self} scores weights, not whole units.")
+
+    def observe(self, inputs: Tensor) -> Tensor:
+        """Return what counts of the inputs of a layer; its average over positions is observed.
+
+        Args:
+            inputs: what a layer reads, of any shape.
+
+        Returns:
+            A tensor of the same shape.
+
+        Raises:
+            NotImplementedError: unless the criterion reads activations.
+        """
+        raise NotImplementedError(f"{self} reads {self.reads}, not activations.")
+
+    def scored(self, model: nn.Module, names: Collection[str]) -> set[str]:
+        """Return which parameters have scores; the others count nothing in a unit.
+
+        Args:
+            model: the module to prune.
+            names: names of its parameters.
+
+        Returns:
+            Some of the names.
+        """
+        return set(names)

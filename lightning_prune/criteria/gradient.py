@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lightning_prune.criteria.base import Criterion
+from lightning_prune.criteria.base import Criterion, Reads
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,16 @@ class Gradient(Criterion):
     scores.
     """
 
-    needs_gradients: ClassVar[bool] = True
+    reads: ClassVar[Reads] = "gradients"
     shares: ClassVar[bool] = True
 
-    def write(self, out: list[Tensor], weights: list[Tensor], gradients: list[Tensor]) -> None:
+    def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
         """Write the absolute gradients into ``out``; the sum is divided out once they are added.
 
         Args:
             out: where to write, one float32 tensor for each weight.
             weights: ignored.
-            gradients: one for each weight.
+            observed: the gradients, one for each weight.
         """
-        torch._foreach_copy_(out, gradients)
+        torch._foreach_copy_(out, observed)
         torch._foreach_abs_(out)

@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from lightning_prune.criteria.base import Criterion
+from lightning_prune.criteria.base import Criterion, Reads
 
 
 @dataclass(frozen=True)
 class Magnitude(Criterion):
-    r"""Score a weight by its absolute value.
+    r"""Score a weight by its absolute value, or by its square.
 
-    .. math:: s_i = |w_i|
+    .. math:: s_i = |w_i|^p
 
     Han et al., 2015, "Learning both Weights and Connections for Efficient Neural Networks",
-    arXiv:1506.02626.
+    arXiv:1506.02626. For channels the scores add up to the L1 norm (Li et al., 2017,
+    arXiv:1608.08710) or to the squared L2 norm of all that a channel owns.
+
+    Args:
+        p: 1 or 2. Single weights rank alike by both.
+
+    Raises:
+        ValueError: if ``p`` is neither.
     """
 
-    needs_gradients: ClassVar[bool] = False
+    p: Literal[1, 2] = 1
 
-    def write(self, out: list[Tensor], weights: list[Tensor], gradients: list[Tensor]) -> None:
-        """Write the absolute weights into ``out``.
+    reads: ClassVar[Reads] = "weights"
+
+    def __post_init__(self) -> None:
+        if self.p not in {1, 2}:
+            raise ValueError(
+                f"Expected `p` to be 1 or 2, but got {self.p!r}. It is the power of the weights."
+            )
+
+    def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
+        """Write the absolute weights, or their squares, into ``out``.
 
         Args:
             out: where to write, one float32 tensor for each weight.
             weights: the weights.
-            gradients: ignored.
+            observed: ignored.
         """
         torch._foreach_copy_(out, weights)
-        torch._foreach_abs_(out)
+        if self.p == 1:
+            torch._foreach_abs_(out)
+        else:
+            torch._foreach_mul_(out, out)

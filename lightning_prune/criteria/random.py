@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lightning_prune.criteria.base import Criterion
+from lightning_prune.criteria.base import Criterion, Reads
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,15 @@ class Random(Criterion):
 
     seed: int = 0
 
-    needs_gradients: ClassVar[bool] = False
+    reads: ClassVar[Reads] = "weights"
 
-    def write(self, out: list[Tensor], weights: list[Tensor], gradients: list[Tensor]) -> None:
+    def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
         """Write uniform random numbers in [0, 1) into ``out``.
 
         Args:
             out: where to write, one float32 tensor for each weight.
             weights: ignored.
-            gradients: ignored.
+            observed: ignored.
         """
         # Drawn on the CPU, so that the scores do not depend on the device.
         generator = torch.Generator().manual_seed(self.seed)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from lightning_prune.criteria.base import Criterion
+from lightning_prune.criteria.base import Criterion, Reads
+from lightning_prune.scores import sum_of
 
 
 @dataclass(frozen=True)
@@ -19,18 +21,45 @@ class Taylor(Criterion):
 
     Molchanov et al., 2019, "Importance Estimation for Neural Network Pruning", arXiv:1906.10771.
     Scores are not normalised: steps with a larger loss weigh more.
+
+    Args:
+        squared: use the paper's squared form, in which the weights of a unit are added up, with
+            their signs, before the square: :math:`s_u = (\sum_{i \in u} g_i w_i)^2`. It takes the
+            unit's whole change at once, where the default adds up those of its weights, and costs
+            a reduction to units in every step.
     """
 
-    needs_gradients: ClassVar[bool] = True
+    squared: bool = False
 
-    def write(self, out: list[Tensor], weights: list[Tensor], gradients: list[Tensor]) -> None:
-        """Write the absolute products of weight and gradient into ``out``.
+    reads: ClassVar[Reads] = "gradients"
+
+    def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
+        """Write the products of weight and gradient into ``out``, absolute unless squared.
 
         Args:
             out: where to write, one float32 tensor for each weight.
             weights: the weights.
-            gradients: one for each weight.
+            observed: the gradients, one for each weight.
         """
-        torch._foreach_copy_(out, gradients)
+        torch._foreach_copy_(out, observed)
         torch._foreach_mul_(out, weights)
-        torch._foreach_abs_(out)
+        if not self.squared:
+            torch._foreach_abs_(out)
+
+    @property
+    def whole_units(self) -> bool:
+        """Whether the squared form is asked for."""
+        return self.squared
+
+    def score_units(self, rows: Sequence[Tensor]) -> Tensor:
+        """Return the square of the sum over all weights of a unit.
+
+        Args:
+            rows: products of weight and gradient, each of shape ``[units, weights]``.
+
+        Returns:
+            Scores of shape ``[units]``.
+        """
+        if not self.squared:
+            return super().score_units(rows)
+        return sum_of([row.sum(1) for row in rows]).square()

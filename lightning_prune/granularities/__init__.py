@@ -1,7 +1,9 @@
 """Granularities: what a unit is."""
 
-from lightning_prune.granularities.base import Granularity
+from lightning_prune.granularities.base import Granularity, UnitRules
+from lightning_prune.granularities.block import Block
 from lightning_prune.granularities.channel import Channel
+from lightning_prune.granularities.nm import NM
 from lightning_prune.granularities.weight import Weight
 
-__all__ = ["Channel", "Granularity", "Weight"]
+__all__ = ["NM", "Block", "Channel", "Granularity", "UnitRules", "Weight"]

@@ -1,18 +1,38 @@
 """What a granularity is: what a unit is.
 
-A granularity lists every group of units that could be removed. Which of them may be is decided
-elsewhere (`lightning_prune.pruning.selection`).
+A granularity lists every group of units that could be removed, and says what must hold for units
+that are removed together. Which groups may be pruned is decided elsewhere
+(`lightning_prune.pruning.selection`).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
+from lightning_prune.scores import Normalize, Reduce
 from lightning_prune.units import Group
+
+
+@dataclass(frozen=True)
+class UnitRules:
+    """How scores of weights become scores of units, and how many units of a group may be kept.
+
+    Args:
+        reduce: how the scores of the weights of a unit become one.
+        normalize: by what the scores of a group are divided, so that groups compare.
+        round_to: the number of kept units is a multiple of this, unless the group is untouched.
+        min_units: no group keeps fewer.
+    """
+
+    reduce: Reduce = "sum"
+    normalize: Normalize = "mean"
+    round_to: int = 1
+    min_units: int = 1
 
 
 class Granularity(ABC):
@@ -21,6 +41,7 @@ class Granularity(ABC):
     Attributes:
         needs_coupling: the units follow from the coupling of the model's axes, which takes
             example inputs to find.
+        rules: what holds for scores and counts of units.
     """
 
     needs_coupling: ClassVar[bool]
@@ -36,3 +57,39 @@ class Granularity(ABC):
         Returns:
             The groups, in a stable order.
         """
+
+    @property
+    def rules(self) -> UnitRules:
+        """What holds for scores and counts of units."""
+        return UnitRules()
+
+    def refused(self, weights: Mapping[str, Tensor]) -> dict[str, str]:
+        """Return why parameters that could have had such units have none, by name.
+
+        Args:
+            weights: every parameter, by name.
+
+        Returns:
+            Reasons; empty where none is left out.
+        """
+        return {}
+
+    def floor(self, group: Group) -> int:
+        """Return how many units a group keeps at least, in [1, units]."""
+        rules = self.rules
+        if group.units < rules.round_to:
+            return group.units
+        least = -(-max(1, rules.min_units) // rules.round_to) * rules.round_to
+        return min(group.units, least)
+
+    def protected(self, group: Group, scores: Tensor) -> Tensor | None:
+        """Return which units must stay because of the scores of others.
+
+        Args:
+            group: the units.
+            scores: their scores, shape ``[units]``; -inf where a unit is removed already.
+
+        Returns:
+            Boolean, shape ``[units]``; ``None`` where no unit depends on another.
+        """
+        return None

@@ -8,15 +8,44 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from lightning_prune.granularities.base import Granularity
+from lightning_prune.granularities.base import Granularity, UnitRules
+from lightning_prune.granularities.checks import check_at_least
+from lightning_prune.scores import Normalize, Reduce
 from lightning_prune.units import Group
 
 
 @dataclass(frozen=True)
 class Channel(Granularity):
-    """A unit is a channel: one position of an output axis with everything coupled to it."""
+    """A unit is a channel: one position of an output axis with everything coupled to it.
+
+    Args:
+        reduce: how the scores of all weights of a channel, those that write it and those that read
+            it, become one: ``"sum"``, ``"mean"``, ``"max"`` or ``"l2"``.
+        normalize: by what the scores of a group are divided, so that groups compare: the ``"mean"``
+            or the ``"max"`` of the channels still there, or ``"none"``.
+        round_to: keep a multiple of this many channels, such as 8, which hardware likes; groups
+            with fewer channels are left alone, and so are those of which nothing is removed.
+        min_units: keep at least this many channels of every group.
+
+    Raises:
+        ValueError: if ``round_to`` or ``min_units`` is less than 1.
+    """
+
+    reduce: Reduce = "sum"
+    normalize: Normalize = "mean"
+    round_to: int = 1
+    min_units: int = 1
 
     needs_coupling: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_at_least("round_to", self.round_to)
+        check_at_least("min_units", self.min_units)
+
+    @property
+    def rules(self) -> UnitRules:
+        """The options."""
+        return UnitRules(self.reduce, self.normalize, self.round_to, self.min_units)
 
     def groups(self, weights: Mapping[str, Tensor], coupled: Sequence[Group]) -> list[Group]:
         """Return the coupled groups themselves.

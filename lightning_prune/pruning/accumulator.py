@@ -6,7 +6,7 @@ a step neither synchronises with the device nor allocates memory of the model's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -25,17 +25,31 @@ class Accumulator:
 
     Args:
         weights: the weights to score, all on one device.
-        criterion: a criterion that needs gradients.
+        criterion: a criterion that reads gradients.
+        fold: makes other scores of those of the weights in every step, before they are summed:
+            those of units scored as wholes; ``None`` = sum those of the weights.
+        sizes: how many scores ``fold`` returns in each of its tensors, by a name for each. Then
+            every step counts for all of them.
     """
 
-    def __init__(self, weights: Sequence[Tensor], criterion: Criterion) -> None:
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        criterion: Criterion,
+        fold: Callable[[Sequence[Tensor]], Sequence[Tensor]] | None = None,
+        sizes: Mapping[str, int] | None = None,
+    ) -> None:
         self._weights = list(weights)
         self._criterion = criterion
         device = self._weights[0].device
         size = sum(weight.numel() for weight in self._weights)
         self._step = torch.zeros(size, device=device)
-        self._sum = torch.zeros(size, device=device)
-        self._steps = torch.zeros(len(self._weights), device=device)
+        self._fold = fold
+        self._slots: dict[object, Tensor] = {id(weight): weight for weight in self._weights}
+        if sizes is not None:
+            self._slots = {name: torch.empty(n, device="meta") for name, n in sizes.items()}
+        self._sum = torch.zeros(sum(s.numel() for s in self._slots.values()), device=device)
+        self._steps = torch.zeros(len(self._slots), device=device)
         self._views = split_like(self._step, self._weights)
         self._offered: dict[tuple[int, ...], Tensor] = {}
 
@@ -69,20 +83,25 @@ class Accumulator:
         self._criterion.write(
             [self._views[i] for i in present], weights, _gradients(weights, grad_scale)
         )
-        total = self._step.sum()
+        step = self._step if self._fold is None else torch.cat(list(self._fold(self._views)))
+        total = step.sum()
         finite = total.isfinite()
         # Zero all bits of a step that is not finite: no branch waits for the device, and unlike
         # NaN * 0 the product is 0.
-        self._step.view(torch.int32).mul_(finite.to(torch.int32))
+        step.view(torch.int32).mul_(finite.to(torch.int32))
         scale = (
             total.clamp_min(_TINY).reciprocal() if self._criterion.shares else total.new_ones(())
         )
-        self._sum.addcmul_(self._step, scale.nan_to_num(0.0, posinf=0.0))
-        self._steps.add_(self._indicator(tuple(chosen)) * (finite & (total > 0)))
+        self._sum.addcmul_(step, scale.nan_to_num(0.0, posinf=0.0))
+        # Scores may have a sign; that they add up to nothing means that all are zero.
+        self._steps.add_(self._indicator(tuple(chosen)) * (finite & (total != 0)))
 
     def mean(self) -> list[Tensor]:
-        """Return the average score over the steps that count, one tensor for each weight."""
-        sums = split_like(self._sum, self._weights)
+        """Return the average score over the steps that count, one tensor for each weight.
+
+        Where the scores are folded, one tensor for each that the fold returns.
+        """
+        sums = split_like(self._sum, list(self._slots.values()))
         return list(torch._foreach_div(sums, list(self._steps.clamp_min(1.0))))
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -98,21 +117,24 @@ class Accumulator:
         self._steps.copy_(state["steps"])
 
     def adopt(self, other: Accumulator) -> None:
-        """Take over the scores of those weights that another accumulator knows, too."""
-        index = {id(weight): i for i, weight in enumerate(other._weights)}
-        sums = split_like(other._sum, other._weights)
-        for i, (view, weight) in enumerate(
-            zip(split_like(self._sum, self._weights), self._weights, strict=True)
-        ):
-            if id(weight) in index:
-                view.copy_(sums[index[id(weight)]])
-                self._steps[i] = other._steps[index[id(weight)]]
+        """Take over the scores of what another accumulator knows, too."""
+        theirs = {
+            key: (total, other._steps[i])
+            for i, (key, total) in enumerate(
+                zip(other._slots, split_like(other._sum, list(other._slots.values())), strict=True)
+            )
+        }
+        mine = split_like(self._sum, list(self._slots.values()))
+        for i, (key, view) in enumerate(zip(self._slots, mine, strict=True)):
+            if key in theirs:
+                total, self._steps[i] = theirs[key]
+                view.copy_(total)
 
     def _indicator(self, chosen: tuple[int, ...]) -> Tensor:
-        """Return 1 for each chosen weight, else 0; made once, as a copy to the device waits."""
+        """Return 1 for each slot offered, else 0; made once, as a copy to the device waits."""
         if chosen not in self._offered:
-            flags = torch.zeros(len(self._weights))
-            flags[list(chosen)] = 1.0
+            flags = torch.zeros(len(self._slots))
+            flags[slice(None) if self._fold else list(chosen)] = 1.0
             self._offered[chosen] = flags.to(self._steps.device)
         return self._offered[chosen]
 

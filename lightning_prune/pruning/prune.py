@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lightning_prune.allocations import Allocation, Global
 from lightning_prune.cost import Of
 from lightning_prune.criteria import Criterion, Gradient
+from lightning_prune.criteria.base import Reads
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.pruning.recipe import Recipe
 from lightning_prune.pruning.report import PruningReport
@@ -33,8 +34,8 @@ def prune(
 ) -> PruningReport:
     """Zero the units of the lowest scores, in place and in one shot.
 
-    Shapes stay; `compact` removes what was zeroed. Criteria that need gradients average their
-    scores over ``batches``; the model runs in eval mode then, and neither its gradients nor its
+    Shapes stay; `compact` removes what was zeroed. Criteria that need gradients or activations
+    average over ``batches``; the model runs in eval mode then, and neither its gradients nor its
     buffers change.
 
     Args:
@@ -49,7 +50,7 @@ def prune(
         of: ``"parameters"``, ``"macs"`` or ``"units"``.
         include: glob patterns of the names of modules to prune; None for all.
         exclude: glob patterns of the names of modules to leave alone.
-        batches: data for criteria that need gradients.
+        batches: data for criteria that read gradients or activations.
         loss: ``loss(model, batch)`` returns the scalar whose gradients count.
 
     Returns:
@@ -73,33 +74,50 @@ def prune(
     _check_data(criterion, batches, loss)
     if recipe.needs_inputs and example_inputs is None:
         raise ValueError(
-            f"Expected `example_inputs` to be given for {granularity} and of={of!r}, but got None. "
-            "Pass what you would pass to `model(...)`."
+            f"Expected `example_inputs` to be given for {granularity}, {criterion} and of={of!r}, "
+            "but got None. Pass what you would pass to `model(...)`."
         )
     # On a twin, gradients and batch statistics of the user's model stay as they are.
     scored = twin(model).eval()
     pruner = recipe.pruner(scored, example_inputs)
-    if loss is not None:
-        for batch in batches or ():
+    pruner.start(only_training=False)
+    if batches is not None and loss is not None and criterion.averaged:
+        for batch in batches:
             scored.zero_grad()
-            with torch.enable_grad():
-                loss(scored, batch).backward()
+            with torch.set_grad_enabled(criterion.reads != "activations"):
+                value = loss(scored, batch)
+                _backward(value, scored, criterion.reads)
             pruner.accumulate()
     return pruner.update(sparsity)
+
+
+def _backward(value: Tensor, model: nn.Module, reads: Reads) -> None:
+    """Leave in ``.grad`` the gradient of the loss, or the product of its Hessian with that."""
+    if reads == "gradients":
+        value.backward()
+    if reads != "curvature":
+        return
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    found = torch.autograd.grad(value, parameters, create_graph=True, allow_unused=True)
+    gradients = [g for g in found if g is not None]
+    # Half of the derivative of the squared norm is H g. A gradient that is constant has none.
+    norm = torch.stack([g.square().sum() for g in gradients]).sum() / 2.0
+    if norm.requires_grad:
+        norm.backward()
 
 
 def _check_data(
     criterion: Criterion, batches: Iterable[Any] | None, loss: Callable[..., Tensor] | None
 ) -> None:
-    """Refuse a criterion without the gradients that it needs.
+    """Refuse a criterion without the data that it needs.
 
     Raises:
         ValueError: if it has none.
     """
-    if criterion.needs_gradients and (batches is None or loss is None):
+    if criterion.averaged and (batches is None or loss is None):
         missing = " and ".join(n for n, v in (("batches", batches), ("loss", loss)) if v is None)
         raise ValueError(
             f"Expected `batches` and `loss` to be given for {criterion}, but {missing} is missing. "
             "Pass an iterable and a function loss(model, batch) -> scalar, or choose a criterion "
-            "without gradients such as Magnitude()."
+            "that reads weights only, such as Magnitude()."
         )

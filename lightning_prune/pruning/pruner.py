@@ -8,7 +8,7 @@ in place; shapes and names never change.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,22 +16,19 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_prune.allocations.base import Allocation
-from lightning_prune.cost import Of, check_reachable, cost_of, units_to_remove
+from lightning_prune.cost import Of, check_reachable, cost_of
 from lightning_prune.criteria.base import Criterion
 from lightning_prune.errors import TargetError
-from lightning_prune.masks import (
-    comparable_scores,
-    find_erased,
-    keep_highest,
-    parameter_masks,
-    protect_best,
-    unit_scores,
-)
+from lightning_prune.granularities import Channel, Granularity
+from lightning_prune.inputs import ExampleInputs
+from lightning_prune.masks import find_erased, parameter_masks
 from lightning_prune.names import parameters_by_any_name, plain_name
-from lightning_prune.pruning.accumulator import Accumulator, split_like
 from lightning_prune.pruning.bits import pack, unpack
+from lightning_prune.pruning.choice import choose
 from lightning_prune.pruning.enforcement import Enforcement
+from lightning_prune.pruning.ranking import floors, rank
 from lightning_prune.pruning.report import PruningReport
+from lightning_prune.pruning.scorer import Scorer
 from lightning_prune.pruning.state import VERSION, check_state
 from lightning_prune.pruning.weights import weights_of
 from lightning_prune.units import Group, GroupCount
@@ -45,13 +42,15 @@ class Pruner:
         groups: the groups to prune.
         criterion: gives the scores.
         allocation: shares the sparsity among the groups.
+        granularity: what the units are, and what must hold for them.
         of: what the sparsity is a fraction of, counted over the given groups.
         prices: multiply-adds per element of each weight; needed for ``of="macs"``.
+        inputs: example inputs, for criteria that need some.
         left_alone: why other groups are not pruned, by name; for the report.
 
     Raises:
         ValueError: if ``prices`` are missing.
-        TargetError: if there is no group.
+        TargetError: if there is no group, or one without a score by the criterion.
     """
 
     def __init__(
@@ -61,8 +60,10 @@ class Pruner:
         *,
         criterion: Criterion,
         allocation: Allocation,
+        granularity: Granularity = Channel(),  # noqa: B008 (frozen)
         of: Of = "parameters",
         prices: Mapping[str, float] | None = None,
+        inputs: ExampleInputs | None = None,
         left_alone: Mapping[str, str] | None = None,
     ) -> None:
         self.groups = tuple(groups)
@@ -72,12 +73,21 @@ class Pruner:
             raise TargetError(_nothing_to_prune(self._left_alone))
         self._criterion = criterion
         self._allocation = allocation
+        self._granularity = granularity
+        self._floors = floors(self.groups, granularity, allocation)
         self._weights = weights_of(model, self.groups)
         self._shapes = {name: weight.shape for name, weight in self._weights.items()}
         self._cost = cost_of(of, self.groups, self._shapes, prices)
         self._kept = [torch.ones(g.units, dtype=torch.bool) for g in self.groups]
         self._reached = 0.0
-        self._accumulator: Accumulator | None = None
+        self._scorer = Scorer(
+            model,
+            self._weights,
+            self.groups,
+            criterion=criterion,
+            reduce=granularity.rules.reduce,
+            inputs=inputs,
+        )
         self._enforcement = Enforcement(self._weights, {})
 
     @property
@@ -98,24 +108,35 @@ class Pruner:
     @property
     def ready(self) -> bool:
         """Whether an update has scores to go by. Synchronises with the device."""
-        if not self._criterion.needs_gradients:
-            return True
-        return self._accumulator is not None and self._accumulator.ready
+        return self._scorer.ready
 
     def check_reachable(self, sparsity: float) -> None:
         """Refuse a sparsity that the groups cannot give.
 
         Raises:
-            TargetError: if every group would lose its last unit before.
+            TargetError: if every group would be at its bound before.
         """
-        check_reachable(self._cost, sparsity)
+        most = [g.units - floor for g, floor in zip(self.groups, self._floors, strict=True)]
+        check_reachable(self._cost, sparsity, self._cost.removed(most))
+
+    def start(self, *, only_training: bool) -> None:
+        """Begin to observe activations, if the criterion reads them; `stop` ends it.
+
+        Args:
+            only_training: look at forward passes in training mode only.
+        """
+        self._scorer.start(only_training=only_training)
+
+    def stop(self) -> None:
+        """Take every hook off the model; what was observed stays."""
+        self._scorer.stop()
 
     def accumulate(
         self,
         parameters: Iterable[Tensor] | None = None,
         grad_scale: float | Tensor | None = None,
     ) -> None:
-        """Add the scores of one step, where the criterion needs gradients.
+        """Add the scores of one step, where the criterion reads gradients.
 
         Call it when gradients are final: accumulated, reduced over ranks, before clipping.
 
@@ -123,10 +144,15 @@ class Pruner:
             parameters: those whose gradients belong to this step, ``None`` = all.
             grad_scale: what the gradients were multiplied with, ``None`` = nothing.
         """
-        if self._criterion.needs_gradients:
-            if self._accumulator is None:
-                self._accumulator = Accumulator(list(self._weights.values()), self._criterion)
-            self._accumulator.add(parameters, grad_scale)
+        self._scorer.accumulate(parameters, grad_scale)
+
+    def reduce(self, add_up: Callable[[Tensor], Tensor]) -> None:
+        """Add up over ranks what each has seen of its own data; call it before an update.
+
+        Args:
+            add_up: returns the sum of a tensor over all ranks.
+        """
+        self._scorer.reduce(add_up)
 
     def update(self, sparsity: float) -> PruningReport:
         """Remove the units of the lowest scores until ``sparsity`` is reached; start anew to score.
@@ -148,9 +174,14 @@ class Pruner:
                 f"Expected `sparsity` to be a fraction in [0, 1), but got {sparsity}. It is the "
                 "share removed, not the share kept."
             )
-        if sparsity > self._reached:
-            self._set(self._choose(sparsity))
-        self._accumulator = None
+        before, rounds = self._reached, self._criterion.rounds
+        for done in range(1, rounds + 1 if sparsity > before else 1):
+            # Every round removes the same fraction of what remains.
+            left = (1 - before) ** (1 - done / rounds) * (1 - sparsity) ** (done / rounds)
+            level = sparsity if done == rounds else 1 - left
+            if level > self._reached:
+                self._set(self._choose(level))
+        self._scorer.reset()
         return self.report(sparsity)
 
     def release(self) -> None:
@@ -161,7 +192,12 @@ class Pruner:
         """Return what is reached by now, beside the ``target`` asked for."""
         pairs = zip(self.groups, self._kept, strict=True)
         counts = tuple(GroupCount(g.name, g.units, int((~k).count_nonzero())) for g, k in pairs)
-        return PruningReport(target, self._reached, self.of, counts, self._left_alone)
+        bound = tuple(
+            count.name
+            for count, floor in zip(counts, self._floors, strict=True)
+            if count.removed and count.kept <= floor
+        )
+        return PruningReport(target, self._reached, self.of, counts, self._left_alone, bound)
 
     def enforce(self) -> None:
         """Zero what is masked in the weights; call it after every optimizer step."""
@@ -205,9 +241,7 @@ class Pruner:
         self._set(
             [before.get(g.name, kept) for g, kept in zip(self.groups, self._kept, strict=True)]
         )
-        if other._accumulator is not None:
-            self._accumulator = Accumulator(list(self._weights.values()), self._criterion)
-            self._accumulator.adopt(other._accumulator)
+        self._scorer.adopt(other._scorer)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the masks as packed bits and the scores of the open window."""
@@ -216,7 +250,7 @@ class Pruner:
             "groups": [plain_name(group.name) for group in self.groups],
             "units": [group.units for group in self.groups],
             "kept": [pack(kept) for kept in self._kept],
-            "scores": None if self._accumulator is None else self._accumulator.state_dict(),
+            "scores": self._scorer.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -231,49 +265,21 @@ class Pruner:
         check_state(state, self.groups)
         pairs = zip(state["kept"], state["units"], strict=True)
         self._set([unpack(kept.cpu(), units) for kept, units in pairs])
-        self._accumulator = None
-        if state["scores"] is not None:
-            self._accumulator = Accumulator(list(self._weights.values()), self._criterion)
-            self._accumulator.load_state_dict(state["scores"])
+        self._scorer.load_state_dict(state["scores"])
 
     @torch.no_grad()
     def _choose(self, sparsity: float) -> list[Tensor]:
         """Return which units to keep, on the CPU."""
-        scores = self._scores()
+        scores = self._scorer.scores()
         erased = find_erased(self.groups, self._weights)
         dead = [~kept.to(e.device) | e for kept, e in zip(self._kept, erased, strict=True)]
-        units = [
-            comparable_scores(group, unit_scores(group, scores), gone)
-            for group, gone in zip(self.groups, dead, strict=True)
-        ]
-        priorities = self._allocation.priorities(_bury(units, dead))
-        priorities = protect_best(_bury(priorities, dead))
-        remove = units_to_remove(self._cost, priorities, sparsity)
-        chosen = keep_highest(priorities, remove)
+        priorities = rank(
+            self.groups, scores, dead, self._shapes, self._granularity, self._allocation
+        )
+        round_to = self._granularity.rules.round_to
+        chosen = choose(priorities, self._cost, sparsity, self._floors, round_to)
         # Where all of a group was erased, one unit is protected that may have been removed before.
         return [new.cpu() & old for new, old in zip(chosen, self._kept, strict=True)]
-
-    def _scores(self) -> dict[str, Tensor]:
-        """Return a score for every element of the weights, by name."""
-        weights = list(self._weights.values())
-        if not self._criterion.needs_gradients:
-            flat = torch.empty(sum(w.numel() for w in weights), device=weights[0].device)
-            scores = split_like(flat, weights)
-            self._criterion.write(scores, weights, [])
-        elif self._accumulator is not None and self._accumulator.ready:
-            scores = self._accumulator.mean()
-        else:
-            raise TargetError(
-                f"Expected a finite gradient other than zero before an update by "
-                f"`{self._criterion}`, but got none since the last one. Check the batches, and "
-                "the loss for NaN."
-            )
-        if not torch.stack([s.sum() for s in scores]).isfinite().all():
-            raise TargetError(
-                "Expected the weights to be finite, but got NaN or infinity. The training has "
-                "diverged before the update; nothing was pruned."
-            )
-        return dict(zip(self._weights, scores, strict=True))
 
     def _set(self, kept: list[Tensor]) -> None:
         """Make these the masks, and zero what they mask."""
@@ -285,11 +291,6 @@ class Pruner:
         )
         self._enforcement = Enforcement(self._weights, masks)
         self.enforce()
-
-
-def _bury(scores: Sequence[Tensor], dead: Sequence[Tensor]) -> list[Tensor]:
-    """Return scores with -inf where a unit is dead, so that it is removed first."""
-    return [s.masked_fill(d.to(s.device), -torch.inf) for s, d in zip(scores, dead, strict=True)]
 
 
 def _nothing_to_prune(left_alone: Mapping[str, str]) -> str:

@@ -17,6 +17,7 @@ from lightning_prune.coupling import couple
 from lightning_prune.criteria import Criterion
 from lightning_prune.errors import TargetError
 from lightning_prune.granularities import Granularity
+from lightning_prune.inputs import ExampleInputs
 from lightning_prune.names import parameters_by_any_name, parameters_by_name, plain_name
 from lightning_prune.patterns import check_patterns
 from lightning_prune.pruning.checks import check_kind, check_list, check_of, check_sparsity
@@ -62,8 +63,10 @@ class Recipe:
 
     @property
     def needs_inputs(self) -> bool:
-        """Whether the units, or what they cost, take a forward pass to find."""
-        return self.granularity.needs_coupling or self.of == "macs"
+        """Whether the units, what they cost or their scores take a forward pass to find."""
+        return (
+            self.granularity.needs_coupling or self.of == "macs" or self.criterion.reads == "flow"
+        )
 
     def check(self, model: nn.Module) -> None:
         """Refuse patterns that name no module, and a model without a trainable parameter.
@@ -103,10 +106,10 @@ class Recipe:
             ExampleInputsError: if the model does not run on the inputs.
             TargetError: if nothing is left to prune, or not as much as was asked for.
         """
-        coupling = couple(model, example_inputs) if self.needs_inputs else None
-        groups = self.granularity.groups(
-            parameters_by_name(model), coupling.groups if coupling else ()
-        )
+        counts = self.granularity.needs_coupling or self.of == "macs"
+        coupling = couple(model, example_inputs) if counts else None
+        weights = parameters_by_name(model)
+        groups = self.granularity.groups(weights, coupling.groups if coupling else ())
         _check_present(groups, among or ())
         selection = select(
             groups,
@@ -120,9 +123,11 @@ class Recipe:
             selection.groups,
             criterion=self.criterion,
             allocation=self.allocation,
+            granularity=self.granularity,
             of=self.of,
             prices=coupling.prices if coupling else None,
-            left_alone=selection.left_alone,
+            inputs=ExampleInputs.of(example_inputs) if self.needs_inputs else None,
+            left_alone=self.granularity.refused(weights) | selection.left_alone,
         )
         pruner.check_reachable(self.sparsity)
         return pruner

@@ -18,6 +18,7 @@ class PruningReport:
         of: of what both are fractions: ``"parameters"``, ``"macs"`` or ``"units"``.
         groups: what is kept of each group.
         left_alone: why other groups were not pruned, by name.
+        bound: names of the groups that may not lose more.
     """
 
     target: float
@@ -25,6 +26,7 @@ class PruningReport:
     of: str
     groups: tuple[GroupCount, ...]
     left_alone: dict[str, str] = field(default_factory=dict)
+    bound: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """Return what is reached, and why groups were left alone, without the table."""
@@ -33,6 +35,8 @@ class PruningReport:
             by_reason.setdefault(reason, []).append(name)
         head = f"sparsity {self.sparsity:.4f} of {self.of} (target {self.target:.4f})"
         parts = [f"left alone, {why}: {', '.join(names)}" for why, names in by_reason.items()]
+        if self.bound:
+            parts.append(f"at the bound of what they may lose: {', '.join(self.bound)}")
         return "\n".join([head, *parts])
 
     def __str__(self) -> str:

@@ -1,7 +1,32 @@
-from lightning_prune.granularities import Channel
+import pytest
+
+from lightning_prune.granularities import Channel, UnitRules
 from lightning_prune.units import Axis, Group, Member
 
 
+def group(units):
+    return Group("conv", units, (Member(Axis("conv.weight", 0), "out", units),))
+
+
 def test_channels_are_the_coupled_groups():
-    group = Group("conv", 8, (Member(Axis("conv.weight", 0), "out", 8),))
-    assert Channel().groups({}, (group,)) == [group]
+    one = group(8)
+    assert Channel().groups({}, (one,)) == [one]
+
+
+def test_options_are_rules():
+    assert Channel("l2", "max", 8, 16).rules == UnitRules("l2", "max", 8, 16)
+
+
+@pytest.mark.parametrize(
+    ("round_to", "min_units", "units", "floor"),
+    [(1, 1, 5, 1), (1, 3, 5, 3), (1, 9, 5, 5), (8, 1, 20, 8), (8, 9, 20, 16), (8, 1, 7, 7)],
+)
+def test_the_floor(round_to, min_units, units, floor):
+    assert Channel(round_to=round_to, min_units=min_units).floor(group(units)) == floor
+
+
+@pytest.mark.parametrize("option", ["round_to", "min_units"])
+@pytest.mark.parametrize("value", [0, -1, 2.5, True])
+def test_refuses_what_is_no_count(option, value):
+    with pytest.raises(ValueError, match=f"Expected `{option}` to be an integer of at least 1"):
+        Channel(**{option: value})

@@ -1,0 +1,60 @@
+"""Densities of a random graph: thin layers stay denser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_prune.allocations.base import Allocation, relative_ranks
+from lightning_prune.units import Group
+
+
+@dataclass(frozen=True)
+class ErdosRenyi(Allocation):
+    r"""Give every layer the density of an Erdős–Rényi graph, or of its form for kernels.
+
+    .. math:: d_l = \min\left(1, \; \varepsilon \,
+        \frac{n_\mathrm{in} + n_\mathrm{out} + k_1 + k_2}
+        {n_\mathrm{in} \, n_\mathrm{out} \, k_1 k_2}
+        \right)
+
+    with one :math:`\varepsilon` for all layers, so that the sparsity asked for is reached. Layers
+    with many weights per node lose more; some stay dense. A group of channels counts the tensors
+    that write it.
+
+    Mocanu et al., 2018, arXiv:1707.04780; with kernels Evci et al., 2020, arXiv:1911.11134.
+
+    Args:
+        max_sparsity: the largest fraction that a single group may lose, in (0, 1].
+        kernel: count the kernel sizes, too; else only the channels, in both places.
+    """
+
+    kernel: bool = True
+
+    def priorities(
+        self, scores: Sequence[Tensor], groups: Sequence[Group], shapes: Mapping[str, torch.Size]
+    ) -> list[Tensor]:
+        r"""Return at which :math:`\varepsilon`, falling, a unit is removed; its negative.
+
+        Args:
+            scores: scores of each group's units, each of shape ``[units]``.
+            groups: the groups.
+            shapes: shape of every parameter, by name.
+
+        Returns:
+            :math:`-(1 - q) / r` for the relative rank *q* in a layer of raw density *r*.
+        """
+        return [
+            (relative_ranks(one) - 1.0) / self._raw_density(group, shapes)
+            for one, group in zip(scores, groups, strict=True)
+        ]
+
+    def _raw_density(self, group: Group, shapes: Mapping[str, torch.Size]) -> float:
+        """Return nodes per weight of the tensors that write a group."""
+        written = [shapes[m.axis.tensor] for m in group.parameters if m.side == "out"]
+        matrices = [shape if self.kernel else shape[:2] for shape in written if len(shape) > 1]
+        # A group that no matrix writes, such as a scale alone, has a node for every weight.
+        return sum(map(sum, matrices)) / sum(s.numel() for s in matrices) if matrices else 1.0

@@ -1,0 +1,62 @@
+"""Like is compared with like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_prune.allocations.base import Allocation, relative_ranks
+from lightning_prune.units import Group
+
+_Structure = tuple[tuple[str, str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Isomorphic(Allocation):
+    """Rank units only against units of the same structure, and remove the same fraction of each.
+
+    Two groups have the same structure if their units lie on the same kinds of axes: the same last
+    names of parameters, dimensions and sides, whatever the sizes. So heads are ranked with heads,
+    residual streams with residual streams and hidden channels with hidden channels.
+
+    Fang et al., 2024, "Isomorphic Pruning for Vision Models", arXiv:2407.04616.
+
+    Args:
+        max_sparsity: the largest fraction that a single group may lose, in (0, 1].
+    """
+
+    def priorities(
+        self, scores: Sequence[Tensor], groups: Sequence[Group], shapes: Mapping[str, torch.Size]
+    ) -> list[Tensor]:
+        """Return the relative ranks among all units of the same structure.
+
+        Args:
+            scores: scores of each group's units, each of shape ``[units]``.
+            groups: the groups.
+            shapes: shape of every parameter, by name.
+
+        Returns:
+            Ranks in (0, 1).
+        """
+        alike: dict[_Structure, list[int]] = {}
+        for index, group in enumerate(groups):
+            alike.setdefault(_structure(group, shapes), []).append(index)
+        out = list(scores)
+        for indices in alike.values():
+            ranks = relative_ranks(torch.cat([scores[i] for i in indices]))
+            pieces = torch.split(ranks, [scores[i].numel() for i in indices])
+            for index, piece in zip(indices, pieces, strict=True):
+                out[index] = piece
+        return out
+
+
+def _structure(group: Group, shapes: Mapping[str, torch.Size]) -> _Structure:
+    """Return on what kinds of axes the units of a group lie."""
+    kinds = {
+        (m.axis.tensor.rpartition(".")[2], m.side, m.axis.dim, len(shapes[m.axis.tensor]))
+        for m in group.parameters
+    }
+    return tuple(sorted(kinds))

@@ -1,0 +1,94 @@
+"""A sparsity for every layer, by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lightning_prune.allocations.base import Allocation, relative_ranks
+from lightning_prune.names import plain_name
+from lightning_prune.patterns import matches
+from lightning_prune.units import Group
+
+
+@dataclass(frozen=True)
+class PerLayer(Allocation):
+    r"""Share the sparsity in the proportions that you say.
+
+    .. math:: 1 - s_g = (1 - \hat{s}_g)^\lambda
+
+    where :math:`\hat{s}_g` is what you give for a layer and one :math:`\lambda` serves all, such
+    that the sparsity asked for is reached. Where that is what your own sparsities amount to,
+    :math:`\lambda` is 1 and every layer gets exactly its own; on the way there, under a schedule,
+    and for another total they keep their proportions.
+
+    Args:
+        max_sparsity: the largest fraction that a single group may lose, in (0, 1].
+        sparsities: glob pattern of module names → sparsity, in [0, 1); the first that matches a
+            module that writes a group counts.
+        default: sparsity of the groups that no pattern matches, in [0, 1).
+
+    Raises:
+        ValueError: if a sparsity is outside its range.
+    """
+
+    sparsities: dict[str, float] = field(default_factory=dict)
+    default: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for pattern, sparsity in {**self.sparsities, "default": self.default}.items():
+            if not 0.0 <= sparsity < 1.0:
+                raise ValueError(
+                    f"Expected the sparsity of `{pattern}` to be a fraction in [0, 1), but got "
+                    f"{sparsity}. It is the share removed, not the share kept."
+                )
+
+    def priorities(
+        self, scores: Sequence[Tensor], groups: Sequence[Group], shapes: Mapping[str, torch.Size]
+    ) -> list[Tensor]:
+        r"""Return at which :math:`\lambda`, rising, a unit is removed.
+
+        Args:
+            scores: scores of each group's units, each of shape ``[units]``.
+            groups: the groups.
+            shapes: ignored.
+
+        Returns:
+            :math:`\log(1 - q) / \log(1 - \hat{s}_g)` for the relative rank *q*; +inf where a
+            layer stays as it is.
+
+        Raises:
+            ValueError: if a pattern matches no group.
+        """
+        writers = [[plain_name(writer) for writer in group.writers] for group in groups]
+        everyone = [name for names in writers for name in names]
+        for pattern in self.sparsities:
+            if not any(matches(name, [pattern]) for name in everyone):
+                raise ValueError(
+                    f"Expected every pattern of `sparsities` to match a module that is pruned, "
+                    f"but got '{pattern}', which matches none of {', '.join(everyone)}. Correct "
+                    "or drop it."
+                )
+        return [
+            _priorities(one, self._sparsity(names))
+            for one, names in zip(scores, writers, strict=True)
+        ]
+
+    def _sparsity(self, names: Sequence[str]) -> float:
+        """Return the sparsity given for a group that these modules write."""
+        for pattern, sparsity in self.sparsities.items():
+            if any(matches(name, [pattern]) for name in names):
+                return sparsity
+        return self.default
+
+
+def _priorities(scores: Tensor, sparsity: float) -> Tensor:
+    """Return the priorities of one group."""
+    if sparsity == 0.0:
+        return torch.full_like(scores, torch.inf)
+    return torch.log1p(-relative_ranks(scores)) / math.log1p(-sparsity)

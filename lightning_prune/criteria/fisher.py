@@ -1,0 +1,47 @@
+"""The Fisher criterion: the curvature of the loss, as far as squared gradients tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lightning_prune.criteria.base import Criterion, Reads
+
+
+@dataclass(frozen=True)
+class Fisher(Criterion):
+    r"""Score a weight by its squared gradient, the diagonal of the empirical Fisher information.
+
+    .. math:: s_i = \left( \frac{\partial J}{\partial w_i} \right)^2
+
+    Averaged over steps, each with the mean gradient of its batch. The Fisher information stands
+    for the Hessian's diagonal in Optimal Brain Damage (LeCun et al., 1989), whose score is
+    half of it times the squared weight: Theis et al., 2018, "Faster gaze prediction with dense
+    networks and Fisher pruning", arXiv:1801.05787.
+
+    Args:
+        obd: score by :math:`\frac12 g_i^2 w_i^2`, what the loss would gain by the second order if
+            the weight were zero.
+    """
+
+    obd: bool = False
+
+    reads: ClassVar[Reads] = "gradients"
+
+    def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
+        """Write the squared gradients into ``out``.
+
+        Args:
+            out: where to write, one float32 tensor for each weight.
+            weights: the weights.
+            observed: the gradients, one for each weight.
+        """
+        torch._foreach_copy_(out, observed)
+        if self.obd:
+            torch._foreach_mul_(out, weights)
+        torch._foreach_mul_(out, out)
+        if self.obd:
+            torch._foreach_mul_(out, 0.5)

@@ -1,0 +1,58 @@
+"""The geometric median: units that others could replace go first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lightning_prune.criteria.base import Criterion, Reads
+from lightning_prune.scores import Sides
+
+
+@dataclass(frozen=True)
+class GeometricMedian(Criterion):
+    r"""Score a unit by its distance from all others of its group.
+
+    .. math:: s_u = \sum_v \lVert W_u - W_v \rVert_2
+
+    over the weights that write the unit. The unit nearest to the geometric median of the group is
+    the one that the others replace best. He et al., 2019, "Filter Pruning via Geometric Median for
+    Deep Convolutional Neural Networks Acceleration", arXiv:1811.00250. For units of more than one
+    weight, such as `Channel`; single weights have nothing to be far from.
+    """
+
+    reads: ClassVar[Reads] = "weights"
+    sides: ClassVar[Sides] = "out"
+
+    def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
+        """Copy the weights into ``out``.
+
+        Args:
+            out: where to write, one float32 tensor for each weight.
+            weights: the weights.
+            observed: ignored.
+        """
+        torch._foreach_copy_(out, weights)
+
+    @property
+    def whole_units(self) -> bool:
+        """Always: a distance is one of whole units."""
+        return True
+
+    def score_units(self, rows: Sequence[Tensor]) -> Tensor:
+        """Return the sum of the distances to all units.
+
+        Args:
+            rows: weights that write the units, each of shape ``[units, weights]``.
+
+        Returns:
+            Scores of shape ``[units]``.
+        """
+        every = torch.cat(list(rows), dim=1)
+        # Without matrix products, in which small distances would cancel out.
+        mode = "donot_use_mm_for_euclid_dist"
+        return torch.cdist(every, every, compute_mode=mode).sum(1)

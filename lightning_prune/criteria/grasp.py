@@ -1,0 +1,39 @@
+"""Gradient signal preservation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lightning_prune.criteria.base import Criterion, Reads
+
+
+@dataclass(frozen=True)
+class Grasp(Criterion):
+    r"""Score a weight by what the gradient's norm would lose without it.
+
+    .. math:: s_i = w_i \, (H g)_i
+
+    with the Hessian *H* and the gradient *g* of the loss. Wang et al., 2020, "Picking Winning
+    Tickets Before Training by Preserving Gradient Flow", arXiv:2002.07376, whose score is the
+    negative of this, as they remove the highest. Scores have a sign.
+
+    It takes second derivatives of the loss, so it works in `prune`, before training, and not in
+    `Pruning`.
+    """
+
+    reads: ClassVar[Reads] = "curvature"
+
+    def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
+        """Write the products of weight, Hessian and gradient into ``out``.
+
+        Args:
+            out: where to write, one float32 tensor for each weight.
+            weights: the weights.
+            observed: products of Hessian and gradient, one for each weight.
+        """
+        torch._foreach_copy_(out, observed)
+        torch._foreach_mul_(out, weights)

@@ -1,0 +1,38 @@
+"""The connection sensitivity of SNIP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lightning_prune.criteria.base import Criterion, Reads
+
+
+@dataclass(frozen=True)
+class Snip(Criterion):
+    r"""Score a weight by its share of the loss's first-order change.
+
+    .. math:: s_i = \frac{|g_i w_i|}{\sum_j |g_j w_j|}
+
+    Lee et al., 2019, "SNIP: Single-Shot Network Pruning Based on Connection Sensitivity",
+    arXiv:1810.02340. Meant for one shot before training: `prune` with a batch or two, or
+    ``OneShot(step=1)``. It is `Taylor` with every step weighing the same.
+    """
+
+    reads: ClassVar[Reads] = "gradients"
+    shares: ClassVar[bool] = True
+
+    def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
+        """Write the absolute products into ``out``; the sum is divided out once they are added.
+
+        Args:
+            out: where to write, one float32 tensor for each weight.
+            weights: the weights.
+            observed: the gradients, one for each weight.
+        """
+        torch._foreach_copy_(out, observed)
+        torch._foreach_mul_(out, weights)
+        torch._foreach_abs_(out)

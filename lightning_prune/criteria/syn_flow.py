@@ -1,0 +1,59 @@
+"""Synaptic flow: what flows through a weight, without data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lightning_prune.criteria.base import Criterion, Reads
+
+
+@dataclass(frozen=True)
+class SynFlow(Criterion):
+    r"""Score a weight by the flow through it, for an input of ones and all weights positive.
+
+    .. math:: s_i = \left| \frac{\partial R}{\partial |w_i|} \right| |w_i|, \quad
+        R = \mathbb{1}^\top f(\mathbb{1}; |w|)
+
+    Tanaka et al., 2020, "Pruning neural networks without any data by iteratively conserving
+    synaptic flow", arXiv:2006.05467. Every update is made in rounds, each removing the same
+    fraction of what remains, with scores of what the last round left: in one round whole layers
+    would go. It takes example inputs and no data. Norms run on their running statistics.
+
+    Args:
+        iterations: rounds of an update, at least 1; the paper has 100.
+
+    Raises:
+        ValueError: if ``iterations`` is less than 1.
+    """
+
+    iterations: int = 100
+
+    reads: ClassVar[Reads] = "flow"
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise ValueError(
+                f"Expected `iterations` to be at least 1, but got {self.iterations}. The paper "
+                "has 100."
+            )
+
+    @property
+    def rounds(self) -> int:
+        """The iterations."""
+        return self.iterations
+
+    def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
+        """Write the absolute products of weight and flow into ``out``.
+
+        Args:
+            out: where to write, one float32 tensor for each weight.
+            weights: the weights.
+            observed: gradients of the flow, one for each weight.
+        """
+        torch._foreach_copy_(out, observed)
+        torch._foreach_mul_(out, weights)
+        torch._foreach_abs_(out)

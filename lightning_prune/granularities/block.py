@@ -1,0 +1,93 @@
+"""Blocks: tiles of weight matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lightning_prune.granularities.base import Granularity, UnitRules
+from lightning_prune.granularities.checks import check_at_least
+from lightning_prune.scores import Normalize, Reduce
+from lightning_prune.units import Axis, Group, Member
+
+
+@dataclass(frozen=True)
+class Block(Granularity):
+    """A unit is a tile of a weight matrix: ``rows`` outputs by ``cols`` inputs.
+
+    Of a convolution a tile takes whole kernels. Every floating-point parameter of two or more
+    dimensions is one group; one whose first two sizes are no multiples of the tile is left alone,
+    and the report says so. Zeroed blocks make a model sparse, not small.
+
+    Args:
+        rows: positions along the first dimension.
+        cols: positions along the second.
+        reduce: how the scores of the weights of a block become one.
+        normalize: by what the scores of a group are divided, so that groups compare.
+
+    Raises:
+        ValueError: if ``rows`` or ``cols`` is less than 1.
+    """
+
+    rows: int
+    cols: int
+    reduce: Reduce = "sum"
+    normalize: Normalize = "mean"
+
+    needs_coupling: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_at_least("rows", self.rows)
+        check_at_least("cols", self.cols)
+
+    @property
+    def rules(self) -> UnitRules:
+        """The options."""
+        return UnitRules(self.reduce, self.normalize)
+
+    def groups(self, weights: Mapping[str, Tensor], coupled: Sequence[Group]) -> list[Group]:
+        """Return one group for each weight tensor that tiles cover.
+
+        Args:
+            weights: every parameter, by name, frozen ones too.
+            coupled: ignored.
+
+        Returns:
+            Groups named as the parameters; tiles are counted row by row.
+        """
+        groups = []
+        for name, weight in weights.items():
+            if weight.is_floating_point() and weight.dim() >= 2 and self._covers(weight):
+                positions = self._positions(weight.shape)
+                member = Member(Axis(name, -1), "out", weight.numel(), positions)
+                groups.append(Group(name, len(positions), (member,)))
+        return groups
+
+    def refused(self, weights: Mapping[str, Tensor]) -> dict[str, str]:
+        """Return the parameters that tiles do not cover.
+
+        Args:
+            weights: every parameter, by name.
+
+        Returns:
+            A reason for each.
+        """
+        return {
+            name: f"its sizes are no multiples of {self.rows} by {self.cols}"
+            for name, weight in weights.items()
+            if weight.is_floating_point() and weight.dim() >= 2 and not self._covers(weight)
+        }
+
+    def _covers(self, weight: Tensor) -> bool:
+        return weight.shape[0] % self.rows == 0 and weight.shape[1] % self.cols == 0
+
+    def _positions(self, shape: torch.Size) -> Tensor:
+        """Return the flat positions of every tile, shape ``[tiles, elements]``."""
+        flat = torch.arange(shape.numel()).view(
+            shape[0] // self.rows, self.rows, shape[1] // self.cols, self.cols, -1
+        )
+        return flat.permute(0, 2, 1, 3, 4).reshape(-1, flat[0, :, 0].numel())

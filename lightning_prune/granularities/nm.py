@@ -1,0 +1,105 @@
+"""N:M sparsity: of every m weights in a row, n stay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lightning_prune.granularities.base import Granularity
+from lightning_prune.granularities.checks import check_at_least
+from lightning_prune.units import Axis, Group, Member
+
+
+@dataclass(frozen=True)
+class NM(Granularity):
+    """A unit is a single weight, and of every ``m`` neighbours along the inputs ``n`` stay.
+
+    ``NM(2, 4)`` is what ``torch.sparse.to_sparse_semi_structured`` and sparse tensor cores take.
+    Ask for a sparsity of exactly ``1 - n / m``: with less, some rows of ``m`` keep more than
+    ``n``; more is out of reach. On the way there, under a schedule, no ``m`` ever lose more.
+
+    Every floating-point parameter of two or more dimensions is one group; neighbours are counted
+    along the second dimension, the inputs. One with a number of inputs that is no multiple of
+    ``m`` is left alone, and the report says so.
+
+    Mishra et al., 2021, "Accelerating Sparse Deep Neural Networks", arXiv:2104.08378.
+
+    Args:
+        n: weights that stay, at least 1.
+        m: of how many, more than ``n``.
+
+    Raises:
+        ValueError: if ``n`` or ``m`` is outside its range.
+    """
+
+    n: int = 2
+    m: int = 4
+
+    needs_coupling: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_at_least("n", self.n)
+        check_at_least("m", self.m, self.n + 1)
+
+    def groups(self, weights: Mapping[str, Tensor], coupled: Sequence[Group]) -> list[Group]:
+        """Return one group for each weight tensor with a multiple of ``m`` inputs.
+
+        Args:
+            weights: every parameter, by name, frozen ones too.
+            coupled: ignored.
+
+        Returns:
+            Groups named as the parameters; their units lie in the order of the inputs, so that
+            each ``m`` in a row are neighbours.
+        """
+        groups = []
+        for name, weight in weights.items():
+            if weight.is_floating_point() and weight.dim() >= 2 and weight.shape[1] % self.m == 0:
+                # Of a plain matrix the order of the inputs is that of the memory.
+                matrix = weight.shape[2:].numel() == 1
+                positions = None if matrix else _along_inputs(weight.shape)
+                member = Member(Axis(name, -1), "out", weight.numel(), positions)
+                groups.append(Group(name, weight.numel(), (member,)))
+        return groups
+
+    def refused(self, weights: Mapping[str, Tensor]) -> dict[str, str]:
+        """Return the parameters whose inputs are no multiple of ``m``.
+
+        Args:
+            weights: every parameter, by name.
+
+        Returns:
+            A reason for each.
+        """
+        return {
+            name: f"it has {weight.shape[1]} inputs, which is no multiple of {self.m}"
+            for name, weight in weights.items()
+            if weight.is_floating_point() and weight.dim() >= 2 and weight.shape[1] % self.m
+        }
+
+    def floor(self, group: Group) -> int:
+        """Return ``n`` of every ``m`` units."""
+        return group.units // self.m * self.n
+
+    def protected(self, group: Group, scores: Tensor) -> Tensor:
+        """Return the ``n`` best of every ``m`` neighbours; of equal ones the last.
+
+        Args:
+            group: the units.
+            scores: their scores, shape ``[units]``.
+
+        Returns:
+            Boolean, shape ``[units]``.
+        """
+        order = torch.argsort(scores.view(-1, self.m), dim=1, stable=True)
+        stays = torch.zeros_like(order, dtype=torch.bool)
+        return stays.scatter_(1, order[:, self.m - self.n :], True).flatten()
+
+
+def _along_inputs(shape: torch.Size) -> Tensor:
+    """Return the flat positions with the inputs as the last dimension, shape ``[numel, 1]``."""
+    return torch.arange(shape.numel()).view(shape).movedim(1, -1).reshape(-1, 1)
