@@ -13,9 +13,19 @@ import lightning as L
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from lightning_prune.callbacks.example_inputs import require_example_inputs
+from lightning_prune.callbacks.best_weights import BestWeights, Mode
+from lightning_prune.callbacks.compaction_checks import (
+    check_ranks_agree,
+    forget_checkpoint,
+    monitored,
+    refuse_full_size,
+    say_why_nothing,
+)
+from lightning_prune.callbacks.example_inputs import find_example_inputs, require_example_inputs
+from lightning_prune.callbacks.neighbours import forget_averages
 from lightning_prune.callbacks.strategies import check_strategy
 from lightning_prune.compaction import CompactionReport, compact, save_compact
+from lightning_prune.compaction.dense_states import DenseStates
 from lightning_prune.inputs import ExampleInputs
 from lightning_prune.measure import count_macs
 
@@ -29,30 +39,50 @@ class Compaction(L.Callback):
     One table is printed, the figures go to every logger under ``compaction/…``, and the report is
     kept as `report`.
 
+    Checkpoints of the training hold the model in its full size. Those with the zeros of the
+    compact model still load into it, as in ``trainer.test(ckpt_path="best")``; others are refused.
+
     Args:
         path: where to write the compact model with `save_compact`, usually ``*.safetensors``;
-            None to keep it in memory only. Checkpoints of the training hold the full-size model.
+            None to keep it in memory only.
+        monitor: name of a metric that the validation logs: the best weights by it are compacted,
+            among those as sparse as the last ones. They are kept in memory and in checkpoints.
+            None to compact the last weights.
+        mode: ``"min"`` if a lower metric is better, else ``"max"``.
         latency: measure the latency of the masked and the compact model, in turns, on the device
             of the fit.
         example_inputs: what ``forward`` takes; by default the LightningModule's
             ``example_input_array``, else the first training batch.
         untried_strategy: let strategies through with which compaction was not tried.
+
+    Raises:
+        ValueError: if ``mode`` is none of its words.
     """
 
     def __init__(
         self,
         *,
         path: str | None = None,
+        monitor: str | None = None,
+        mode: Mode = "min",
         latency: bool = True,
         example_inputs: Any = None,
         untried_strategy: bool = False,
     ) -> None:
+        if mode not in {"min", "max"}:
+            raise ValueError(
+                f"Expected `mode` to be 'min' or 'max', but got {mode!r}. It says which values of "
+                "`monitor` are better."
+            )
         self.path = path
+        self.monitor = monitor
+        self.mode: Mode = mode
         self.latency = latency
         self.example_inputs = example_inputs
         self.untried_strategy = untried_strategy
         self.report: CompactionReport | None = None
         self._inputs: ExampleInputs | None = None
+        self._best = BestWeights(mode)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse strategies that were not tried, and those that shard the module.
@@ -66,6 +96,18 @@ class Compaction(L.Callback):
             untried=self.untried_strategy,
             sharded="Remove Compaction and call `compact` on the gathered module.",
         )
+        if stage == "fit":
+            self._best = BestWeights(self.mode)
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse to go on training from a checkpoint in another size than the model's.
+
+        Raises:
+            ValueError: if it is one.
+        """
+        refuse_full_size(trainer, pl_module, checkpoint)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget the inputs of an earlier fit."""
@@ -85,6 +127,28 @@ class Compaction(L.Callback):
             self._inputs = inputs.map(Tensor.cpu)
             count_macs(pl_module, self._inputs)  # only to run the model once, on a twin
 
+    def on_validation_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Look at the very weights that are validated, which may be averages."""
+        first = batch_idx == 0 and dataloader_idx == 0
+        if self.monitor is not None and first and trainer.state.fn == "fit":
+            self._best.look(pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep the weights if they are the best ones as sparse as this.
+
+        Raises:
+            ValueError: if the validation has not logged the metric.
+        """
+        if self.monitor is not None and trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._best.judge(monitored(trainer, self.monitor), trainer.global_step)
+
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compact the model, print and log the report.
 
@@ -92,42 +156,73 @@ class Compaction(L.Callback):
             ExampleInputsError: if there are no example inputs, or the model does not run on them.
             VerificationError: if nothing could be removed without changing the outputs.
         """
-        # No batch was seen where a resumed run had nothing left to do.
-        inputs = self._inputs or require_example_inputs(self.example_inputs, pl_module, None)
+        inputs = self._inputs or find_example_inputs(self.example_inputs, pl_module, None)
         self._inputs = None
+        if inputs is None and trainer.global_step == 0:
+            rank_zero_warn("Nothing was compacted: the fit had no batch.")
+            return
+        if inputs is None:  # a resumed run that had nothing left to do
+            inputs = require_example_inputs(self.example_inputs, pl_module, None)
+        # Ranks see different batches. The same inputs give the same compact model everywhere.
+        inputs = trainer.strategy.broadcast(inputs)
+        self._choose_weights(pl_module)
         home = pl_module.device
         pl_module.to(trainer.strategy.root_device)
         try:
-            self.report = compact(pl_module, inputs, latency=self.latency)
+            self._compact(trainer, pl_module, inputs)
         finally:
             pl_module.to(home)
-        pl_module.print(self.report)
-        if not self.report.removed:
-            self._say_why_nothing(pl_module)
+
+    def _compact(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, inputs: ExampleInputs
+    ) -> None:
+        """Compact the model where it is, and say what came of it."""
+        states = DenseStates(pl_module, inputs)
+        latency = self.latency and trainer.is_global_zero
+        self.report = report = compact(pl_module, inputs, latency=latency)
+        states.attach(pl_module)
+        forget_averages(trainer)
+        check_ranks_agree(trainer, pl_module)
+        pl_module.print(report)
+        if not report.removed:
+            say_why_nothing(pl_module)
         if self.path is not None and trainer.is_global_zero:
             save_compact(pl_module, self.path)
         for logger in trainer.loggers:
-            logger.log_metrics(self.report.metrics(), step=trainer.global_step)
+            logger.log_metrics(report.metrics(), step=trainer.global_step)
             logger.save()
 
-    def _say_why_nothing(self, pl_module: L.LightningModule) -> None:
-        """Warn that nothing was removed, with the likely cause."""
-        if not all(bool(p.isfinite().all()) for p in pl_module.parameters()):
-            log.warning("Nothing was removed: the weights hold NaN or infinity; the fit diverged.")
+    def _choose_weights(self, pl_module: L.LightningModule) -> None:
+        """Put the best weights back, where they were asked for, and say which."""
+        if self.monitor is None:
             return
-        log.warning(
-            "Nothing was removed: no unit is exactly zero in all its weights. Compaction removes "
-            "channels that are; granularity=Channel() makes them, once its schedule has begun."
+        if self._best.restore(pl_module):
+            pl_module.print(
+                f"compacting the weights of step {self._best.step}, the best at this sparsity: "
+                f"{self.monitor} {self._best.value:.4g}"
+            )
+            return
+        rank_zero_warn(
+            f"Expected a validation with `{self.monitor}` after the last update of the masks, but "
+            "got none. The last weights are compacted; train or validate for longer."
         )
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Say why a checkpoint of the training does not fit the compact model."""
-        # There is no hook between the choice of a checkpoint and its loading.
-        if self.report is not None and self.report.removed and "size mismatch" in str(exception):
-            rank_zero_warn(
-                "Expected `ckpt_path` to be None after a compaction, but got "
-                f"{str(trainer.ckpt_path)!r}. A checkpoint of the training holds the model in its "
-                "full size: load it into a new model, or go on with this one without it."
-            )
+        """Let the next call start without the checkpoint that this one could not load."""
+        if self.report is not None:
+            forget_checkpoint(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best weights so far, where they are asked for."""
+        return {} if self.monitor is None else self._best.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned.
+
+        Args:
+            state_dict: the best weights so far.
+        """
+        if self.monitor is not None and state_dict:
+            self._best.load_state_dict(state_dict)

@@ -32,6 +32,17 @@ def averaged_modules(trainer: L.Trainer) -> list[nn.Module]:
     ]
 
 
+def forget_averages(trainer: L.Trainer) -> None:
+    """Drop the copies that callbacks keep, once the module has another size.
+
+    Args:
+        trainer: the trainer.
+    """
+    for callback in _callbacks(trainer):
+        if isinstance(getattr(callback, "_average_model", None), nn.Module):
+            callback._average_model = None  # type: ignore[attr-defined]
+
+
 def restart_early_stopping(trainer: L.Trainer) -> None:
     """Let every `EarlyStopping` take its next result for the best one so far.
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
+from lightning_prune.callbacks.ranks import ranks_agree
 from lightning_prune.criteria import Criterion
 from lightning_prune.errors import PruningError
 from lightning_prune.schedules import Schedule
@@ -78,17 +78,11 @@ def check_ranks_agree(trainer: L.Trainer, pl_module: L.LightningModule, fingerpr
     Raises:
         PruningError: if another rank has another one.
     """
-    if trainer.world_size == 1:
-        return
-    # Every rank sees both extremes, so all raise together and none waits for the others.
-    extremes = torch.tensor([fingerprint, -fingerprint], device=pl_module.device)
-    reduced = trainer.strategy.reduce(extremes, reduce_op="max")
-    highest, lowest = int(reduced[0]), -int(reduced[1])
-    if highest != lowest:
+    if not ranks_agree(trainer, pl_module, fingerprint):
         raise PruningError(
-            "Expected the same masks on every rank, but got checksums from "
-            f"{lowest} to {highest}. Ranks must hold equal weights and reduced gradients when "
-            "masks are updated."
+            f"Expected the same masks on every rank, but got others than those of checksum "
+            f"{fingerprint}. Ranks must hold equal weights and reduced gradients when masks are "
+            "updated."
         )
 
 

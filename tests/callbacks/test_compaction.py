@@ -155,23 +155,6 @@ def test_inputs_of_an_earlier_fit_are_forgotten():
     assert compaction.report.removed == 3
 
 
-def test_a_checkpoint_from_before_the_compaction_is_warned_of(tmp_path):
-    class Save(L.Callback):
-        def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-            trainer.save_checkpoint(tmp_path / "full.ckpt")
-
-    model, compaction = Model(), lp.Compaction(latency=False)
-    trainer = fit(model, Zero(), Save(), compaction)
-    x = torch.zeros(2, 4)
-    with (
-        pytest.warns(UserWarning, match="Expected `ckpt_path` to be None after a compaction"),
-        pytest.raises(RuntimeError, match="size mismatch"),
-    ):
-        trainer.predict(model, DataLoader(x), ckpt_path=tmp_path / "full.ckpt")
-    # A new model has the full size, and no warning.
-    trainer.predict(Model(), DataLoader(x), ckpt_path=tmp_path / "full.ckpt")
-
-
 def test_the_compact_model_is_written_where_asked(tmp_path):
     model = Model()
     fit(model, Zero(), lp.Compaction(path=str(tmp_path / "small.safetensors"), latency=False))
@@ -187,3 +170,15 @@ def test_weights_that_are_not_numbers_are_named_as_the_cause(caplog):
 
     fit(Model(), Diverge(), lp.Compaction(latency=False))
     assert "the weights hold NaN" in caplog.text
+
+
+def test_a_mode_is_one_of_two():
+    with pytest.raises(ValueError, match="Expected `mode` to be 'min' or 'max', but got 'low'"):
+        lp.Compaction(mode="low")
+
+
+def test_a_fit_without_a_batch_compacts_nothing():
+    model = Model()
+    with pytest.warns(UserWarning, match="the fit had no batch"):
+        fit(model, lp.Compaction(latency=False), limit_train_batches=0)
+    assert model.first.out_features == 8

@@ -109,16 +109,11 @@ def test_an_endless_epoch_is_the_only_one() -> None:
         check_length(endless, OneShot(epoch=1))
 
 
-@pytest.mark.parametrize("other", [6, 7, 8])
-def test_ranks_are_compared(other: int) -> None:
+def test_ranks_that_differ_are_refused() -> None:
     def reduce(tensor: Tensor, reduce_op: str) -> Tensor:
-        assert reduce_op == "max"
-        return torch.maximum(tensor, torch.tensor([other, -other]))
+        return torch.maximum(tensor, torch.tensor([6, -6]))
 
     ranks = trainer(world_size=2, strategy=SimpleNamespace(reduce=reduce))
-    if other == 7:
-        check_ranks_agree(ranks, Net(), 7)
-        return
     with pytest.raises(PruningError, match="Expected the same masks on every rank"):
         check_ranks_agree(ranks, Net(), 7)
 

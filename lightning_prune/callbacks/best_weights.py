@@ -1,0 +1,104 @@
+"""The best weights at the sparsity that is reached, by a metric of the validation.
+
+A dense epoch before the first update of the masks is usually the best one, and the wrong one to
+compact. So weights with fewer zeros never count against weights with more.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lightning_prune.measure import measure_sparsity
+
+Mode = Literal["min", "max"]
+
+
+class BestWeights:
+    """A copy of the best weights so far, on the CPU.
+
+    Args:
+        mode: whether lower or higher values are better.
+
+    Attributes:
+        value: the metric of the best weights; NaN if there are none.
+        step: the optimizer step that they are from.
+    """
+
+    def __init__(self, mode: Mode) -> None:
+        self.value = math.nan
+        self.step = -1
+        self._mode = mode
+        self._zeros = -1
+        self._weights: dict[str, Tensor] | None = None
+        self._seen: tuple[int, dict[str, Tensor]] | None = None
+
+    def look(self, model: nn.Module) -> None:
+        """Copy the weights that are about to be validated.
+
+        Args:
+            model: the module; an averaging callback may have put its averages there.
+        """
+        self._seen = (_zeros(model), _copy(model))
+
+    def judge(self, value: float, step: int) -> None:
+        """Keep what was looked at last, if it is the best.
+
+        Args:
+            value: its metric.
+            step: the optimizer step.
+        """
+        if self._seen is None:
+            return
+        zeros, weights = self._seen
+        self._seen = None
+        if math.isnan(value) or zeros < self._zeros:
+            return
+        better = value < self.value if self._mode == "min" else value > self.value
+        if zeros > self._zeros or better:
+            self.value, self.step, self._zeros, self._weights = value, step, zeros, weights
+
+    def restore(self, model: nn.Module) -> bool:
+        """Put the best weights back, if they are as sparse as those that are there.
+
+        Args:
+            model: the module.
+
+        Returns:
+            Whether there were any.
+        """
+        if self._weights is None or self._zeros < _zeros(model):
+            return False
+        model.load_state_dict(self._weights)
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best weights and what is known of them."""
+        return {
+            "value": self.value,
+            "step": self.step,
+            "zeros": self._zeros,
+            "weights": self._weights,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self.value, self.step, self._zeros = state["value"], state["step"], state["zeros"]
+        self._weights = state["weights"]
+
+
+def _zeros(model: nn.Module) -> int:
+    """Count the zeros in weights; biases and norms may start from zero, and train on."""
+    return measure_sparsity(model, min_ndim=2).zeros
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    """Return the state of a module in memory of its own."""
+    return {
+        name: tensor.detach().to("cpu", copy=True)
+        for name, tensor in model.state_dict().items()
+        if isinstance(tensor, torch.Tensor)
+    }
