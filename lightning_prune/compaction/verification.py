@@ -1,8 +1,9 @@
 """Verification: does the compact model compute what the masked one computed?
 
 The masked model's outputs are taken before surgery, in float32 and, where memory allows, in
-float64, on the example inputs and on random inputs of another batch size. Nothing here changes
-the model: everything runs on twins and copies.
+float64, on the example inputs and on others; with them what goes into every decision that the model
+takes on the way. In train mode the compact model must run and return the same shapes. Nothing here
+changes the model: everything runs on twins and copies.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_prune.compaction.decisions import Decision, Decisions, inputs_in_common, is_proof
+from lightning_prune.compaction.variants import variants
+from lightning_prune.coupling.couple import prepare_training
 from lightning_prune.errors import ExampleInputsError, VerificationError
 from lightning_prune.inputs import ExampleInputs, output_tensors
 from lightning_prune.twin import twin
@@ -25,8 +29,6 @@ log = logging.getLogger(__name__)
 
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
 """Largest relative error allowed, by the type of the arithmetic."""
-
-_BATCH_SIZE = 4
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,25 @@ class Errors:
 
     max_abs_error: float = 0.0
     max_rel_error: float = 0.0
+
+    def __or__(self, other: Errors) -> Errors:
+        return Errors(
+            max(self.max_abs_error, other.max_abs_error),
+            max(self.max_rel_error, other.max_rel_error),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What a model returned, and the decisions that it took on the way."""
+
+    outputs: list[Tensor]
+    decisions: list[Decision]
+
+    @property
+    def proves(self) -> bool:
+        """Whether there is anything that could tell two models apart."""
+        return any(bool(t.isfinite().any()) for t in self.outputs) or is_proof(self.decisions)
 
 
 class Verification:
@@ -55,9 +76,10 @@ class Verification:
     """
 
     def __init__(self, model: nn.Module, inputs: ExampleInputs) -> None:
-        self._inputs = _variants(model, inputs)
-        self._reference = {torch.float32: self._outputs(model, torch.float32)}
-        if not any(bool(t.isfinite().any()) for t in self._reference[torch.float32]):
+        self._inputs = variants(model, inputs)
+        self._reference = {torch.float32: self._runs(model, torch.float32)}
+        self._training = self._shapes_in_training(model)
+        if not any(run.proves for run in self._reference[torch.float32]):
             raise VerificationError(
                 f"Expected `{type(model).__name__}.forward` to return tensors of real numbers, but "
                 "got none that is finite, so nothing can be proved. Pass a model that returns what "
@@ -67,7 +89,7 @@ class Verification:
             log.warning("Not enough memory for a copy in float64: verified in float32 only.")
             return
         try:
-            self._reference[torch.float64] = self._outputs(model, torch.float64)
+            self._reference[torch.float64] = self._runs(model, torch.float64)
         except ExampleInputsError as error:
             log.warning("Verified in float32 only: in float64, %s", error.__cause__)
 
@@ -86,10 +108,12 @@ class Verification:
         errors = Errors()
         for dtype, reference in self._reference.items():
             try:
-                outputs = self._outputs(model, dtype)
+                runs = self._runs(model, dtype, reference)
             except ExampleInputsError as error:
                 raise VerificationError(str(error.__cause__)) from error
-            found = _compare(reference, outputs)
+            found = Errors()
+            for expected, obtained in zip(reference, runs, strict=True):
+                found |= _compare(expected, obtained)
             if not found.max_rel_error <= TOLERANCES[dtype]:
                 raise VerificationError(
                     f"outputs differ by {found.max_rel_error:.1e} in {dtype}, more than "
@@ -97,17 +121,43 @@ class Verification:
                 )
             if dtype == torch.float32:
                 errors = found
+        self._check_training(model)
         return errors
 
-    def _outputs(self, model: nn.Module, dtype: torch.dtype) -> list[Tensor]:
+    def _check_training(self, model: nn.Module) -> None:
+        if self._training is None:
+            return
+        shapes = self._shapes_in_training(model)
+        if shapes != self._training:
+            raise VerificationError(
+                f"in train mode, outputs have shapes {shapes} instead of {self._training}"
+                if shapes is not None
+                else "it no longer runs in train mode"
+            )
+
+    def _runs(
+        self, model: nn.Module, dtype: torch.dtype, reference: Sequence[_Run] | None = None
+    ) -> list[_Run]:
         copied = _converted(model, dtype).eval()
         devices = [t.device for t in self._inputs[0].tensors if t.device.type == "cuda"]
-        outputs: list[Tensor] = []
-        for inputs in self._inputs:
-            with torch.random.fork_rng(devices=devices[:1]), torch.no_grad():
+        runs: list[_Run] = []
+        for index, inputs in enumerate(self._inputs):
+            decisions = Decisions(reference[index].decisions if reference is not None else None)
+            with torch.random.fork_rng(devices=devices[:1]), torch.no_grad(), decisions:
                 torch.manual_seed(0)
-                outputs += output_tensors(_run(copied, inputs))
-        return outputs
+                runs.append(_Run(output_tensors(_run(copied, inputs)), decisions.made))
+        return runs
+
+    def _shapes_in_training(self, model: nn.Module) -> list[tuple[int, ...]] | None:
+        """Return the shapes of the outputs in train mode, None if the model does not run so."""
+        copied = twin(model)
+        prepare_training(copied)
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(0)
+            try:
+                return [tuple(t.shape) for t in output_tensors(_run(copied, self._inputs[0]))]
+            except ExampleInputsError:
+                return None
 
 
 def _run(model: nn.Module, inputs: ExampleInputs) -> Any:
@@ -123,66 +173,28 @@ def _converted(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     return copied if types == {dtype} else copy.deepcopy(copied).to(dtype)
 
 
-def _variants(model: nn.Module, inputs: ExampleInputs) -> list[ExampleInputs]:
-    """Return the example inputs, and random ones of another batch size where the model allows."""
-    small = inputs.narrowed(_BATCH_SIZE)
-    random = small.map(_randomized)
-    other = _other_batch_size(random)
-    runner = twin(model).eval()
-    variants = [small]
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        try:
-            _run(runner, small)
-        except ExampleInputsError:
-            if small is inputs:
-                raise
-            return [inputs, inputs.map(_randomized)]
-        for candidate in (other, random):
-            try:
-                _run(runner, candidate)
-            except ExampleInputsError:
-                continue
-            variants.append(candidate)
-            break
-    return variants
-
-
-def _randomized(tensor: Tensor) -> Tensor:
-    """Return other values: noise of the same mean and spread, or integers in another order."""
-    if not tensor.is_floating_point():
-        return tensor.flip(-1) if tensor.dim() else tensor
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(tensor.shape, generator=generator).to(tensor)
-    spread = tensor.std() if tensor.numel() > 1 else tensor.new_zeros(())
-    return noise * torch.where(spread > 0, spread, torch.ones_like(spread)) + tensor.mean()
-
-
-def _other_batch_size(inputs: ExampleInputs) -> ExampleInputs:
-    full = inputs.batch_size
-    if full > 1:
-        return inputs.narrowed(full - 1)
-
-    def double(t: Tensor) -> Tensor:
-        return torch.cat([t, t.roll(1, -1)]) if t.dim() > 1 and t.shape[0] == 1 else t
-
-    return inputs.map(double)
-
-
-def _compare(reference: Sequence[Tensor], outputs: Sequence[Tensor]) -> Errors:
-    shapes = [tuple(t.shape) for t in reference], [tuple(t.shape) for t in outputs]
+def _compare(reference: _Run, obtained: _Run) -> Errors:
+    shapes = [[tuple(t.shape) for t in run.outputs] for run in (reference, obtained)]
     if shapes[0] != shapes[1]:
         raise VerificationError(f"outputs have shapes {shapes[1]} instead of {shapes[0]}")
-    max_abs = max_rel = 0.0
-    for expected, obtained in zip(reference, outputs, strict=True):
-        finite = expected.isfinite()
-        if not torch.equal(finite, obtained.isfinite()):
-            raise VerificationError("outputs differ in where they are finite")
-        if bool(finite.any()):
-            difference = float((expected - obtained)[finite].abs().max())
-            scale = float(expected[finite].abs().max())
-            max_abs = max(max_abs, difference)
-            max_rel = max(max_rel, difference / scale if scale else float(difference > 0))
-    return Errors(max_abs, max_rel)
+    errors = Errors()
+    first, second = inputs_in_common(reference.decisions, obtained.decisions)
+    for expected, found in zip(
+        [*first, *reference.outputs], [*second, *obtained.outputs], strict=True
+    ):
+        errors |= _difference(expected, found)
+    return errors
+
+
+def _difference(expected: Tensor, obtained: Tensor) -> Errors:
+    finite = expected.isfinite()
+    if not torch.equal(finite, obtained.isfinite()):
+        raise VerificationError("outputs differ in where they are finite")
+    if not bool(finite.any()):
+        return Errors()
+    difference = float((expected - obtained)[finite].abs().max())
+    scale = float(expected[finite].abs().max())
+    return Errors(difference, difference / scale if scale else float(difference > 0))
 
 
 def _has_room(model: nn.Module) -> bool:

@@ -157,9 +157,60 @@ def test_without_memory_for_a_copy_it_is_verified_in_float32(monkeypatch, caplog
 
 
 def test_a_model_that_returns_nothing_comparable_is_refused():
-    net = Net(lambda m, x: m.last(x).argmax(1), last=nn.Linear(3, 2))
+    net = Net(lambda m, x: m.last(x).int(), last=nn.Linear(3, 2))
+    net.forward = lambda x: None
     with pytest.raises(VerificationError, match="return tensors of real numbers"):
         prove(net, torch.randn(4, 3))
+
+
+def test_a_model_that_returns_a_choice_is_held_to_what_it_chose_from():
+    net = Net(lambda m, x: m.last(x).argmax(1), last=nn.Linear(3, 2))
+    proof = prove(net, torch.randn(4, 3))
+    assert proof.check(net).max_rel_error == 0
+    net.last.bias.data[0] += 1e-3
+    with pytest.raises(VerificationError, match="outputs differ by"):
+        proof.check(net)
+
+
+def test_a_tie_between_equals_may_fall_either_way():
+    net = Net(lambda m, x: m.last(x)[:, torch.argsort(m.first(x).sum(0))].cumsum(1))
+    net.first, net.last = nn.Linear(3, 4), nn.Linear(3, 4)
+    net.first.weight.data[:] = net.first.weight.data[0]
+    net.first.bias.data[:] = 0.1
+    proof = prove(net, torch.randn(4, 3))
+    net.first.bias.data += torch.tensor([3e-9, 2e-9, 1e-9, 0])  # within float32's rounding
+    del proof._reference[torch.float64]
+    assert proof.check(net).max_rel_error <= TOLERANCES[torch.float32]
+
+
+class Auxiliary(nn.Module):
+    """A head that runs in train mode alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 8)
+        self.last = nn.Linear(8, 2)
+        self.extra = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        x = self.first(x)
+        return (self.last(x), self.extra(x)) if self.training else self.last(x)
+
+
+def test_a_model_that_no_longer_trains_is_caught():
+    model = Auxiliary().eval()
+    proof = prove(model, torch.randn(4, 3))
+    model.extra.weight.data = model.extra.weight.data[:, :4]
+    with pytest.raises(VerificationError, match="no longer runs in train mode"):
+        proof.check(model)
+
+
+def test_another_shape_in_train_mode_is_caught():
+    model = Auxiliary().eval()
+    proof = prove(model, torch.randn(4, 3))
+    model.extra = nn.Linear(8, 6)
+    with pytest.raises(VerificationError, match=r"in train mode, .*\(4, 6\).*\(4, 5\)"):
+        proof.check(model)
 
 
 def test_inputs_on_which_the_model_does_not_run_are_refused():
