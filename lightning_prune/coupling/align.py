@@ -2,16 +2,20 @@
 
 Operands are broadcast against each other; where labels of two operands lie on the same dimension
 they are tied, and where a label meets an operand that has a size but no label there, it cannot
-shrink. Normalisations, biases and plain arithmetic are all uses of this.
+shrink. Normalisations, biases, plain arithmetic and products are all uses of this.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+
+from torch import Tensor
 
 from lightning_prune.coupling.labels import Plane
 from lightning_prune.coupling.propagate import Propagation
+
+Tie = Callable[[Tensor, Tensor], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,12 +26,18 @@ class Operand:
     planes: list[Plane]
 
 
-@dataclass(eq=False)
-class _Joined:
-    """Planes of several operands that lie on the same dimensions."""
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """Planes of several operands that lie on the same dimensions.
+
+    Args:
+        plane: the ids that they have in common.
+        zero: by the index of each operand that has such a plane, whether it is zero at a removed
+            coordinate.
+    """
 
     plane: Plane
-    zero: dict[int, bool] = field(default_factory=dict)
+    zero: dict[int, bool]
 
 
 def align(
@@ -44,21 +54,36 @@ def align(
     Returns:
         The planes of the result, of the broadcast rank.
     """
+    planes = []
+    for one in join(p, operands, "meets a value that cannot shrink", p.tie):
+        zero = is_zero([one.zero.get(index, False) for index in range(len(operands))])
+        if zero is None:
+            p.freeze(one.plane.ids, "no finite number where a unit is zeroed")
+        else:
+            planes.append(replace(one.plane, zero=zero))
+    return planes
+
+
+def join(p: Propagation, operands: Sequence[Operand], reason: str, tie: Tie) -> list[Joined]:
+    """Tie the labels of operands that are combined element by element.
+
+    Args:
+        p: the propagation at hand.
+        operands: what is combined.
+        reason: why a label cannot shrink that meets an operand without one.
+        tie: how ids of two operands are tied.
+
+    Returns:
+        What lies on the same dimensions, of the broadcast rank.
+    """
     rank = max(len(operand.shape) for operand in operands)
     padded = [_pad_rank(operand, rank) for operand in operands]
-    joined: list[_Joined] = []
+    joined: list[Joined] = []
     for index, operand in enumerate(padded):
         for plane in operand.planes:
-            _join(p, joined, index, plane)
-    planes = []
-    for one in joined:
-        zero = is_zero([one.zero.get(i, False) for i in range(len(padded))])
-        met = _meet_unlabelled(p, one, padded)
-        if zero is None and met is not None:
-            p.freeze(met.ids, "no finite number where a unit is zeroed")
-        elif met is not None:
-            planes.append(replace(met, zero=bool(zero)))
-    return planes
+            joined = _add(p, joined, Joined(plane, {index: plane.zero}), tie)
+    met = [_meet_unlabelled(p, one, padded, reason) for one in joined]
+    return [one for one in met if one is not None]
 
 
 def _pad_rank(operand: Operand, rank: int) -> Operand:
@@ -69,25 +94,49 @@ def _pad_rank(operand: Operand, rank: int) -> Operand:
     return Operand((*lead, *operand.shape), planes)
 
 
-def _join(p: Propagation, joined: list[_Joined], index: int, plane: Plane) -> None:
+def _add(p: Propagation, joined: list[Joined], new: Joined, tie: Tie) -> list[Joined]:
+    """Join one more to those that are there, and return them all."""
+    result: list[Joined] = []
+    left: Joined | None = new
     for one in joined:
-        shared = one.plane.varying & plane.varying
-        if shared:
-            p.tie(one.plane.ids, plane.ids)
-            # Along a dimension that only one of the two knows, everything is tied now.
-            ids = one.plane.ids
-            for dim in one.plane.varying - shared:
-                ids = ids.narrow(dim, 0, 1)
-            one.plane = Plane(ids, zero=False)
-            one.zero[index] = plane.zero and one.zero.get(index, True)
-            return
-    joined.append(_Joined(plane, {index: plane.zero}))
+        shared = one.plane.varying & left.plane.varying if left is not None else set()
+        if left is None or not shared:
+            result.append(one)
+        elif left.zero.keys() <= one.zero.keys():
+            p.freeze(left.plane.ids, "a second label on one dimension")
+            left = None
+            result.append(one)
+        elif min(one.plane.varying) in shared and min(left.plane.varying) in shared:
+            left = _tied(one, left, shared, tie)
+        else:
+            # They share trailing dimensions only: each keeps what leads, like heads that are all
+            # scaled by one vector over their features.
+            result += _without(p, one, shared)
+            left = next(iter(_without(p, left, shared)), None)
+    return result if left is None else [*result, left]
 
 
-def _meet_unlabelled(p: Propagation, one: _Joined, operands: Sequence[Operand]) -> Plane | None:
+def _tied(one: Joined, other: Joined, shared: set[int], tie: Tie) -> Joined:
+    tie(one.plane.ids, other.plane.ids)
+    # Along a dimension that only one of the two knows, everything is tied now.
+    ids = one.plane.ids
+    for dim in one.plane.varying - shared:
+        ids = ids.narrow(dim, 0, 1)
+    zero = {i: other.zero.get(i, True) and one.zero.get(i, True) for i in one.zero | other.zero}
+    return Joined(Plane(ids, zero=False), zero)
+
+
+def _without(p: Propagation, one: Joined, dims: set[int]) -> list[Joined]:
+    fused = p.fuse(one.plane, dims, "shared by all along a leading dimension")
+    return [] if fused is None else [replace(one, plane=fused)]
+
+
+def _meet_unlabelled(
+    p: Propagation, one: Joined, operands: Sequence[Operand], reason: str
+) -> Joined | None:
     plane: Plane | None = one.plane
     for index, operand in enumerate(operands):
         if plane is not None and index not in one.zero:
             sized = {dim for dim in plane.varying if operand.shape[dim] > 1}
-            plane = p.fuse(plane, sized, "meets a value that cannot shrink")
-    return plane
+            plane = p.fuse(plane, sized, reason)
+    return None if plane is None else replace(one, plane=plane)

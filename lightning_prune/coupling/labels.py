@@ -7,6 +7,7 @@ id space, so that what holds in any trace holds in the result.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +67,8 @@ class Labels:
         self.exposed_ids: list[Ids] = []
         self.shape_ids: list[Ids] = []
         self.kernel_ids: list[Ids] = []
+        self.cut_ids: list[Ids] = []
+        self.part_ids: list[Ids] = []
         self.grouped: set[str] = set()
         self.prices: dict[str, float] = {}
 
@@ -126,6 +129,15 @@ class Labels:
     def shape_only(self, ids: Tensor) -> None:
         """Say that the parameter axes which hold ``ids`` are cut, but must not be zeroed."""
         self.shape_ids.append(np.unique(ids.numpy()))
+
+    def cut(self, ids: Tensor, parts: Sequence[Tensor]) -> None:
+        """Say that of the ids of a weight only these parts are used here.
+
+        How much of a weight is used may depend on the inputs, like the positions of an embedding
+        up to the length of a text: what is in no part of any trace must stay.
+        """
+        self.cut_ids.append(np.unique(ids.numpy()))
+        self.part_ids += [np.unique(part.numpy()) for part in parts]
 
     def product(self, ids: Tensor) -> None:
         """Say that what is kept of ``ids`` must be a product over its varying dimensions."""

@@ -237,7 +237,26 @@ class Propagation:
         fused = [self.fuse(plane, dims, reason) for plane in planes]
         return [plane for plane in fused if plane is not None]
 
-    def price(self, weight: Ref, uses: int) -> None:
+    def keep_leading(self, planes: Iterable[Plane], dim: int) -> Planes:
+        """Fuse labels along ``dim`` where they vary along a dimension before it as well.
+
+        Of heads and their features, heads are kept: what works on features is shared by all.
+
+        Args:
+            planes: the planes of one value.
+            dim: a dimension that is read or written by a weight.
+
+        Returns:
+            The planes, of which none varies along ``dim`` and a dimension before it.
+        """
+        return [
+            fused
+            for plane in planes
+            for dims in [{dim} if min(plane.varying) < dim else set()]
+            if (fused := self.fuse(plane, dims, "")) is not None
+        ]
+
+    def price(self, weight: Ref, uses: float) -> None:
         """Say that every element of a weight takes part in ``uses`` multiply-adds."""
         name = self.origin(weight)
         if name is not None:
@@ -256,6 +275,7 @@ class Propagation:
         Returns:
             The planes that do not lie on ``dim``.
         """
+        planes = self.keep_leading(planes, dim)
         read = [plane for plane in planes if dim in plane.varying]
         rest = [plane for plane in planes if dim not in plane.varying]
         if weight is not None:

@@ -51,6 +51,7 @@ def solve(labels: Labels) -> Solution:
     """
     labels.freezes = [_IMMOVABLE, *labels.freezes]
     labels.freezes += [Freeze(ids, "positions of a kernel") for ids in labels.kernel_ids]
+    labels.freezes += [Freeze(_unused(labels), "in no part of a weight that is used in parts")]
     grids = _unique(labels.grids)
     while True:
         solution = _components(labels)
@@ -65,6 +66,14 @@ def solve(labels: Labels) -> Solution:
                 if dim != leading:
                     first = first.narrow(dim, 0, 1)
             labels.tie(grid, first)
+
+
+def _unused(labels: Labels) -> Ids:
+    """Return the ids of weights that are used in parts, but of which no part has them."""
+    none = [np.zeros(0, np.int64)]
+    return np.setdiff1d(
+        np.concatenate(labels.cut_ids or none), np.concatenate(labels.part_ids or none)
+    )
 
 
 def connect(ties: Sequence[tuple[Ids, Ids]], count: int) -> Ids:

@@ -2,7 +2,7 @@
 
 import torch
 
-from lightning_prune.coupling.align import Operand, align
+from lightning_prune.coupling.align import Operand, align, join
 from lightning_prune.coupling.graph import Graph
 from lightning_prune.coupling.labels import Labels, Plane
 from lightning_prune.coupling.propagate import Propagation
@@ -83,3 +83,38 @@ def test_a_grid_that_meets_a_line_keeps_the_line_only():
         for pair in zip(a.tolist(), b.tolist(), strict=True)
     }
     assert tied == {(i, 11) for i in (1, 2, 3)} | {(i, 12) for i in (4, 5, 6)}
+
+
+def test_a_line_on_what_trails_in_a_grid_stays_and_the_grid_keeps_what_leads():
+    """Like a vector that scales the features of all heads."""
+    p = propagation()
+    grid = Operand((2, 3), [Plane(torch.arange(1, 7).view(2, 3), zero=True)])
+    for operands in ([grid, operand((3,), (0, 11, True))], [operand((3,), (0, 21, True)), grid]):
+        (plane,) = align(p, operands, any)
+        assert plane.ids.tolist() == [[1], [4]]
+        assert plane.zero
+    assert [freeze.ids.tolist() for freeze in p.labels.freezes] == [[11, 12, 13], [21, 22, 23]]
+    assert "shared by all along a leading dimension" in p.labels.freezes[0].reason
+    assert p.labels.ties[0][1].tolist() == [1, 1, 4, 4]
+
+
+def test_of_two_labels_of_one_operand_on_one_dimension_the_second_is_frozen():
+    p = propagation()
+    (plane,) = align(p, [operand((3,), (0, 1, True), (0, 11, True))], any)
+    assert plane.ids.tolist() == [1, 2, 3]
+    assert p.labels.freezes[0].ids.tolist() == [11, 12, 13]
+
+
+def test_joined_labels_know_which_operands_are_zero():
+    operands = [operand((3,), (0, 1, True)), operand((3,), (0, 11, False)), operand(())]
+    (one,) = join(propagation(), operands, "why", Labels().tie)
+    assert one.zero == {0: True, 1: False}
+
+
+def test_labels_are_tied_as_asked():
+    tied = []
+    p = propagation()
+    operands = [operand((3,), (0, 1, True)), operand((3,), (0, 11, True))]
+    join(p, operands, "why", lambda a, b: tied.append((a.tolist(), b.tolist())))
+    assert tied == [([1, 2, 3], [11, 12, 13])]
+    assert p.labels.ties == []

@@ -114,3 +114,11 @@ def test_prices_add_up_over_uses(p):
     p.price(WEIGHT, 7)
     p.price(INPUT, 100)
     assert p.labels.prices == {"w": 12.0}
+
+
+def test_of_a_grid_what_leads_is_kept(p):
+    grid = Plane(torch.arange(1, 7).view(2, 3), zero=True)
+    line = Plane(torch.tensor([[7, 8, 9]]), zero=True)
+    kept = p.keep_leading([grid, line], 1)
+    assert [plane.ids.tolist() for plane in kept] == [[[1], [4]], [[7, 8, 9]]]
+    assert p.labels.freezes == []

@@ -103,5 +103,12 @@ def test_a_product_reached_through_ties_is_seen():
     assert sets(solve(labels), other) == [[0, 1], [2, 3]]
 
 
+def test_what_is_in_no_part_of_a_weight_stays():
+    labels, ids = labels_of(5)
+    labels.cut(ids, [ids[:2]])
+    labels.cut(ids, [ids[3:4]])
+    assert frozen(solve(labels), ids) == [False, False, True, False, True]
+
+
 def test_nothing_said_is_solved():
     assert solve(Labels()).component.tolist() == [0]

@@ -6,6 +6,7 @@ one row in the family's test table. An operation without a rule freezes what it 
 
 from lightning_prune.coupling.rules import (
     activation,
+    attention,
     convolution,
     elementwise,
     filling,
@@ -23,6 +24,7 @@ from lightning_prune.coupling.rules.base import RULES, rule
 __all__ = [
     "RULES",
     "activation",
+    "attention",
     "convolution",
     "elementwise",
     "filling",

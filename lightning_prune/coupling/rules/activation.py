@@ -39,7 +39,12 @@ def glu(p: Propagation, node: Node) -> list[Planes]:
     return [planes]
 
 
-@rule("aten::softmax", "aten::_softmax", "aten::log_softmax", "aten::_log_softmax", "aten::softmin")
+@rule(
+    *(
+        f"aten::{name}"
+        for name in "softmax _softmax _safe_softmax log_softmax _log_softmax softmin".split()
+    )
+)
 def softmax(p: Propagation, node: Node) -> list[Planes]:
     # y[..., d] = exp(x[..., d]) / sum over d   ties: y.d ~ x.d for the other dims; d stays
     x = node.args[0]

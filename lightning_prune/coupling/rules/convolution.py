@@ -76,6 +76,7 @@ def couple_convolution(p: Propagation, node: Node, conv: Convolution) -> list[Pl
     planes = p.fuse_all(
         p.planes(conv.x), range(channel + 1, rank), "convolved along a labelled position"
     )
+    planes = p.keep_leading(planes, channel)
     if conv.groups == 1:
         rest = p.contract(conv.x, channel, p.axis_plane(conv.weight, conv.in_dim), planes)
         writes = p.axis_plane(conv.weight, conv.out_dim)

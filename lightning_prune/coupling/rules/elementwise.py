@@ -46,8 +46,9 @@ _RANDOM = frozenset(
             # arithmetic and comparison
             "add sub rsub subtract mul multiply div divide true_divide floor_divide remainder fmod "
             "pow maximum minimum fmax fmin clamp clip clamp_min clamp_max lerp addcmul addcdiv "
-            "atan2 hypot logaddexp where masked_fill copy gt lt ge le eq ne logical_and "
-            "logical_or logical_xor bitwise_and bitwise_or bitwise_xor __and__ __or__ __xor__ "
+            "atan2 hypot polar complex conj _conj resolve_conj real imag logaddexp where "
+            "masked_fill copy gt lt ge le eq ne logical_and logical_or logical_xor bitwise_and "
+            "bitwise_or bitwise_xor __and__ __or__ __xor__ "
             # new tensors of the same shape
             "zeros_like ones_like full_like empty_like rand_like randn_like zero fill"
         ).split()

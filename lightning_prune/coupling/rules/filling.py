@@ -42,11 +42,21 @@ def repeat(p: Propagation, node: Node) -> list[Planes]:
     new = [d for d, size in enumerate(p.shape(y)) if sizes[d] == 1 and size > 1]
     copies = [_fresh(p, y, dim) for dim in new]
     if node.name == "aten::expand_as":
-        for plane in copies:
-            for other in p.planes(node.args[1]):
-                if other.varying & plane.varying:
-                    p.tie(plane.ids, other.ids)
+        copies = [plane for plane in copies if _follows(p, plane, node.args[1])]
     return [moved + copies]
+
+
+def _follows(p: Propagation, copies: Plane, other: Ref) -> bool:
+    """Tie copies to the size of another value; False if that size stays."""
+    (dim,) = copies.varying
+    leading = True
+    for plane in p.planes(other):
+        if dim in plane.varying and min(plane.varying) == dim:
+            p.tie(copies.ids, plane.ids)
+        elif dim in plane.varying:
+            p.fuse(plane, {dim}, "")
+            leading = False
+    return leading
 
 
 def _fresh(p: Propagation, ref: Ref, dim: int) -> Plane:

@@ -74,38 +74,32 @@ def _dims(node: Node, shape: tuple[int, ...]) -> set[int]:
     return {dim % rank for dim in dims} if dims else set(range(rank))
 
 
-@rule("aten::slice", "aten::narrow", "aten::select")
+@rule("aten::slice", "aten::narrow")
 def cut(p: Propagation, node: Node) -> list[Planes]:
-    # y = x[..., a:b, ...]   ties: y.d ~ x.d for the other dims; positions on the cut dim must stay
-    x = _source(node)
-    dim = node.argument("dim", 0) % len(p.shape(x))
-    whole = node.name != "aten::select" and p.shape(node.results[0]) == p.shape(x)
-    dims = set() if whole else {dim}
-    planes = p.fuse_all(p.planes(x), dims, "elements are picked by position")
-    return run_on_ids(p, node, node.op, planes)
+    # y = x[..., a:b, ...]   ties: y carries the ids of its part; every n-th position must stay
+    dim = node.argument("dim", 0)
+    if node.argument("step", 1) == 1:
+        return _parts(p, node, dim)
+    return run_on_ids(p, node, node.op, _picked(p, node, dim))
 
 
-@rule("aten::unbind")
-def unbind(p: Propagation, node: Node) -> list[Planes]:
+@rule("aten::select", "aten::unbind")
+def pick(p: Propagation, node: Node) -> list[Planes]:
     # y_j = x[..., j, ...]   ties: all j
-    x = _source(node)
-    dim = node.argument("dim", 0) % len(p.shape(x))
-    planes = p.fuse_all(p.planes(x), {dim}, "elements are picked by position")
-    return run_on_ids(p, node, node.op, planes)
+    return run_on_ids(p, node, node.op, _picked(p, node, node.argument("dim", 0)))
 
 
-@rule("aten::split", "aten::split_with_sizes", "aten::unsafe_split", "aten::tensor_split")
+@rule("aten::split", "aten::split_with_sizes", "aten::unsafe_split")
 def split(p: Propagation, node: Node) -> list[Planes]:
-    # y_j = x[..., part j, ...] with sizes given as numbers   ties: positions on the dim must stay
-    x = _source(node)
-    dim = node.argument("dim", 0) % len(p.shape(x))
-    planes = p.fuse_all(p.planes(x), {dim}, "split at fixed positions")
-    return run_on_ids(p, node, node.op, planes)
+    # y_j = x[..., part j, ...] with sizes given as numbers   ties: y_j carries the ids of its part
+    return _parts(p, node, node.argument("dim", 0))
 
 
-@rule("aten::chunk", "aten::unsafe_chunk")
+@rule("aten::chunk", "aten::unsafe_chunk", "aten::tensor_split")
 def chunk(p: Propagation, node: Node) -> list[Planes]:
     # y_j = x[..., part j, ...] in equal parts   ties: the i-th coordinate of every part
+    if node.argument("indices") is not None:
+        return _parts(p, node, node.argument("dim", 0))
     x = _source(node)
     dim = node.argument("dim", 0) % len(p.shape(x))
     sizes = {p.shape(ref)[dim] for ref in node.results}
@@ -120,6 +114,32 @@ def chunk(p: Propagation, node: Node) -> list[Planes]:
                 p.tie(part, parts[0])
         planes.append(plane)
     return run_on_ids(p, node, node.op, planes)
+
+
+def _picked(p: Propagation, node: Node, dim: int) -> Planes:
+    x = _source(node)
+    return p.fuse_all(p.planes(x), {dim % len(p.shape(x))}, "elements are picked by position")
+
+
+def _parts(p: Propagation, node: Node, dim: int) -> list[Planes]:
+    """Carry ids to the parts of ``x`` along ``dim``; none of the parts may vanish."""
+    x = _source(node)
+    dim %= len(p.shape(x))
+    outputs: list[Planes] = [[] for _ in node.results]
+    for plane in p.planes(x):
+        parts = run_on_ids(p, node, node.op, [plane])
+        single = [q for part in parts for q in part if q.ids.numel() and dim not in q.varying]
+        if dim in plane.varying and plane.varying != {dim} and single:
+            fused = p.fuse_all([plane], {dim}, "a part of one")
+            parts = run_on_ids(p, node, node.op, fused)
+        elif dim in plane.varying:
+            for part in single:
+                p.freeze(part.ids, "a part of one")
+            if p.is_static(x):
+                p.labels.cut(plane.ids, [q.ids for part in parts for q in part])
+        for output, moved in zip(outputs, parts, strict=True):
+            output += moved
+    return outputs
 
 
 @rule("aten::cat", "aten::concat", "aten::concatenate")

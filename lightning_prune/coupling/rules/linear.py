@@ -1,8 +1,8 @@
-"""Rules for products with a weight matrix, and for embeddings."""
+"""Rules for products of matrices, Einstein sums and embeddings."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from lightning_prune.coupling.align import Operand, align
@@ -10,31 +10,90 @@ from lightning_prune.coupling.graph import Node, Ref
 from lightning_prune.coupling.labels import Plane
 from lightning_prune.coupling.propagate import Planes, Propagation
 from lightning_prune.coupling.rules.base import rule
+from lightning_prune.coupling.rules.product import Factor, factor, matrix_product, product, weight
 
 
 @rule("aten::linear")
 def linear(p: Propagation, node: Node) -> list[Planes]:
     # y[..., o] = x[..., i] w[o, i] + bias[o]   ties: x.-1 ~ w.1, w.0 ~ bias.0 ~ y.-1
-    return [_product(p, node, node.args[0], node.args[1], True, node.argument("bias"))]
+    x, weight, bias = *node.args[:2], node.argument("bias")
+    lead = [f"lead {dim}" for dim in range(len(p.shape(x)) - 1)]
+    written = ["o"] if len(p.shape(weight)) > 1 else []
+    out = [*lead, *written]
+    factors = [factor(p, x, [*lead, "i"]), factor(p, weight, [*written, "i"])]
+    return [_plus(p, node, bias, product(p, factors, out))]
 
 
-@rule("aten::matmul", "aten::mm", "aten::bmm")
+@rule("aten::matmul", "aten::mm", "aten::bmm", "aten::mv", "aten::dot")
 def matmul(p: Propagation, node: Node) -> list[Planes]:
-    # y[..., o] = x[..., i] w[i, o]   ties: x.-1 ~ w.0, w.1 ~ y.-1
-    return [_product(p, node, node.args[0], node.args[1], False, None)]
+    # y[b, n, o] = a[b, n, i] c[b, i, o]   ties: a.i ~ c.i, a.b ~ c.b ~ y.b, a.n ~ y.n, c.o ~ y.o
+    return [_matrices(p, *node.args[:2])]
 
 
-@rule("aten::addmm")
-def addmm(p: Propagation, node: Node) -> list[Planes]:
-    # y[n, o] = bias[o] + x[n, i] w[i, o]   ties: x.1 ~ w.0, w.1 ~ bias.-1 ~ y.1
-    bias, x, weight = node.args[:3]
-    if node.argument("beta", 1) != 1 or node.argument("alpha", 1) != 1:
-        p.freeze_all(node.inputs, "a scaled sum")
+@rule("aten::addmm", "aten::baddbmm", "aten::addmv")
+def added_product(p: Propagation, node: Node) -> list[Planes]:
+    # y[b, n, o] = bias[b, n, o] + a[b, n, i] c[b, i, o]   ties: as a product and a sum
+    bias, first, second = node.args[:3]
+    return [_plus(p, node, bias, _matrices(p, first, second))]
+
+
+@rule("aten::addbmm")
+def summed_products(p: Propagation, node: Node) -> list[Planes]:
+    # y[n, o] = bias[n, o] + sum over b of a[b, n, i] c[b, i, o]   ties: as a product and a sum
+    bias, first, second = node.args[:3]
+    factors = [factor(p, first, "bni"), factor(p, second, "bio")]
+    return [_plus(p, node, bias, product(p, factors, "no"))]
+
+
+@rule("aten::einsum")
+def einsum(p: Propagation, node: Node) -> list[Planes]:
+    # y[letters of y] = sum over the other letters of a[letters of a] b[letters of b] ...
+    # ties: every letter with itself
+    equation, refs = node.args[:2]
+    terms, out = _parse(equation, [len(p.shape(ref)) for ref in refs])
+    if any(len(set(term)) < len(term) for term in [*terms, out]):
+        p.freeze_all(node.inputs, "a diagonal")
         return []
-    if len(p.shape(bias)) > 1:
-        p.freeze_all(node.inputs, "a bias that differs from row to row")
+    factors = [factor(p, ref, term) for ref, term in zip(refs, terms, strict=True)]
+    return [product(p, factors, out)]
+
+
+@rule("aten::_grouped_mm")
+def grouped_product(p: Propagation, node: Node) -> list[Planes]:
+    # y[n, o] = a[n, i] c[group of n, i, o]   ties: a.i ~ c.i, c.o ~ y.o; groups and rows stay
+    first, second = node.args[:2]
+    ranks = len(p.shape(first)), len(p.shape(second))
+    if ranks not in _GROUPED or node.argument("bias") is not None:
+        p.freeze_all(node.inputs, "this form of a product in groups")
         return []
-    return [_product(p, node, x, weight, False, bias)]
+    p.freeze_all(node.inputs[2:], "used as an index")
+    terms, by_data = _GROUPED[ranks]
+    factors = [
+        _without_groups(p, ref, term, by_data)
+        for ref, term in zip((first, second), terms, strict=True)
+    ]
+    planes = product(p, factors, "no")
+    if len(p.shape(node.results[0])) == 3:
+        planes = [replace(plane, ids=plane.ids.unsqueeze(0)) for plane in planes]
+    return [planes]
+
+
+_GROUPED = {
+    (2, 3): (("ni", "gio"), "gn"),
+    (3, 2): (("gni", "io"), "go"),
+    (2, 2): (("ni", "io"), "i"),
+}
+"""By the ranks of two matrices: the letters of their dimensions, and those grouped by data."""
+
+
+def _without_groups(p: Propagation, ref: Ref, term: str, by_data: str) -> Factor:
+    dims = {term.index(letter) for letter in by_data if letter in term}
+    planes = p.fuse_all(p.planes(ref), dims, "rows are grouped by data")
+    whole = factor(p, ref, term.replace("g", ""))
+    if "g" not in term:
+        return replace(whole, value=Operand(p.shape(ref), planes))
+    one = [replace(plane, ids=plane.ids[0]) for plane in planes]
+    return replace(whole, value=Operand(p.shape(ref)[1:], one))
 
 
 @rule("aten::embedding")
@@ -49,19 +108,36 @@ def embedding(p: Propagation, node: Node) -> list[Planes]:
     return [[Plane(plane.ids.reshape(*lead, -1), plane.zero) for plane in planes]]
 
 
-def _product(
-    p: Propagation, node: Node, x: Ref, weight: Ref, transposed: bool, bias: Ref | None
-) -> Planes:
-    """Couple ``y = x w`` (or ``x wᵀ`` when ``transposed``) for a matrix of weights ``w``."""
-    if len(p.shape(weight)) != 2 or not p.shape(x) or not p.is_static(weight):
-        p.freeze_all(node.inputs, "a product of two activations")
-        return []
-    out_dim, in_dim = (0, 1) if transposed else (1, 0)
-    last = len(p.shape(x)) - 1
-    p.price(weight, math.prod(p.shape(x)[:-1]))
-    reads, writes = p.axis_plane(weight, in_dim), p.axis_plane(weight, out_dim)
-    rest = p.contract(x, last, reads, p.planes(x))
-    return carried(rest, bias) + with_bias(p, writes, bias, last + 1, last)
+def _matrices(p: Propagation, first: Ref, second: Ref) -> Planes:
+    left, right = (Operand(p.shape(ref), p.planes(ref)) for ref in (first, second))
+    return matrix_product(p, left, right, [weight(p, first), weight(p, second)])
+
+
+def _parse(equation: str, ranks: Sequence[int]) -> tuple[list[list[str]], list[str]]:
+    """Return the letters of every operand of an Einstein sum, and those of its result."""
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    parts = [term.partition("...") for term in left.split(",")]
+    dots = [
+        rank - len(a) - len(b) if mid else 0 for (a, mid, b), rank in zip(parts, ranks, strict=True)
+    ]
+    rest = [f"dots {dim}" for dim in range(max(dots))]
+    terms = [
+        [*before, *rest[len(rest) - count :], *after]
+        for (before, _, after), count in zip(parts, dots, strict=True)
+    ]
+    if arrow:
+        before, mid, after = right.partition("...")
+        return terms, [*before, *(rest if mid else []), *after]
+    letters = left.replace("...", "").replace(",", "")
+    return terms, [*rest, *sorted(x for x in set(letters) if letters.count(x) == 1)]
+
+
+def _plus(p: Propagation, node: Node, bias: Ref | None, planes: Planes) -> Planes:
+    """Add a bias to the result of a product."""
+    if bias is None:
+        return planes
+    result = Operand(p.shape(node.results[0]), planes)
+    return align(p, [result, Operand(p.shape(bias), p.planes(bias))], all)
 
 
 def carried(planes: Planes, bias: Ref | None) -> Planes:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import Between, Net, Whole
+from nets import CONV, Between, Net, Whole
 from oracle import assert_removable
 from torch import nn
 
@@ -78,6 +78,18 @@ MOVED = {
     "stacked_and_merged": Between(
         lambda x: torch.stack([x, x], 2).flatten(1, 2), 8, second=conv(16)
     ),
+    "equal_parts_added": Between(lambda x: sum(x.split(x.shape[1] // 2, 1)), 4, second=conv(4)),
+    "halves_added": Between(
+        lambda x: x[:, : x.shape[1] // 2] + x[:, x.shape[1] // 2 :], 4, second=conv(4)
+    ),
+    "parts_by_index_added": Between(
+        lambda x: sum(x.tensor_split([x.shape[1] // 2], 1)), 4, second=conv(4)
+    ),
+    "equal_parts_by_number_added": Between(lambda x: sum(x.tensor_split(2, 1)), 4, second=conv(4)),
+    "halves_swapped": Between(
+        lambda x: torch.cat([x[:, x.shape[1] // 2 :], x[:, : x.shape[1] // 2] * 2], 1) + x,
+        4,
+    ),
     "chunks_added": Between(lambda x: sum(x.chunk(2, 1)), 4, second=conv(4)),
     "chunks_fewer_than_asked_for": Between(lambda x: sum(x.chunk(5, 1)), 2, second=conv(2)),
     "rows_of_columns": Between(lambda x: x.view(2, 4, -1, 6, 6).flatten(1, 2), 4),
@@ -96,13 +108,9 @@ def test_labels_move_with_their_elements(row):
 
 
 FROZEN = {
-    "slice_of_channels": (lambda x: x[:, :4], conv(4), "picked by position"),
     "every_second_channel": (lambda x: x[:, ::2], conv(4), "picked by position"),
-    "narrow": (lambda x: x.narrow(1, 2, 4), conv(4), "picked by position"),
     "select_a_channel": (lambda x: x[:, 3], linear(6), "picked by position"),
     "unbind_channels": (lambda x: x.unbind(1)[3], linear(6), "picked by position"),
-    "split_by_size": (lambda x: sum(x.split(4, 1)), conv(4), "fixed positions"),
-    "split_by_sizes": (lambda x: x.split([3, 5], 1)[1], conv(5), "fixed positions"),
     "unequal_chunks": (lambda x: x.chunk(3, 1)[0], conv(3), "unequal"),
     "roll_channels": (lambda x: x.roll(1, 1), conv(8), "moved by position"),
     "unfold_channels": (lambda x: x.unfold(1, 2, 2).mean(-1), conv(4), "moved by position"),
@@ -123,6 +131,107 @@ FROZEN = {
 @pytest.mark.parametrize(("op", "second", "reason"), FROZEN.values(), ids=FROZEN)
 def test_it_freezes(op, second, reason):
     Between(op, second=second, reason=reason).check()
+
+
+def test_a_slice_carries_its_part():
+    """Of 8 channels the first 3 are read by one layer, the others by another."""
+
+    def forward(m, x):
+        x = m.first(x)
+        count = m.left.weight.shape[1]
+        return m.left(x[:, :count]), m.right(x[:, count:]), m.all(x)
+
+    Whole(
+        lambda: Net(
+            forward,
+            first=nn.Conv2d(3, 8, 1),
+            left=nn.Conv2d(3, 2, 1),
+            right=nn.Conv2d(5, 2, 1),
+            all=nn.Conv2d(8, 2, 1),
+        ),
+        ((2, 3, 4, 4),),
+        {
+            "all.weight[1] first.bias[0] first.weight[0] left.weight[1]": 3,
+            "all.weight[1] first.bias[0] first.weight[0] right.weight[1]": 5,
+        },
+    ).check()
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        lambda x, count: x.split([count, x.shape[1] - count], 1),
+        lambda x, count: (x.narrow(1, 0, count), x.narrow(1, count, x.shape[1] - count)),
+        lambda x, count: x.tensor_split((count,), 1),
+    ],
+    ids=["split", "narrow", "tensor_split"],
+)
+def test_a_part_carries_its_own_channels_along(cut):
+    def forward(m, x):
+        first, second = cut(m.first(x), m.left.weight.shape[1])
+        return m.left(first), m.right(second)
+
+    Whole(
+        lambda: Net(
+            forward,
+            first=nn.Conv2d(3, 8, 1),
+            left=nn.Conv2d(3, 2, 1),
+            right=nn.Conv2d(5, 2, 1),
+        ),
+        ((2, 3, 4, 4),),
+        {f"{CONV} left.weight[1]": 3, f"{CONV} right.weight[1]": 5},
+    ).check()
+
+
+def test_a_part_of_one_channel_stays():
+    def forward(m, x):
+        gate, rest = x[:, :1], x[:, 1:]
+        return m.last(rest * gate.sigmoid())
+
+    net = Net(
+        lambda m, x: forward(m, m.first(x)), first=nn.Conv2d(3, 8, 1), last=nn.Conv2d(7, 2, 1)
+    )
+    coupling = assert_removable(net, (torch.randn(2, 3, 4, 4),))
+    (group,) = coupling.groups
+    assert group.members[0].positions.flatten().tolist() == list(range(1, 8))
+    (frozen,) = (f for f in coupling.frozen if str(f.axis) == "first.weight[0]")
+    assert (frozen.positions, frozen.reason.split(" (")[0]) == (1, "a part of one")
+
+
+def test_a_part_of_one_row_ties_its_columns():
+    def forward(m, x):
+        grid = m.first(x).unflatten(-1, (-1, 2))
+        return m.last((grid[..., :1] + grid).flatten(-2))
+
+    net = Net(forward, first=nn.Linear(3, 8), last=nn.Linear(8, 2))
+    (group,) = assert_removable(net, (torch.randn(2, 3),)).groups
+    assert (group.units, group.members[0].width) == (4, 2)
+
+
+def test_positions_beyond_the_part_of_a_weight_that_is_used_stay():
+    """How many are used depends on the input."""
+    net = Net(
+        lambda m, x: m.last(m.first(x) + m.places[: x.shape[1]]),
+        first=nn.Linear(3, 8),
+        places=nn.Parameter(torch.randn(20, 8)),
+        last=nn.Linear(8, 2),
+    )
+    coupling = assert_removable(net, (torch.randn(2, 5, 3),))
+    (group,) = coupling.groups
+    assert "places[1]" in {str(m.axis) for m in group.members}
+    assert {str(f.axis): f.positions for f in coupling.frozen}["places[0]"] == 20
+
+
+def test_parts_of_a_weight_are_used_as_weights():
+    def forward(m, x):
+        half = m.both.shape[0] // 2
+        return m.last(F.linear(x, m.both[:half]) * F.linear(x, m.both[half:]))
+
+    Whole(
+        lambda: Net(forward, both=nn.Parameter(torch.randn(16, 3)), last=nn.Linear(8, 2)),
+        ((2, 3),),
+        {"both[0] last.weight[1]": 8},
+    ).check()
 
 
 def test_padded_channels_meet_channels_that_must_stay():

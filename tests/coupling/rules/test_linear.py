@@ -1,11 +1,15 @@
 """Products with a weight matrix tie what they read and what they write."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
 from nets import Net, Whole
-from oracle import assert_removable
+from oracle import assert_removable, reasons, ties
 from torch import nn
+
+from lightning_prune.coupling import couple
 
 
 def weight(*shape: int) -> nn.Parameter:
@@ -57,19 +61,50 @@ ROWS = {
     ),
     "addmm_scaled": Whole(
         two(
-            lambda m, x: m.last(torch.addmm(m.b, m.first(x), m.w, beta=2)),
+            lambda m, x: m.last(torch.addmm(m.b, m.first(x), m.w, beta=2, alpha=3)),
             w=weight(8, 8),
             b=weight(8),
         ),
         ((4, 3),),
-        {},
-        {"first.weight[0]": "a scaled sum"},
+        {f"{FIRST} w[0]": 8, "b[0] last.weight[1] w[1]": 8},
     ),
     "addmm_with_a_bias_per_row": Whole(
-        two(lambda m, x: m.last(torch.addmm(m.b, m.first(x), m.w)), w=weight(8, 8), b=weight(8, 8)),
-        ((8, 3),),
-        {},
-        {"first.weight[0]": "differs from row to row", "b[0]": "differs from row to row"},
+        two(lambda m, x: m.last(torch.addmm(m.b, m.first(x), m.w)), w=weight(8, 8), b=weight(6, 8)),
+        ((6, 3),),
+        {f"{FIRST} w[0]": 8, "b[1] last.weight[1] w[1]": 8},
+        {"b[0]": "meets a value that cannot shrink"},
+    ),
+    "baddbmm": Whole(
+        two(
+            lambda m, x: m.last(torch.baddbmm(m.b, m.first(x), m.w)),
+            w=weight(2, 8, 8),
+            b=weight(2, 1, 8),
+        ),
+        ((2, 5, 3),),
+        {f"{FIRST} w[1]": 8, "b[2] last.weight[1] w[2]": 8},
+        {"w[0]": "multiplied with a value that cannot shrink"},
+    ),
+    "addbmm": Whole(
+        two(
+            lambda m, x: m.last(torch.addbmm(m.b, m.first(x), m.w)), w=weight(2, 8, 8), b=weight(8)
+        ),
+        ((2, 5, 3),),
+        {f"{FIRST} w[1]": 8, "b[0] last.weight[1] w[2]": 8},
+    ),
+    "addmv": Whole(
+        two(lambda m, x: m.last(torch.addmv(m.b, m.w, m.first(x))), w=weight(8, 8), b=weight(8)),
+        ((3,),),
+        {f"{FIRST} w[1]": 8, "b[0] last.weight[1] w[0]": 8},
+    ),
+    "mv": Whole(
+        two(lambda m, x: m.last(m.w.mv(m.first(x))), w=weight(8, 8)),
+        ((3,),),
+        {f"{FIRST} w[1]": 8, "last.weight[1] w[0]": 8},
+    ),
+    "dot": Whole(
+        two(lambda m, x: m.last(m.first(x)) + m.w.dot(m.first(x)), w=weight(8)),
+        ((3,),),
+        {f"{FIRST} last.weight[1] w[0]": 8},
     ),
     "bias_of_one": Whole(
         lambda: Net(
@@ -90,20 +125,76 @@ ROWS = {
     "attention": Whole(
         two(lambda m, x: m.last(m.first(x) @ m.first(x).transpose(1, 2) @ m.first(x))),
         ((2, 5, 3),),
-        {},
-        {"first.weight[0]": "a product of two activations"},
+        PLAIN,
     ),
     "weight_on_the_left": Whole(
         two(lambda m, x: m.last((m.w @ m.first(x).t()).t()), w=weight(8, 8)),
         ((4, 3),),
-        {},
-        {"w[0]": "a product of two activations"},
+        {f"{FIRST} w[1]": 8, "last.weight[1] w[0]": 8},
     ),
     "weights_of_a_batch": Whole(
         two(lambda m, x: m.last(m.first(x) @ m.w), w=weight(2, 8, 8)),
         ((2, 5, 3),),
+        {f"{FIRST} w[1]": 8, "last.weight[1] w[2]": 8},
+        {"w[0]": "multiplied with a value that cannot shrink"},
+    ),
+    "experts": Whole(
+        lambda: Net(
+            lambda m, x: torch.einsum("ebo,be->bo", (x @ m.up).relu() @ m.down, m.gate(x)),
+            up=weight(4, 3, 8),
+            down=weight(4, 8, 2),
+            gate=nn.Linear(3, 4),
+        ),
+        ((5, 3),),
+        {"down[1] up[2]": 8, "down[0] gate.bias[0] gate.weight[0] up[0]": 4},
+    ),
+    "low_rank_weights": Whole(
+        two(lambda m, x: m.last(F.linear(m.first(x), m.a @ m.b)), a=weight(8, 4), b=weight(4, 8)),
+        ((4, 3),),
+        {f"b[1] {FIRST}": 8, "a[1] b[0]": 4, "a[0] last.weight[1]": 8},
+    ),
+    "einsum": Whole(
+        two(lambda m, x: m.last(torch.einsum("bni,io->bno", m.first(x), m.w)), w=weight(8, 8)),
+        ((2, 5, 3),),
+        {f"{FIRST} w[0]": 8, "last.weight[1] w[1]": 8},
+    ),
+    "einsum_without_an_arrow": Whole(
+        two(lambda m, x: m.last(torch.einsum("...i,io", m.first(x), m.w)), w=weight(8, 8)),
+        ((2, 5, 3),),
+        {f"{FIRST} w[0]": 8, "last.weight[1] w[1]": 8},
+    ),
+    "einsum_of_three": Whole(
+        two(
+            lambda m, x: m.last(torch.einsum("bi,ir,ro->bo", m.first(x), m.a, m.b)),
+            a=weight(8, 4),
+            b=weight(4, 8),
+        ),
+        ((2, 3),),
+        {f"a[0] {FIRST}": 8, "a[1] b[0]": 4, "b[1] last.weight[1]": 8},
+    ),
+    "einsum_that_scales": Whole(
+        two(lambda m, x: m.last(torch.einsum("bi,i->bi", m.first(x), m.w)), w=weight(8)),
+        ((2, 3),),
+        {f"{FIRST} last.weight[1] w[0]": 8},
+    ),
+    "einsum_that_sums_one_value": Whole(
+        two(lambda m, x: m.last(m.first(x)) + torch.einsum("bi->b", m.first(x))[:, None]),
+        ((2, 3),),
+        PLAIN,
+    ),
+    "einsum_that_sums_constants": Whole(
+        two(lambda m, x: m.last(m.first(x)) + torch.einsum("bi->b", m.first(x).exp())[:, None]),
+        ((2, 3),),
         {},
-        {"w[2]": "a product of two activations"},
+        {"first.weight[0]": "a removed coordinate would add a constant"},
+    ),
+    "einsum_of_a_diagonal": Whole(
+        two(
+            lambda m, x: m.last(torch.einsum("bii->bi", m.first(x)[:, None] * m.w)), w=weight(8, 8)
+        ),
+        ((4, 3),),
+        {},
+        {"first.weight[0]": "a diagonal"},
     ),
     "computed_weights": Whole(
         two(lambda m, x: m.last(F.linear(m.first(x), m.w * 2)), w=weight(8, 8)),
@@ -114,13 +205,15 @@ ROWS = {
         two(lambda m, x: m.last(F.linear(m.first(x), torch.eye(8).to(x)))),
         ((4, 3),),
         {},
-        {"first.weight[0]": "read by a weight that cannot shrink"},
+        {"first.weight[0]": "multiplied with a value that cannot shrink"},
     ),
     "sliced_weights": Whole(
-        two(lambda m, x: m.last(F.linear(m.first(x), m.w[:8])), w=weight(9, 8)),
+        two(
+            lambda m, x: m.last(F.linear(m.first(x), m.w[: m.last.weight.shape[1]])), w=weight(9, 8)
+        ),
         ((4, 3),),
-        {f"{FIRST} w[1]": 8},
-        {"w[0]": "picked by position"},
+        {f"{FIRST} w[1]": 8, "last.weight[1] w[0]": 8},
+        {"w[0]": "in no part of a weight that is used in parts"},
     ),
     "bilinear": Whole(
         two(lambda m, x: m.last(m.pair(m.first(x), x)), pair=nn.Bilinear(8, 3, 8)),
@@ -188,6 +281,53 @@ def test_words_stay():
         for f in assert_removable(Words(), (torch.arange(10).view(2, 5),)).frozen
     }
     assert "rows are picked by data" in frozen["places.weight[0]"]
+
+
+def test_a_value_multiplied_with_itself_is_read_by_no_weight():
+    square = two(lambda m, x: m.last(m.first(x)) + (m.first(x) @ m.first(x).mT).sum())
+    (group,) = assert_removable(square(), (torch.randn(4, 3),)).groups
+    assert group.exposed.all()
+    assert group.constant is None
+
+
+def test_a_fixed_matrix_is_cut_but_reads_nothing():
+    net = two(lambda m, x: m.last(m.first(x)) + (m.first(x) @ m.fixed).sum())()
+    net.register_buffer("fixed", torch.randn(8, 5))
+    (group,) = assert_removable(net, (torch.randn(4, 3),)).groups
+    assert "fixed[0]" in {str(member.axis) for member in group.members if member.buffer}
+    assert group.exposed.all()
+
+
+def experts(function) -> Callable[[], Net]:
+    """Rows of 3 in three groups, each with its own weights."""
+    return lambda: Net(
+        function,
+        first=nn.Linear(3, 16),
+        inner=weight(3, 16, 32),
+        outer=weight(3, 32, 16),
+        last=nn.Linear(16, 2),
+    )
+
+
+OFFSETS = torch.tensor([16, 24, 40], dtype=torch.int32)
+
+
+def test_products_in_groups_of_rows():
+    """The fused product takes bfloat16 alone: held to a loop by hand."""
+
+    def forward(m, x):
+        x = m.first(x).bfloat16()
+        x = torch._grouped_mm(x, m.inner.bfloat16(), OFFSETS).relu()
+        return m.last(torch._grouped_mm(x, m.outer.bfloat16(), OFFSETS).to(m.last.weight))
+
+    coupling = couple(experts(forward)(), torch.randn(40, 3))
+    assert ties(coupling) == {
+        f"{FIRST} inner[1]": 16,
+        "inner[2] outer[1]": 32,
+        "last.weight[1] outer[2]": 16,
+    }
+    assert "grouped by data" in reasons(coupling, "inner[0]")
+    assert coupling.prices["inner"] == 2 / 3  # of the two rows that are traced
 
 
 def test_a_choice_of_words_by_labelled_channels_freezes_them():
