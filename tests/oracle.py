@@ -82,9 +82,16 @@ def sliced(model: nn.Module, coupling: Coupling, removed: Sequence[Tensor]) -> n
     for module in model.modules():
         if isinstance(module, nn.modules.instancenorm._InstanceNorm) and module.affine:
             module.num_features = len(module.weight)  # it looks at its input's size
-        if isinstance(module, nn.RNNBase) and not module.proj_size:  # so does it
+        if isinstance(module, nn.RNNBase):  # so does it
             module.input_size = module.weight_ih_l0.shape[1]
             module.hidden_size = module.weight_hh_l0.shape[1]
+            if module.proj_size:
+                module.proj_size, module.hidden_size = module.weight_hr_l0.shape
+        if isinstance(module, nn.RNNCellBase):
+            module.input_size, module.hidden_size = (
+                module.weight_ih.shape[1],
+                module.weight_hh.shape[1],
+            )
     return model
 
 

@@ -66,12 +66,30 @@ def _embedding(module: nn.Module) -> Sizes:
 def _recurrent(module: nn.Module) -> Sizes:
     first: Tensor = module.weight_ih_l0  # type: ignore[assignment]
     second: Tensor = module.weight_hh_l0  # type: ignore[assignment]
-    sizes: Sizes = {"input_size": first.shape[1]}
-    # With projections, the recurrent weights read the projected state.
-    return sizes if module.proj_size else sizes | {"hidden_size": second.shape[1]}
+    if not module.proj_size:
+        return {"input_size": first.shape[1], "hidden_size": second.shape[1]}
+    projection: Tensor = module.weight_hr_l0  # type: ignore[assignment]
+    projected, hidden = projection.shape
+    return {"input_size": first.shape[1], "hidden_size": hidden, "proj_size": projected}
+
+
+def _cell(module: nn.Module) -> Sizes:
+    first: Tensor = module.weight_ih  # type: ignore[assignment]
+    second: Tensor = module.weight_hh  # type: ignore[assignment]
+    return {"input_size": first.shape[1], "hidden_size": second.shape[1]}
+
+
+def _bilinear(module: nn.Module) -> Sizes:
+    written, first, second = _weight(module).shape
+    return {"in1_features": first, "in2_features": second, "out_features": written}
 
 
 def _weight(module: nn.Module) -> Tensor:
+    # The older weight norm, spectral norm and pruning leave the last weight that they computed.
+    for name in ("weight_v", "weight_orig"):
+        held = module._parameters.get(name)
+        if held is not None:
+            return held
     weight: Tensor = module.weight  # type: ignore[assignment]
     return weight
 
@@ -81,9 +99,12 @@ _SIZES: dict[type[nn.Module], Callable[[nn.Module], Sizes]] = {
     _ConvNd: _convolution,
     _NormBase: _batch_norm,
     nn.Embedding: _embedding,
+    nn.EmbeddingBag: _embedding,
+    nn.Bilinear: _bilinear,
     nn.GroupNorm: _group_norm,
     nn.LayerNorm: _trailing_norm,
     nn.RMSNorm: _trailing_norm,
     nn.PReLU: _prelu,
     nn.RNNBase: _recurrent,
+    nn.RNNCellBase: _cell,
 }

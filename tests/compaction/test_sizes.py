@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from lightning_prune.compaction.sizes import module_sizes
 
@@ -27,6 +28,17 @@ ROWS = {
     "instance_norm": (nn.InstanceNorm1d(7, affine=True), {"num_features": 7}),
     "instance_norm_of_nothing": (nn.InstanceNorm1d(7), {}),
     "embedding": (nn.Embedding(9, 4), {"num_embeddings": 9, "embedding_dim": 4}),
+    "embedding_bag": (nn.EmbeddingBag(9, 4), {"num_embeddings": 9, "embedding_dim": 4}),
+    "bilinear": (
+        nn.Bilinear(3, 4, 5),
+        {"in1_features": 3, "in2_features": 4, "out_features": 5},
+    ),
+    "gru": (nn.GRU(3, 5, 2), {"input_size": 3, "hidden_size": 5}),
+    "projected": (
+        nn.LSTM(3, 5, proj_size=4),
+        {"input_size": 3, "hidden_size": 5, "proj_size": 4},
+    ),
+    "cell": (nn.LSTMCell(3, 5), {"input_size": 3, "hidden_size": 5}),
     "without_sizes": (nn.ReLU(), {}),
 }
 
@@ -35,6 +47,12 @@ ROWS = {
 def test_sizes_are_those_of_a_fresh_module(module, sizes):
     assert module_sizes(module) == sizes
     assert all(getattr(module, name) == size for name, size in sizes.items())
+
+
+def test_sizes_of_a_weight_that_is_computed_follow_what_it_is_computed_from():
+    linear = prune.identity(nn.Linear(3, 5), "weight")
+    linear.weight_orig.data = torch.zeros(2, 3)
+    assert module_sizes(linear) == {"in_features": 3, "out_features": 2}
 
 
 def test_sizes_follow_the_tensors():

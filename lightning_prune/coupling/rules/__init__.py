@@ -17,6 +17,7 @@ from lightning_prune.coupling.rules import (
     recurrent,
     reduction,
     sampling,
+    spectrum,
     weights,
 )
 from lightning_prune.coupling.rules.base import RULES, rule
@@ -36,5 +37,6 @@ __all__ = [
     "reduction",
     "rule",
     "sampling",
+    "spectrum",
     "weights",
 ]

@@ -1,10 +1,13 @@
 """Rules for recurrent layers: LSTM, GRU and plain RNN, of several layers, in both directions.
 
 All gates, layers and directions share the hidden index, because a recurrent module has one hidden
-size. A removed unit starts at zero and stays there: its candidate state is tanh(0) or relu(0).
+size; with projections they share the projected index as well. A removed unit that starts at zero
+stays there: its candidate state is tanh(0) or relu(0).
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,68 +18,125 @@ from lightning_prune.coupling.propagate import Planes, Propagation
 from lightning_prune.coupling.rules.base import rule
 
 
+@dataclass(frozen=True, eq=False)
+class _Layers:
+    """The cells of a recurrent layer, in the order of its layers and directions.
+
+    Args:
+        cells: weights that read the input and the state, perhaps biases, perhaps a projection.
+        directions: cells in one layer.
+        projected: whether the last weight of a cell is a projection.
+    """
+
+    cells: list[list[Ref]]
+    directions: int
+    projected: bool
+
+    @classmethod
+    def of(cls, node: Node) -> _Layers:
+        weights = node.argument("params")
+        directions = 2 if node.argument("bidirectional") else 1
+        count = node.argument("num_layers") * directions
+        per_cell = len(weights) // count
+        cells = [weights[i : i + per_cell] for i in range(0, len(weights), per_cell)]
+        return cls(cells, directions, bool(per_cell % 2))
+
+
 @rule("aten::lstm", "aten::gru", "aten::rnn_tanh", "aten::rnn_relu")
 def recurrent(p: Propagation, node: Node) -> list[Planes]:
     # h[t] = f(x[t, i] w_ih[g h, i] + h[t-1, j] w_hh[g h, j]) for every gate g
     # ties: x.-1 ~ w_ih.1 of the first layer; w_ih.0 ~ w_hh.0 ~ biases.0 (each gate) ~ w_hh.1
     #       ~ w_ih.1 of the next layer ~ h.-1
-    if node.op._overloadname == "data":
-        p.freeze_all(node.inputs, "a recurrent layer over packed sequences")
-        return []
-    x, state, weights, biased, layers, _, _, both, _ = node.args
-    directions = 2 if both else 1
-    per_cell = 4 if biased else 2
-    states = state if isinstance(state, (list, tuple)) else [state]
-    hidden = p.shape(weights[1])[1]
-    if len(weights) != per_cell * layers * directions:
-        p.freeze_all(node.inputs, "a recurrent layer with projections")
-        return []
-    cells = [weights[i : i + per_cell] for i in range(0, len(weights), per_cell)]
-    units = _couple_cells(p, cells, hidden)
+    # with a projection h[t, j] = w_hr[j, h] s[t, h]: gates ~ w_hr.1, w_hr.0 ~ w_hh.1 ~ h.-1
+    layers, x = _Layers.of(node), node.args[0]
+    hidden = _tie_gates(p, layers)
+    written = _tie_projections(p, layers, hidden) if layers.projected else hidden
     last = len(p.shape(x)) - 1
-    planes = p.planes(x)
-    for layer in range(layers):
-        for cell in cells[layer * directions : (layer + 1) * directions]:
-            columns = p.axis_plane(cell[0], 1)
-            if layer == 0:
-                rest = p.contract(x, last, columns, planes)
-            elif columns is not None:
-                p.labels.read(columns.ids)
-                p.tie(columns.ids, units.repeat(directions))
+    rest: Planes = []
+    for index, cell in enumerate(layers.cells):
+        columns = p.axis_plane(cell[0], 1)
+        _read(p, p.axis_ids(cell[1], 1), written)
+        if index < layers.directions:
+            rest = p.contract(x, last, columns, p.planes(x))
+        elif columns is not None:
+            _read(p, columns.ids, written.repeat(layers.directions))
     p.fuse_all(rest, range(last), "positions of a sequence")
-    for ref in states:
-        _start_at_zero(p, ref, units)
-    shape = [1] * last + [directions * hidden]
-    output = Plane(units.repeat(directions).reshape(shape), zero=True)
-    final = [Plane(units.reshape([1] * (len(p.shape(ref)) - 1) + [-1]), True) for ref in states]
+    state = node.argument("hx")
+    states = state if isinstance(state, (list, tuple)) else [state]
+    owners = [written, hidden]  # of the output and of the memory
+    zero = all([_start(p, ref, ids) for ref, ids in zip(states, owners, strict=False)])
+    zero = zero or layers.projected
+    lead = [1] * last
+    output = Plane(written.repeat(layers.directions).reshape([*lead, -1]), zero)
+    final = [Plane(ids.reshape(1, 1, -1), zero) for ids, ref in zip(owners, states, strict=False)]
     return [[output], *([plane] for plane in final)]
 
 
-def _couple_cells(p: Propagation, cells: list[list[Ref]], hidden: int) -> Tensor:
-    """Tie the hidden index of every cell and return its ids, shape ``[hidden]``."""
+def _tie_gates(p: Propagation, layers: _Layers) -> Tensor:
+    """Tie the hidden index of every gate of every cell and return its ids, shape ``[hidden]``."""
+    first = layers.cells[0]
+    if layers.projected:
+        hidden = p.shape(first[-1])[1]
+    else:
+        hidden = p.shape(first[1])[1]
     units: Tensor | None = None
-    for cell in cells:
-        columns = p.axis_ids(cell[1], 1)
-        if columns is None:
-            columns = torch.zeros(hidden, dtype=torch.int64)
-        p.labels.read(columns)
-        units = columns if units is None else units
-        p.tie(columns, units)
-        for ref in cell:
+    for cell in layers.cells:
+        for ref in cell[:-1] if layers.projected else cell:
             rows = p.axis_ids(ref, 0)
-            if rows is not None:
-                p.tie(rows.reshape(-1, hidden), units)
-    return units if units is not None else torch.zeros(hidden, dtype=torch.int64)
+            rows = torch.zeros(hidden, dtype=torch.int64) if rows is None else rows
+            units = rows[:hidden] if units is None else units
+            p.tie(rows.reshape(-1, hidden), units)
+    return torch.zeros(hidden, dtype=torch.int64) if units is None else units
 
 
-def _start_at_zero(p: Propagation, state: Ref, units: Tensor) -> None:
-    """Tie the initial state; one that comes from outside has a size that cannot shrink."""
-    planes = p.planes(state)
+def _tie_projections(p: Propagation, layers: _Layers, hidden: Tensor) -> Tensor:
+    """Let projections read the hidden index; return the ids that they write, ``[projected]``."""
+    projected = p.shape(layers.cells[0][-1])[0]
+    units: Tensor | None = None
+    for cell in layers.cells:
+        _read(p, p.axis_ids(cell[-1], 1), hidden)
+        rows = p.axis_ids(cell[-1], 0)
+        rows = torch.zeros(projected, dtype=torch.int64) if rows is None else rows
+        units = rows if units is None else units
+        p.tie(rows, units)
+    return torch.zeros(projected, dtype=torch.int64) if units is None else units
+
+
+def _read(p: Propagation, columns: Tensor | None, units: Tensor) -> None:
+    if columns is None:
+        p.freeze(units, "read by a weight that cannot shrink")
+        return
+    p.labels.read(columns)
+    p.labels.tie(columns, units)
+
+
+def _start(p: Propagation, state: Ref, units: Tensor) -> bool:
+    """Tie an initial state and tell whether it is zero where a unit is removed."""
     last = len(p.shape(state)) - 1
-    own = p.axis_ids(state, last)
-    if own is not None:
-        p.tie(own, units)
-    if not all(plane.zero for plane in planes):
-        p.freeze(units, "an initial state that is not zero")
-    elif own is None and p.is_input(state):
+    own = p.axis_plane(state, last)
+    rest = [plane for plane in p.planes(state) if last not in plane.varying]
+    p.fuse_all(rest, range(last), "positions of a sequence")
+    if own is None:
         p.freeze(units, "an initial state of fixed size")
+        return False
+    p.labels.tie(own.ids, units)
+    if not own.zero:
+        p.labels.reads_constant(units)
+    return own.zero
+
+
+@rule("aten::_pack_padded_sequence")
+def pack(p: Propagation, node: Node) -> list[Planes]:
+    # y[t of b, i] = x[b, t, i]   ties: x.i ~ y.i; positions stay
+    x, lengths = node.args[:2]
+    p.freeze_all([lengths], "used as an index")
+    planes = p.fuse_all(p.planes(x), {0, 1}, "positions of a sequence")
+    return [[replace(plane, ids=plane.ids.squeeze(0)) for plane in planes]]
+
+
+@rule("aten::_pad_packed_sequence")
+def unpack(p: Propagation, node: Node) -> list[Planes]:
+    # y[b, t, i] = x[t of b, i], elsewhere a padding value   ties: x.i ~ y.i; positions stay
+    padding = node.argument("padding_value")
+    planes = p.fuse_all(p.planes(node.args[0]), {0}, "positions of a sequence")
+    return [[replace(q, ids=q.ids.unsqueeze(0), zero=q.zero and padding == 0) for q in planes]]

@@ -4,6 +4,7 @@ import pytest
 import torch
 from nets import Net, Whole
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 
 def reader(make, *, first=None, forward=None, width=8):
@@ -30,6 +31,29 @@ def group(*parts: str) -> str:
     return " ".join(sorted(" ".join(parts).split()))
 
 
+def gates(suffix: str) -> str:
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return " ".join(f"rnn.{name}_{suffix}[0]" for name in names)
+
+
+def stepped(make) -> Whole:
+    """A cell, called in a loop."""
+
+    def forward(m, x):
+        state = None
+        for step in x.unbind(1):
+            state = m.cell(step, state)
+        return m.head(state[0] if isinstance(state, tuple) else state)
+
+    parts = "weight_ih[0] weight_hh[0] weight_hh[1] bias_ih[0] bias_hh[0]".split()
+    return Whole(
+        lambda: Net(forward, cell=make(3, 8), head=nn.Linear(8, 2)),
+        SEQUENCE,
+        {group("head.weight[1]", *(f"cell.{part}" for part in parts)): 8},
+    )
+
+
+SUFFIXES = ("l0", "l0_reverse", "l1", "l1_reverse")
 ONE = {group(cell("l0", reads=False), "head.weight[1]"): 8}
 SEQUENCE = ((2, 5, 3),)
 ROWS = {
@@ -73,12 +97,63 @@ ROWS = {
         {},
         {"rnn.weight_hh_l0[0]": "initial state"},
     ),
-    "projections_stay": Whole(
+    "a_state_that_is_learned": Whole(
+        lambda: Net(
+            lambda m, x: m.head(m.rnn(x, m.start.expand(-1, x.shape[1], -1).contiguous())[0]),
+            rnn=nn.GRU(3, 8),
+            start=nn.Parameter(torch.randn(1, 1, 8)),
+            head=nn.Linear(8, 2),
+        ),
+        SEQUENCE,
+        {group(cell("l0", reads=False), "start[2]", "head.weight[1]"): 8},
+    ),
+    "states_computed_from_the_input": Whole(
+        lambda: Net(
+            lambda m, x: m.head(m.rnn(x, (m.h(x[:1]), m.c(x[:1]).sigmoid()))[0]),
+            rnn=nn.LSTM(3, 8),
+            h=nn.Linear(3, 8),
+            c=nn.Linear(3, 8),
+            head=nn.Linear(8, 2),
+        ),
+        SEQUENCE,
+        {
+            group(
+                cell("l0", reads=False),
+                "h.weight[0] h.bias[0] c.weight[0] c.bias[0]",
+                "head.weight[1]",
+            ): 8
+        },
+    ),
+    "a_state_of_zeros": Whole(
+        reader(
+            lambda: nn.RNN(3, 8),
+            forward=lambda m, x: m.head(m.rnn(x, x.new_zeros(1, x.shape[1], m.rnn.hidden_size))[0]),
+        ),
+        SEQUENCE,
+        ONE,
+    ),
+    "projections": Whole(
         reader(lambda: nn.LSTM(3, 8, proj_size=4), width=4),
         SEQUENCE,
-        {},
-        {"rnn.weight_hh_l0[0]": "with projections"},
+        {
+            group(gates("l0"), "rnn.weight_hr_l0[1]"): 8,
+            group("rnn.weight_hr_l0[0] rnn.weight_hh_l0[1] head.weight[1]"): 4,
+        },
     ),
+    "projections_of_layers_in_both_directions": Whole(
+        reader(lambda: nn.LSTM(3, 8, 2, proj_size=4, bidirectional=True), width=8),
+        SEQUENCE,
+        {
+            group(*(gates(s) + f" rnn.weight_hr_{s}[1]" for s in SUFFIXES)): 8,
+            group(
+                *(f"rnn.weight_hr_{s}[0] rnn.weight_hh_{s}[1]" for s in SUFFIXES),
+                "rnn.weight_ih_l1[1] rnn.weight_ih_l1_reverse[1] head.weight[1]",
+            ): 4,
+        },
+    ),
+    "gru_cell": stepped(nn.GRUCell),
+    "rnn_cell": stepped(nn.RNNCell),
+    "lstm_cell": stepped(nn.LSTMCell),
 }
 
 
@@ -88,14 +163,18 @@ def test_recurrent(row: Whole) -> None:
     row.check()
 
 
-def test_packed_sequences_stay() -> None:
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("padding", [0.0, 1.0])
+def test_packed_sequences(kind: type[nn.RNNBase], padding: float) -> None:
     def forward(m: Net, x: torch.Tensor) -> torch.Tensor:
-        packed = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([4, 3]), batch_first=True)
-        return m.head(m.rnn(packed)[1][0][-1])
+        packed = pack_padded_sequence(m.first(x), torch.tensor([3, 4]), True, False)
+        steps, last = m.rnn(packed)
+        last = last[0] if isinstance(last, tuple) else last
+        return m.head(pad_packed_sequence(steps, True, padding)[0]) + m.head(last[-1])[:, None]
 
-    Whole(
-        reader(lambda: nn.LSTM(3, 8, batch_first=True), forward=forward),
+    row = Whole(
+        reader(lambda: kind(6, 8, batch_first=True), first=nn.Linear(3, 6), forward=forward),
         ((2, 4, 3),),
-        {},
-        {"rnn.weight_hh_l0[0]": "packed sequences"},
-    ).check()
+        ONE | {"first.bias[0] first.weight[0] rnn.weight_ih_l0[1]": 6},
+    )
+    row.check()
