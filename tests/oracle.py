@@ -79,6 +79,12 @@ def sliced(model: nn.Module, coupling: Coupling, removed: Sequence[Tensor]) -> n
             setattr(module, count, getattr(module, count) * len(stay) // tensor.shape[0])
         tensor.data = tensor.data[(slice(None),) * dim + (stay,)]
     _pad_norms(model, gone)
+    _resize(model)
+    return model
+
+
+def _resize(model: nn.Module) -> None:
+    """Bring the sizes at which modules look up to date."""
     for module in model.modules():
         if isinstance(module, nn.modules.instancenorm._InstanceNorm) and module.affine:
             module.num_features = len(module.weight)  # it looks at its input's size
@@ -92,7 +98,6 @@ def sliced(model: nn.Module, coupling: Coupling, removed: Sequence[Tensor]) -> n
                 module.weight_ih.shape[1],
                 module.weight_hh.shape[1],
             )
-    return model
 
 
 class _PaddedNorm(nn.Module):

@@ -16,6 +16,7 @@ from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import Errors, Verification
 from lightning_prune.coupling import Coupling, couple
 from lightning_prune.errors import VerificationError
+from lightning_prune.fake import require_numbers
 from lightning_prune.inputs import ExampleInputs
 from lightning_prune.masks import find_dead
 from lightning_prune.measure import count_bytes, count_macs, count_parameters, measure_in_turns
@@ -46,6 +47,7 @@ def compact(model: nn.Module, example_inputs: Any, *, latency: bool = True) -> C
         VerificationError: if no removal would leave the outputs as they are; the model is then
             exactly as it was.
     """
+    require_numbers(model)
     inputs = ExampleInputs.of(example_inputs).on(model)
     coupling = couple(model, inputs)
     tensors: dict[str, Tensor] = {name: p.detach() for name, p in model.named_parameters()}

@@ -26,6 +26,7 @@ from lightning_prune.coupling.record import record
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.coupling.solve import solve
 from lightning_prune.errors import ExampleInputsError
+from lightning_prune.fake import fake_mode, real
 from lightning_prune.inputs import ExampleInputs
 from lightning_prune.multihead import take_sizes_from_tensors
 from lightning_prune.tables import format_table
@@ -98,7 +99,8 @@ def couple(model: nn.Module, example_inputs: Any) -> Coupling:
     Args:
         model: any module.
         example_inputs: what ``model(...)`` takes: a tensor, a tuple of positional arguments or a
-            dict of keyword arguments; their values do not matter.
+            dict of keyword arguments; their values do not matter. Model and inputs may be built
+            under ``FakeTensorMode``, without numbers.
 
     Returns:
         Groups of coupled units, and everything that is frozen with the reason.
@@ -106,11 +108,24 @@ def couple(model: nn.Module, example_inputs: Any) -> Coupling:
     Raises:
         ExampleInputsError: if the model does not run on the inputs.
     """
-    inputs = ExampleInputs.of(example_inputs).on(model)
+    recordings = _recordings(model, _on(model, ExampleInputs.of(example_inputs)))
+    with real():
+        return _analyse(model, recordings)
+
+
+def _on(model: nn.Module, inputs: ExampleInputs) -> ExampleInputs:
+    """Return the inputs on the device and in the type of the model, fake where the model is."""
+    mode = fake_mode(model.parameters())
+    if mode is None:
+        return inputs.on(model)
+    return inputs.map(lambda t: t if fake_mode([t]) else mode.from_tensor(t)).on(model)
+
+
+def _analyse(model: nn.Module, recordings: list[tuple[Graph, ExampleInputs, bool]]) -> Coupling:
     labels = Labels()
     prices: dict[str, float] | None = None
     traces = []
-    for graph, given, training in _recordings(model, inputs):
+    for graph, given, training in recordings:
         planes = Propagation(graph, labels, RULES).run()
         traces.append(Trace(graph, planes, given, training))
         prices = dict(labels.prices) if prices is None else prices  # of the eval trace alone

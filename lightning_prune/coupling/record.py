@@ -20,6 +20,7 @@ from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 
 from lightning_prune.coupling.graph import Graph, Kind, Node, Ref, Value, base_name
 from lightning_prune.coupling.sites import Sites
+from lightning_prune.fake import fake_mode, faking
 from lightning_prune.inputs import ExampleInputs, tensors_in
 
 
@@ -38,8 +39,9 @@ def record(model: nn.Module, inputs: ExampleInputs, has_rule: Callable[[str], bo
         The recorded graph.
     """
     recorder = _Recorder(model, has_rule)
-    inputs = inputs.map(torch.clone)  # the model may write into them
-    with composite_operations():
+    mode = fake_mode([*model.parameters(), *inputs.tensors])
+    with composite_operations(), faking(mode):
+        inputs = inputs.map(torch.clone)  # the model may write into them
         recorder.graph.inputs.extend(recorder.ref(t, "input") for t in inputs.tensors)
         with recorder:
             output = inputs(model)
@@ -128,6 +130,8 @@ class _Recorder(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if func.namespace == "prim":  # a fake tensor was asked for its device
+            return func(*args, **kwargs)
         result = decompose(self, func, self._has_rule, args, kwargs)
         if result is not NotImplemented:
             return result

@@ -64,8 +64,8 @@ def recurrent(p: Propagation, node: Node) -> list[Planes]:
     state = node.argument("hx")
     states = state if isinstance(state, (list, tuple)) else [state]
     owners = [written, hidden]  # of the output and of the memory
-    zero = all([_start(p, ref, ids) for ref, ids in zip(states, owners, strict=False)])
-    zero = zero or layers.projected
+    starts = [_start(p, ref, ids) for ref, ids in zip(states, owners, strict=False)]
+    zero = all(starts) or layers.projected
     lead = [1] * last
     output = Plane(written.repeat(layers.directions).reshape([*lead, -1]), zero)
     final = [Plane(ids.reshape(1, 1, -1), zero) for ids, ref in zip(owners, states, strict=False)]
@@ -75,10 +75,7 @@ def recurrent(p: Propagation, node: Node) -> list[Planes]:
 def _tie_gates(p: Propagation, layers: _Layers) -> Tensor:
     """Tie the hidden index of every gate of every cell and return its ids, shape ``[hidden]``."""
     first = layers.cells[0]
-    if layers.projected:
-        hidden = p.shape(first[-1])[1]
-    else:
-        hidden = p.shape(first[1])[1]
+    hidden = p.shape(first[-1] if layers.projected else first[1])[1]
     units: Tensor | None = None
     for cell in layers.cells:
         for ref in cell[:-1] if layers.projected else cell:

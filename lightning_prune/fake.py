@@ -1,0 +1,48 @@
+"""Fake tensors: shapes without numbers, for models too big to run.
+
+A model built under ``FakeTensorMode`` runs in that mode; what coupling computes for itself, on ids,
+must not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+
+
+def fake_mode(tensors: Iterable[Tensor]) -> FakeTensorMode | None:
+    """Return the mode that the first fake one of some tensors belongs to, if there is one."""
+    return next((t.fake_mode for t in tensors if isinstance(t, FakeTensor)), None)
+
+
+def faking(mode: FakeTensorMode | None) -> AbstractContextManager[Any]:
+    """Return a context in which operations are fake if there is a mode."""
+    return contextlib.nullcontext() if mode is None else mode
+
+
+def real() -> AbstractContextManager[Any]:
+    """Return a context in which operations compute numbers, even within a fake mode."""
+    context: AbstractContextManager[Any] = unset_fake_temporarily()
+    return context
+
+
+def require_numbers(model: nn.Module) -> None:
+    """Refuse a model that has shapes only.
+
+    Args:
+        model: any module.
+
+    Raises:
+        ValueError: if a parameter or buffer is fake or on the meta device.
+    """
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if isinstance(tensor, FakeTensor) or tensor.is_meta:
+            raise ValueError(
+                f"Expected `model` to hold numbers, but got {name}, which has a shape only. Load "
+                "its weights first; `couple` alone works without."
+            )
