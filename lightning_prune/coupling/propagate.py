@@ -35,6 +35,9 @@ class Propagation:
         graph: a recorded forward pass.
         labels: the id space, shared by all graphs of one model.
         rules: by base name of the operation.
+
+    Attributes:
+        on_weights: the node at hand computes with parameters, buffers and constants alone.
     """
 
     def __init__(self, graph: Graph, labels: Labels, rules: dict[str, Rule]) -> None:
@@ -45,7 +48,7 @@ class Propagation:
         self._static: dict[Ref, bool] = {}
         self._origins: dict[Ref, str] = {}
         self._node: Node | None = None
-        self._on_weights = False
+        self.on_weights = False
 
     def run(self) -> Mapping[Ref, Planes]:
         """Apply the rule of every node in order, then freeze the model's outputs.
@@ -55,13 +58,13 @@ class Propagation:
         """
         for node in self._graph:
             self._node = node
-            self._on_weights = all(self.is_static(ref) for ref in node.inputs)
+            self.on_weights = all(self.is_static(ref) for ref in node.inputs)
             outputs = self._apply(node)
             for index, ref in enumerate(node.results):
                 self._store(ref, outputs[index] if index < len(outputs) else [])
             self._trace_weights(node)
             self._rewrite_aliases(node)
-        self._node, self._on_weights = None, False
+        self._node, self.on_weights = None, False
         self.freeze_all(self._graph.outputs, "written to the model's output")
         return {ref: planes for ref, planes in self._planes.items() if planes}
 
@@ -99,9 +102,9 @@ class Propagation:
 
     def _trace_weights(self, node: Node) -> None:
         """Note which results are computed from parameters and buffers alone."""
-        for ref in node.results if self._on_weights else (*node.results, *node.aliases):
-            self._static[ref] = self._on_weights
-        for ref in node.results if self._on_weights else ():
+        for ref in node.results if self.on_weights else (*node.results, *node.aliases):
+            self._static[ref] = self.on_weights
+        for ref in node.results if self.on_weights else ():
             size = math.prod(self.shape(ref))
             origins = [self.origin(r) for r in node.inputs if math.prod(self.shape(r)) == size]
             if origins and origins[0] is not None:
@@ -187,7 +190,7 @@ class Propagation:
 
     def tie(self, first: Tensor, second: Tensor) -> None:
         """Say that ids at the same place of two broadcastable tensors live and die together."""
-        self.labels.tie(first, second, same_side=self._on_weights)
+        self.labels.tie(first, second, same_side=self.on_weights)
 
     def freeze(self, ids: Tensor, reason: str) -> None:
         """Say that ``ids`` must stay, because of the node at hand."""
@@ -205,7 +208,7 @@ class Propagation:
         Of a weight itself, what is removed must be zero then, whether it reads or writes.
         """
         self.labels.expose(ids)
-        if self._on_weights:
+        if self.on_weights:
             self.labels.reads_constant(ids)
 
     def fuse(self, plane: Plane, dims: Iterable[int], reason: str) -> Plane | None:

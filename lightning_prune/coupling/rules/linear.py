@@ -24,7 +24,7 @@ def linear(p: Propagation, node: Node) -> list[Planes]:
     return [_plus(p, node, bias, product(p, factors, out))]
 
 
-@rule("aten::matmul", "aten::mm", "aten::bmm", "aten::mv", "aten::dot")
+@rule("aten::matmul", "aten::mm", "aten::bmm", "aten::mv")
 def matmul(p: Propagation, node: Node) -> list[Planes]:
     # y[b, n, o] = a[b, n, i] c[b, i, o]   ties: a.i ~ c.i, a.b ~ c.b ~ y.b, a.n ~ y.n, c.o ~ y.o
     return [_matrices(p, *node.args[:2])]

@@ -162,7 +162,7 @@ def _read(p: Propagation, one: Joined, reader: int) -> None:
             if read
             else "a removed coordinate would add a constant",
         )
-    elif not one.zero.get(reader, False):
-        p.labels.expose(ids)
+    elif not one.zero.get(reader, False) or (p.on_weights and not all(one.zero.values())):
+        p.expose(ids)
     elif not any(zero for index, zero in one.zero.items() if index != reader):
         p.labels.reads_constant(ids)

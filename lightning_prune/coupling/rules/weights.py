@@ -54,6 +54,18 @@ def norm_except_dim(p: Propagation, node: Node) -> list[Planes]:
     return [kept]
 
 
+@rule("aten::dot", "aten::vdot")
+def dot(p: Propagation, node: Node) -> list[Planes]:
+    # y = sum over i of a[i] b[i]   ties: a.0 ~ b.0; a removed coordinate adds zero
+    operands = [Operand(p.shape(ref), p.planes(ref)) for ref in node.args]
+    for plane in align(p, operands, any):
+        if plane.zero:
+            p.expose(plane.ids)
+        else:
+            p.freeze(plane.ids, "a removed coordinate would add a constant")
+    return []
+
+
 def _as_column(vector: Operand, dim: int, rank: int) -> Operand:
     shape = [vector.shape[0] if d == dim else 1 for d in range(rank)]
     planes = [Plane(plane.ids.reshape(shape), plane.zero) for plane in vector.planes]

@@ -123,6 +123,21 @@ ROWS = {
         "mid.weight_v[1]",
         "mid.bias[0] mid.weight_v[0]",
     ),
+    "spectral_norm": whole(
+        between(lambda: parametrizations.spectral_norm(nn.Conv2d(8, 6, 3))),
+        f"{ORIGINAL}[1]",
+        f"mid.bias[0] {ORIGINAL}[0]",
+    ),
+    "spectral_norm_of_a_matrix": whole(
+        between(lambda: parametrizations.spectral_norm(nn.Linear(8, 6)), "linear"),
+        f"{ORIGINAL}[1]",
+        f"mid.bias[0] {ORIGINAL}[0]",
+    ),
+    "old_spectral_norm": whole(
+        ungraphed(between(lambda: nn.utils.spectral_norm(nn.Conv2d(8, 6, 3)))),
+        "mid.weight_orig[1]",
+        "mid.bias[0] mid.weight_orig[0]",
+    ),
     "doubled": whole(
         between(parametrized(Doubled)), f"{ORIGINAL}[1]", f"mid.bias[0] {ORIGINAL}[0]"
     ),
@@ -171,7 +186,7 @@ ROWS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.torch.nn.utils.weight_norm. is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.torch.nn.utils.*_norm. is deprecated:FutureWarning")
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_computed_weights(row):
     row.check()
@@ -191,6 +206,35 @@ def test_two_weights_side_by_side():
             "first.bias[0] first.weight[0] v[1] w[1]": 8,
             "last.weight[1] w[0]": 2,
             "last.weight[1] v[0]": 3,
+        },
+    ).check()
+
+
+def test_products_of_parameters_share_their_inner_dimension():
+    Whole(
+        between(
+            lambda m, x: F.linear(x, m.b @ m.a), "linear", a=parameter(4, 8), b=parameter(6, 4)
+        ),
+        ((2, 3, 6, 6),),
+        {f"a[1] {FIRST}": 8, "a[0] b[1]": 4, "b[0] last.weight[1]": 6},
+    ).check()
+
+
+def test_a_low_rank_adapter_beside_a_weight():
+    Whole(
+        between(
+            lambda m, x: F.linear(x, m.w + 0.5 * m.b @ m.a, m.bias),
+            "linear",
+            w=parameter(6, 8),
+            a=parameter(4, 8),
+            b=parameter(6, 4),
+            bias=parameter(6),
+        ),
+        ((2, 3, 6, 6),),
+        {
+            f"a[1] {FIRST} w[1]": 8,
+            "a[0] b[1]": 4,
+            "b[0] bias[0] last.weight[1] w[0]": 6,
         },
     ).check()
 
