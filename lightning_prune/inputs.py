@@ -6,7 +6,7 @@ A tensor, a tuple or list (positional arguments) or a dict (keyword arguments) b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,5 +143,5 @@ def _tensors(nested: Any, seen: set[int]) -> Iterator[Tensor]:
             yield leaf
         elif id(leaf) not in seen and not isinstance(leaf, (nn.Module, type)):
             seen.add(id(leaf))
-            fields = dict(leaf) if hasattr(leaf, "keys") else getattr(leaf, "__dict__", None)
+            fields = dict(leaf) if isinstance(leaf, Mapping) else getattr(leaf, "__dict__", None)
             yield from _tensors(fields or (), seen)

@@ -76,12 +76,19 @@ class Answer:
     kind: Kind = Kind.A
 
 
+@dataclass
+class Cache:
+    keys: Tensor
+    values: Tensor
+
+
 OUTPUTS = {
     "tensor": (X, [X]),
     "nested": ({"b": [X, (X + 1,)]}, [X, X + 1]),
     "object": (Answer(X), [X]),
     "object_in_a_tuple": ((X + 1, Answer(X)), [X + 1, X]),
     "object_in_an_object": (Answer(X, Answer(X + 1)), [X, X + 1]),
+    "object_with_keys_that_is_no_dictionary": (Cache(X, X + 1), [X, X + 1]),
     "distribution": (torch.distributions.Bernoulli(logits=X, validate_args=False), [X]),
     "complex": (torch.complex(X, X), [torch.complex(X, X)]),
     "nothing": (None, []),

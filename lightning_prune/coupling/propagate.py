@@ -24,6 +24,11 @@ Rule = Callable[["Propagation", Node], "Sequence[Planes]"]
 
 _STATIC_KINDS = frozenset({"parameter", "buffer", "constant"})
 
+_CUTTING = frozenset(
+    f"aten::{name}"
+    for name in "slice narrow split split_with_sizes unsafe_split tensor_split".split()
+)
+
 CREATING: set[str] = set()
 """Operations with a rule that labels its outputs even where no input has a label."""
 
@@ -47,6 +52,7 @@ class Propagation:
         self._planes: dict[Ref, Planes] = {}
         self._static: dict[Ref, bool] = {}
         self._origins: dict[Ref, str] = {}
+        self._whole = {ref for node in graph for ref in node.inputs if node.name not in _CUTTING}
         self._node: Node | None = None
         self.on_weights = False
 
@@ -138,6 +144,10 @@ class Propagation:
     def origin(self, ref: Ref) -> str | None:
         """Return the parameter or buffer of as many elements from which a weight is computed."""
         return self._origins.get(ref, self.name(ref))
+
+    def is_used_whole(self, ref: Ref) -> bool:
+        """Tell whether something else than a part of a value is used."""
+        return ref in self._whole
 
     def is_input(self, ref: Ref) -> bool:
         """Tell whether a value was passed to the model."""

@@ -135,7 +135,7 @@ def _parts(p: Propagation, node: Node, dim: int) -> list[Planes]:
         elif dim in plane.varying:
             for part in single:
                 p.freeze(part.ids, "a part of one")
-            if p.is_static(x):
+            if p.is_static(x) and not p.is_used_whole(x):
                 p.labels.cut(plane.ids, [q.ids for part in parts for q in part])
         for output, moved in zip(outputs, parts, strict=True):
             output += moved
@@ -150,7 +150,10 @@ def cat(p: Propagation, node: Node) -> list[Planes]:
         return [[]]
     rank = len(p.shape(parts[0]))
     dim = node.argument("dim", 0) % rank
-    along = [_along(p, ref, dim) for ref in parts]
+    values = [Operand(p.shape(ref), p.planes(ref)) for ref in parts]
+    if len({_beside(one, dim) for one in values}) > 1:
+        values = [replace(one, planes=p.keep_leading(one.planes, dim)) for one in values]
+    along = [_along(p, one, dim) for one in values]
     joined = []
     if any(plane.varying for plane in along):
         rest = torch.broadcast_shapes(*(plane.ids.narrow(dim, 0, 1).shape for plane in along))
@@ -161,18 +164,24 @@ def cat(p: Propagation, node: Node) -> list[Planes]:
         joined.append(Plane(torch.cat(ids, dim), all(plane.zero for plane in along)))
     across = [
         Operand(
-            tuple(1 if d == dim else size for d, size in enumerate(p.shape(ref))),
-            [plane for plane in p.planes(ref) if dim not in plane.varying],
+            tuple(1 if d == dim else size for d, size in enumerate(one.shape)),
+            [plane for plane in one.planes if dim not in plane.varying],
         )
-        for ref in parts
+        for one in values
     ]
     return [joined + align(p, across, all)]
 
 
-def _along(p: Propagation, ref: Ref, dim: int) -> Plane:
+def _beside(one: Operand, dim: int) -> frozenset[int]:
+    """Return the other dimensions along which labels on ``dim`` vary."""
+    on_dim = [plane.varying for plane in one.planes if dim in plane.varying]
+    return frozenset(set().union(*on_dim) - {dim})
+
+
+def _along(p: Propagation, one: Operand, dim: int) -> Plane:
     """Return the plane of a value on ``dim``; id 0 where it has none."""
-    shape = [size if d == dim else 1 for d, size in enumerate(p.shape(ref))]
-    found = [plane for plane in p.planes(ref) if dim in plane.varying]
+    shape = [size if d == dim else 1 for d, size in enumerate(one.shape)]
+    found = [plane for plane in one.planes if dim in plane.varying]
     for plane in found[1:]:
         p.freeze(plane.ids, "a second label on one dimension")
     return found[0] if found else Plane(torch.zeros(shape, dtype=torch.int64), zero=False)

@@ -222,6 +222,40 @@ def test_positions_beyond_the_part_of_a_weight_that_is_used_stay():
     assert {str(f.axis): f.positions for f in coupling.frozen}["places[0]"] == 20
 
 
+def test_a_part_of_a_weight_that_is_used_whole_as_well_keeps_nothing_back():
+    """A third of the biases is set to zero before all of them are used."""
+
+    def forward(m, x):
+        bias = m.bias.clone()
+        third = bias.numel() // 3
+        bias[third : 2 * third].zero_()
+        return m.last(sum(F.linear(x, m.weight, bias).chunk(3, -1)))
+
+    Whole(
+        lambda: Net(
+            forward,
+            weight=nn.Parameter(torch.randn(12, 3)),
+            bias=nn.Parameter(torch.randn(12)),
+            last=nn.Linear(4, 2),
+        ),
+        ((2, 3),),
+        {"bias[0] last.weight[1] weight[0]": 4},
+    ).check()
+
+
+def test_a_part_that_varies_less_is_joined_to_one_that_keeps_what_leads():
+    """Like heads of which only some features are rotated."""
+
+    def forward(m, x):
+        heads = m.first(x).unflatten(-1, (-1, 4))
+        turned = heads[..., :2] * torch.tensor([1.0, 2.0]).to(x)
+        return m.last(torch.cat([turned, heads[..., 2:]], -1).flatten(-2))
+
+    net = Net(forward, first=nn.Linear(3, 12), last=nn.Linear(12, 2))
+    (group,) = assert_removable(net, (torch.randn(2, 3),)).groups
+    assert (group.units, group.members[0].width) == (3, 4)
+
+
 def test_parts_of_a_weight_are_used_as_weights():
     def forward(m, x):
         half = m.both.shape[0] // 2
