@@ -34,7 +34,7 @@ from lightning_prune.errors import (
     TargetError,
     VerificationError,
 )
-from lightning_prune.granularities import NM, Block, Channel, Granularity, Weight
+from lightning_prune.granularities import NM, Block, Channel, Granularity, Head, Weight
 from lightning_prune.measure import (
     Latency,
     Sparsity,
@@ -52,6 +52,7 @@ from lightning_prune.schedules import (
     Linear,
     OneCycle,
     OneShot,
+    Regrow,
     Schedule,
     Steps,
 )
@@ -81,6 +82,7 @@ __all__ = [
     "Gradient",
     "Granularity",
     "Grasp",
+    "Head",
     "Isomorphic",
     "Iterative",
     "Lamp",
@@ -96,6 +98,7 @@ __all__ = [
     "PruningError",
     "PruningReport",
     "Random",
+    "Regrow",
     "Schedule",
     "Snip",
     "Sparsity",

@@ -89,8 +89,10 @@ class Pruning(L.Callback):
         restart_early_stopping: bool = False,
         untried_strategy: bool = False,
     ) -> None:
-        self.recipe = Recipe(sparsity, criterion, granularity, allocation, of, include, exclude)
         check_kind("schedule", schedule, Schedule)
+        self.recipe = Recipe(
+            sparsity, criterion, granularity, allocation, of, include, exclude, schedule.regrows
+        )
         self.schedule = schedule
         self.name = name
         self.example_inputs = example_inputs
@@ -177,7 +179,7 @@ class Pruning(L.Callback):
         self._bind(pl_module, batch)
         self._advance(trainer, pl_module)
         if self.pruner is not None and self._done < self.schedule.end:
-            self.pruner.start(only_training=True)
+            self.pruner.scorer.start(only_training=True)
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
@@ -277,10 +279,10 @@ class Pruning(L.Callback):
                 warn_waiting(self.name, self.schedule, due)
             self._due = due
             return
-        pruner.reduce(lambda one: trainer.strategy.reduce(one, reduce_op="sum"))
+        pruner.scorer.reduce(lambda one: trainer.strategy.reduce(one, reduce_op="sum"))
         if to < pruner.sparsity and not self.schedule.monotone:
             pruner.release()
-        self.report = pruner.update(to)
+        self.report = pruner.update(to, self.schedule.exchange(due))
         self._due = self._done = due
         for optimizer in trainer.optimizers:
             pruner.mask_optimizer_state(optimizer)
@@ -300,7 +302,7 @@ class Pruning(L.Callback):
     def _unhook(self) -> None:
         """Stop following optimizers."""
         if self.pruner is not None:
-            self.pruner.stop()
+            self.pruner.scorer.stop()
         for hook in self._hooks:
             hook.remove()
         self._hooks = []

@@ -53,11 +53,13 @@ class Criterion(ABC):
         shares: the scores of a step are divided by their sum before they are averaged, so that
             every step weighs the same.
         sides: which weights of a unit count: those that write it, that read it, or both.
+        single_weights: a unit of one weight has a score, too.
     """
 
     reads: ClassVar[Reads]
     shares: ClassVar[bool] = False
     sides: ClassVar[Sides] = "both"
+    single_weights: ClassVar[bool] = True
 
     @abstractmethod
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:

@@ -41,10 +41,12 @@ class Granularity(ABC):
     Attributes:
         needs_coupling: the units follow from the coupling of the model's axes, which takes
             example inputs to find.
+        regrows: a removed unit gets a gradient, by which it could grow again.
         rules: what holds for scores and counts of units.
     """
 
     needs_coupling: ClassVar[bool]
+    regrows: ClassVar[bool] = False
 
     @abstractmethod
     def groups(self, weights: Mapping[str, Tensor], coupled: Sequence[Group]) -> list[Group]:

@@ -39,6 +39,7 @@ class Block(Granularity):
     normalize: Normalize = "mean"
 
     needs_coupling: ClassVar[bool] = False
+    regrows: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_at_least("rows", self.rows)

@@ -21,6 +21,7 @@ class Weight(Granularity):
     """
 
     needs_coupling: ClassVar[bool] = False
+    regrows: ClassVar[bool] = True
 
     def groups(self, weights: Mapping[str, Tensor], coupled: Sequence[Group]) -> list[Group]:
         """Return one group for each weight tensor.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from lightning_prune.cost import Of
+from lightning_prune.granularities.base import Granularity
 
 
 def check_sparsity(sparsity: object) -> None:
@@ -33,6 +34,19 @@ def check_of(of: object) -> None:
         raise ValueError(
             f"Expected `of` to be one of {', '.join(get_args(Of))}, but got {of!r}. It says what "
             "the sparsity is a fraction of."
+        )
+
+
+def check_regrows(granularity: Granularity) -> None:
+    """Refuse units that cannot grow again.
+
+    Raises:
+        ValueError: if they cannot.
+    """
+    if not granularity.regrows:
+        raise ValueError(
+            f"Expected a granularity whose removed units can grow again, but got {granularity}. "
+            "Use Weight() or Block(rows, cols), or a schedule that does not regrow."
         )
 
 

@@ -80,7 +80,7 @@ def prune(
     # On a twin, gradients and batch statistics of the user's model stay as they are.
     scored = twin(model).eval()
     pruner = recipe.pruner(scored, example_inputs)
-    pruner.start(only_training=False)
+    pruner.scorer.start(only_training=False)
     if batches is not None and loss is not None and criterion.averaged:
         for batch in batches:
             scored.zero_grad()

@@ -8,7 +8,7 @@ in place; shapes and names never change.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,18 +17,21 @@ from torch.optim import Optimizer
 
 from lightning_prune.allocations.base import Allocation
 from lightning_prune.cost import Of, check_reachable, cost_of
-from lightning_prune.criteria.base import Criterion
+from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.errors import TargetError
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.inputs import ExampleInputs
 from lightning_prune.masks import find_erased, parameter_masks
 from lightning_prune.names import parameters_by_any_name, plain_name
 from lightning_prune.pruning.bits import pack, unpack
+from lightning_prune.pruning.checks import check_regrows
 from lightning_prune.pruning.choice import choose
 from lightning_prune.pruning.enforcement import Enforcement
 from lightning_prune.pruning.ranking import floors, rank
+from lightning_prune.pruning.regrowth import exchange
 from lightning_prune.pruning.report import PruningReport
 from lightning_prune.pruning.scorer import Scorer
+from lightning_prune.pruning.selection import nothing_to_prune
 from lightning_prune.pruning.state import VERSION, check_state
 from lightning_prune.pruning.weights import weights_of
 from lightning_prune.units import Group, GroupCount
@@ -47,9 +50,14 @@ class Pruner:
         prices: multiply-adds per element of each weight; needed for ``of="macs"``.
         inputs: example inputs, for criteria that need some.
         left_alone: why other groups are not pruned, by name; for the report.
+        regrows: removed units may grow again, by their gradients.
+
+    Attributes:
+        groups: the groups to prune.
+        scorer: gathers the scores.
 
     Raises:
-        ValueError: if ``prices`` are missing.
+        ValueError: if ``prices`` are missing, or units could not regrow.
         TargetError: if there is no group, or one without a score by the criterion.
     """
 
@@ -65,12 +73,13 @@ class Pruner:
         prices: Mapping[str, float] | None = None,
         inputs: ExampleInputs | None = None,
         left_alone: Mapping[str, str] | None = None,
+        regrows: bool = False,
     ) -> None:
         self.groups = tuple(groups)
         self.of = of
         self._left_alone = dict(left_alone or {})
         if not self.groups:
-            raise TargetError(_nothing_to_prune(self._left_alone))
+            raise TargetError(nothing_to_prune(self._left_alone))
         self._criterion = criterion
         self._allocation = allocation
         self._granularity = granularity
@@ -80,7 +89,7 @@ class Pruner:
         self._cost = cost_of(of, self.groups, self._shapes, prices)
         self._kept = [torch.ones(g.units, dtype=torch.bool) for g in self.groups]
         self._reached = 0.0
-        self._scorer = Scorer(
+        self.scorer = Scorer(
             model,
             self._weights,
             self.groups,
@@ -88,6 +97,10 @@ class Pruner:
             reduce=granularity.rules.reduce,
             inputs=inputs,
         )
+        self._growth: Scorer | None = None
+        if regrows:
+            check_regrows(granularity)
+            self._growth = Scorer(model, self._weights, self.groups, criterion=Gradient())
         self._enforcement = Enforcement(self._weights, {})
 
     @property
@@ -108,7 +121,7 @@ class Pruner:
     @property
     def ready(self) -> bool:
         """Whether an update has scores to go by. Synchronises with the device."""
-        return self._scorer.ready
+        return self.scorer.ready
 
     def check_reachable(self, sparsity: float) -> None:
         """Refuse a sparsity that the groups cannot give.
@@ -118,18 +131,6 @@ class Pruner:
         """
         most = [g.units - floor for g, floor in zip(self.groups, self._floors, strict=True)]
         check_reachable(self._cost, sparsity, self._cost.removed(most))
-
-    def start(self, *, only_training: bool) -> None:
-        """Begin to observe activations, if the criterion reads them; `stop` ends it.
-
-        Args:
-            only_training: look at forward passes in training mode only.
-        """
-        self._scorer.start(only_training=only_training)
-
-    def stop(self) -> None:
-        """Take every hook off the model; what was observed stays."""
-        self._scorer.stop()
 
     def accumulate(
         self,
@@ -144,23 +145,18 @@ class Pruner:
             parameters: those whose gradients belong to this step, ``None`` = all.
             grad_scale: what the gradients were multiplied with, ``None`` = nothing.
         """
-        self._scorer.accumulate(parameters, grad_scale)
+        for scorer in self._scorers:
+            scorer.accumulate(parameters, grad_scale)
 
-    def reduce(self, add_up: Callable[[Tensor], Tensor]) -> None:
-        """Add up over ranks what each has seen of its own data; call it before an update.
-
-        Args:
-            add_up: returns the sum of a tensor over all ranks.
-        """
-        self._scorer.reduce(add_up)
-
-    def update(self, sparsity: float) -> PruningReport:
+    def update(self, sparsity: float, share: float = 0.0) -> PruningReport:
         """Remove the units of the lowest scores until ``sparsity`` is reached; start anew to score.
 
-        What is removed stays removed; if that much is removed already, nothing changes.
+        What is removed stays removed, but for the exchange; if that much is removed already,
+        nothing changes.
 
         Args:
             sparsity: the fraction to have removed after this, not *more*, in [0, 1).
+            share: of the kept units, to be exchanged for removed ones, in [0, 1).
 
         Returns:
             What was reached.
@@ -181,7 +177,11 @@ class Pruner:
             level = sparsity if done == rounds else 1 - left
             if level > self._reached:
                 self._set(self._choose(level))
-        self._scorer.reset()
+        if share and self._growth is not None:
+            scores, growth = self.scorer.scores(), self._growth.scores()
+            self._set(exchange(self._kept, scores, growth, share))
+        for scorer in self._scorers:
+            scorer.reset()
         return self.report(sparsity)
 
     def release(self) -> None:
@@ -241,7 +241,8 @@ class Pruner:
         self._set(
             [before.get(g.name, kept) for g, kept in zip(self.groups, self._kept, strict=True)]
         )
-        self._scorer.adopt(other._scorer)
+        for mine, theirs in zip(self._scorers, other._scorers, strict=True):
+            mine.adopt(theirs)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the masks as packed bits and the scores of the open window."""
@@ -250,7 +251,7 @@ class Pruner:
             "groups": [plain_name(group.name) for group in self.groups],
             "units": [group.units for group in self.groups],
             "kept": [pack(kept) for kept in self._kept],
-            "scores": self._scorer.state_dict(),
+            "scores": [scorer.state_dict() for scorer in self._scorers],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -265,12 +266,18 @@ class Pruner:
         check_state(state, self.groups)
         pairs = zip(state["kept"], state["units"], strict=True)
         self._set([unpack(kept.cpu(), units) for kept, units in pairs])
-        self._scorer.load_state_dict(state["scores"])
+        for scorer, held in zip(self._scorers, state["scores"], strict=True):
+            scorer.load_state_dict(held)
+
+    @property
+    def _scorers(self) -> list[Scorer]:
+        """What gathers scores by which units go, and by which they grow."""
+        return [self.scorer] if self._growth is None else [self.scorer, self._growth]
 
     @torch.no_grad()
     def _choose(self, sparsity: float) -> list[Tensor]:
         """Return which units to keep, on the CPU."""
-        scores = self._scorer.scores()
+        scores = self.scorer.scores()
         erased = find_erased(self.groups, self._weights)
         dead = [~kept.to(e.device) | e for kept, e in zip(self._kept, erased, strict=True)]
         priorities = rank(
@@ -291,13 +298,3 @@ class Pruner:
         )
         self._enforcement = Enforcement(self._weights, masks)
         self.enforce()
-
-
-def _nothing_to_prune(left_alone: Mapping[str, str]) -> str:
-    """Return the message for a model without a group to prune."""
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in left_alone.items())
-    return (
-        "Expected the model to have something to prune, but got no group "
-        f"({reasons or 'none was found'}). Widen `include`, narrow `exclude`, or unfreeze "
-        "parameters; `print(couple(model, example_inputs))` says what cannot be removed and why."
-    )

@@ -20,7 +20,13 @@ from lightning_prune.granularities import Granularity
 from lightning_prune.inputs import ExampleInputs
 from lightning_prune.names import parameters_by_any_name, parameters_by_name, plain_name
 from lightning_prune.patterns import check_patterns
-from lightning_prune.pruning.checks import check_kind, check_list, check_of, check_sparsity
+from lightning_prune.pruning.checks import (
+    check_kind,
+    check_list,
+    check_of,
+    check_regrows,
+    check_sparsity,
+)
 from lightning_prune.pruning.pruner import Pruner
 from lightning_prune.pruning.selection import select
 from lightning_prune.units import Group
@@ -38,6 +44,7 @@ class Recipe:
         of: of what the sparsity is a fraction, counted over what is prunable.
         include: glob patterns of the names of modules to prune; None for all.
         exclude: glob patterns of the names of modules to leave alone.
+        regrows: removed units may grow again.
 
     Raises:
         ValueError: if ``sparsity`` is outside its range, or ``of`` is none of its words.
@@ -51,6 +58,7 @@ class Recipe:
     of: Of
     include: Sequence[str] | None
     exclude: Sequence[str]
+    regrows: bool = False
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
@@ -58,6 +66,8 @@ class Recipe:
         check_kind("granularity", self.granularity, Granularity)
         check_kind("allocation", self.allocation, Allocation)
         check_of(self.of)
+        if self.regrows:
+            check_regrows(self.granularity)
         check_list("include", () if self.include is None else self.include)
         check_list("exclude", self.exclude)
 
@@ -128,6 +138,7 @@ class Recipe:
             prices=coupling.prices if coupling else None,
             inputs=ExampleInputs.of(example_inputs) if self.needs_inputs else None,
             left_alone=self.granularity.refused(weights) | selection.left_alone,
+            regrows=self.regrows,
         )
         pruner.check_reachable(self.sparsity)
         return pruner

@@ -209,8 +209,13 @@ class Scorer:
         Raises:
             TargetError: if there is one.
         """
-        sides = self._criterion.sides
-        bare = [g.name for g in self._groups if not scored_members(g, self._weights, sides)]
+        criterion = self._criterion
+        bare = [
+            group.name
+            for group in self._groups
+            if not scored_members(group, self._weights, criterion.sides)
+            or (group.single_weights and not criterion.single_weights)
+        ]
         if bare:
             raise TargetError(
                 f"Expected `{self._criterion}` to score every group, but got no score of "

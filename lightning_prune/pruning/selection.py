@@ -85,3 +85,13 @@ def _reason(
         if member.side == "out" and not weights[member.axis.tensor].requires_grad:
             return f"`{member.axis.tensor}` is frozen"
     return None
+
+
+def nothing_to_prune(left_alone: Mapping[str, str]) -> str:
+    """Return the message for a model without a group to prune."""
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in left_alone.items())
+    return (
+        "Expected the model to have something to prune, but got no group "
+        f"({reasons or 'none was found'}). Widen `include`, narrow `exclude`, or unfreeze "
+        "parameters; `print(couple(model, example_inputs))` says what cannot be removed and why."
+    )

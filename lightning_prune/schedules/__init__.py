@@ -9,6 +9,7 @@ from lightning_prune.schedules.iterative import Iterative
 from lightning_prune.schedules.linear import Linear
 from lightning_prune.schedules.one_cycle import OneCycle
 from lightning_prune.schedules.one_shot import OneShot
+from lightning_prune.schedules.regrow import Regrow
 from lightning_prune.schedules.steps import Steps
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Linear",
     "OneCycle",
     "OneShot",
+    "Regrow",
     "Schedule",
     "Steps",
 ]

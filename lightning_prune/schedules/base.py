@@ -29,10 +29,12 @@ class Schedule(ABC):
     is due at step *s* happens after *s* optimizer steps. ``print`` shows a table of it.
 
     Attributes:
-        monotone: the sparsity never falls; what is removed stays removed.
+        monotone: the sparsity never falls.
+        regrows: removed units may come back, in exchange for others.
     """
 
     monotone: ClassVar[bool] = True
+    regrows: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -50,6 +52,17 @@ class Schedule(ABC):
         Returns:
             A sparsity in [0, ``final``].
         """
+
+    def exchange(self, position: int) -> float:
+        """Return the share of the kept units that give way to removed ones at ``position``.
+
+        Args:
+            position: a due position.
+
+        Returns:
+            A share in [0, 1); 0 unless the schedule regrows.
+        """
+        return 0.0
 
     @property
     def by(self) -> Unit:

@@ -14,7 +14,7 @@ from lightning_prune.callbacks.pruning import Pruning
 from lightning_prune.criteria import Gradient, Magnitude, Random, Taylor
 from lightning_prune.errors import ExampleInputsError, TargetError
 from lightning_prune.granularities import Channel, Weight
-from lightning_prune.schedules import Cubic, DenseSparseDense, Linear, OneShot
+from lightning_prune.schedules import Cubic, DenseSparseDense, Linear, OneShot, Regrow
 
 # The run that goes on saves nothing any more; in mid-epoch, lightning warns that data may repeat.
 RESUMED = pytest.mark.filterwarnings(
@@ -330,3 +330,21 @@ def test_dense_sparse_dense_ends_dense():
     fit(model, pruning, watch)
     assert watch.seen == pytest.approx([0.0] * 4 + [0.5] * 8 + [0.0] * 4, abs=0.01)
     assert (model.head.weight != 0).all()
+
+
+def test_regrowth_moves_the_zeros_at_constant_sparsity():
+    pruning = Pruning(
+        0.5, Magnitude(), granularity=Weight(), schedule=Regrow(start_epoch=1, end_epoch=3)
+    )
+    masks = []
+
+    class Note(L.Callback):
+        def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+            masks.append(torch.cat(pruning.pruner.kept))
+
+    watch = Watch(pruning)
+    fit(Net("Adam"), pruning, watch, Note())
+    assert watch.seen == pytest.approx([0.0] * 4 + [0.5] * 12, abs=0.01)
+    assert watch.revived == 0
+    assert not torch.equal(masks[1], masks[2])
+    assert torch.equal(masks[2], masks[3])

@@ -1,6 +1,7 @@
 """`Pruning` in a configuration file."""
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,15 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch.cli import LightningCLI
+from schedule_examples import SCHEDULES
 from torch import Tensor, nn
 
-from lightning_prune.allocations import Global, Uniform
+from lightning_prune import allocations, criteria, granularities
+from lightning_prune.allocations import ErdosRenyi, Global, PerLayer, Uniform
 from lightning_prune.callbacks.pruning import Pruning
-from lightning_prune.criteria import Gradient, Taylor
-from lightning_prune.granularities import Channel, Weight
-from lightning_prune.schedules import Cubic, OneShot
+from lightning_prune.criteria import Gradient, Magnitude, SynFlow, Taylor
+from lightning_prune.granularities import NM, Block, Channel, Weight
+from lightning_prune.schedules import Cubic, OneShot, Regrow
 
 PATH = "lightning_prune.callbacks.pruning.Pruning"
 
@@ -92,6 +95,57 @@ def test_short_names(tmp_path: Path) -> None:
         "exclude": ["body.*"],
         "name": "pruning",
     }
+
+
+WORDS = [
+    *(("criterion", name) for name in criteria.__all__ if name != "Criterion"),
+    *(("allocation", name) for name in allocations.__all__ if name != "Allocation"),
+    ("granularity", "Weight"),
+    ("granularity", "Channel"),
+    ("granularity", "Head"),
+    ("granularity", "NM"),
+]
+WITH_OPTIONS = [
+    ("criterion", Taylor(squared=True)),
+    ("criterion", SynFlow(iterations=7)),
+    ("criterion", Magnitude(p=2)),
+    ("granularity", Block(2, 4, reduce="max")),
+    ("granularity", NM(1, 4)),
+    ("granularity", Channel(reduce="l2", normalize="none", round_to=8, min_units=16)),
+    ("allocation", PerLayer({"head": 0.3}, default=0.1, max_sparsity=0.9)),
+    ("allocation", ErdosRenyi(kernel=False)),
+    *(("schedule", p.values[0]) for p in SCHEDULES),
+]
+
+
+def value_of(pruning: Pruning, argument: str) -> Any:
+    return pruning.schedule if argument == "schedule" else getattr(pruning.recipe, argument)
+
+
+@pytest.mark.parametrize(("argument", "name"), WORDS)
+def test_every_word_is_a_short_name(tmp_path: Path, argument: str, name: str) -> None:
+    family = {"criterion": criteria, "allocation": allocations, "granularity": granularities}
+    pruning = parse(config(tmp_path, **{argument: name}))
+    assert value_of(pruning, argument) == getattr(family[argument], name)()
+
+
+@pytest.mark.parametrize(("argument", "value"), WITH_OPTIONS, ids=repr)
+def test_every_option_comes_back(
+    tmp_path: Path, argument: str, value: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    init = {f.name: getattr(value, f.name) for f in fields(value)}
+    given = {"class_path": type(value).__name__, "init_args": init}
+    arguments = {argument: given}
+    # Only single weights and blocks regrow.
+    if isinstance(value, Regrow):
+        arguments["granularity"] = "Weight"
+    first = config(tmp_path, **arguments)
+    assert value_of(parse(first), argument) == value
+    with pytest.raises(SystemExit, match="0"):
+        parse(first, "--print_config")
+    path = tmp_path / "printed.yaml"
+    path.write_text(capsys.readouterr().out)
+    assert value_of(parse(f"--config={path}"), argument) == value
 
 
 def test_defaults(tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from lightning_prune import granularities
-from lightning_prune.granularities import NM, Block, Channel, Granularity, UnitRules
+from lightning_prune.granularities import NM, Block, Channel, Granularity, Head, UnitRules
 from lightning_prune.units import Axis, Group, Member
 
 EXAMPLES = {
     "NM": [NM(2, 4), NM(1, 2)],
     "Block": [Block(2, 2), Block(1, 4, reduce="mean", normalize="none")],
+    "Head": [Head(), Head(min_units=2)],
     "Channel": [Channel(), Channel(round_to=2, min_units=1, reduce="l2")],
 }
 LEAVES = [n for n in granularities.__all__ if n not in {"Granularity", "UnitRules"}]
@@ -22,9 +23,11 @@ ALL = [
     for name in LEAVES
     for g in EXAMPLES.get(name) or [getattr(granularities, name)()]
 ]
-MODEL = nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2), nn.Conv2d(4, 2, 3))
+MODEL = nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2), nn.Conv2d(4, 2, 3), nn.Linear(4, 8))
+ROWS = torch.tensor([[0, 1, 4, 5], [2, 3, 6, 7]])  # of two heads in two projections
 COUPLED = [
-    Group("0", 4, (Member(Axis("0.weight", 0), "out", 4), Member(Axis("1.weight", 1), "in", 4)))
+    Group("0", 4, (Member(Axis("0.weight", 0), "out", 4), Member(Axis("1.weight", 1), "in", 4))),
+    Group("3", 2, (Member(Axis("3.weight", 0), "out", 8, ROWS),)),
 ]
 
 

@@ -224,6 +224,39 @@ def test_released_units_train_from_zero():
     assert (model[0].weight[gone] == 0).all()
 
 
+def test_regrowth_exchanges_at_constant_sparsity():
+    model = make_model()
+    pruner = make_pruner(
+        model, weights(model), Magnitude(), granularity=Weight(), regrows=True, of="units"
+    )
+    pruner.update(0.5)
+    before = torch.cat(pruner.kept)
+    step(model)
+    pruner.accumulate()
+    gradients = [model[i].weight.grad.flatten().abs() for i in (0, 3, 5)]
+    report = pruner.update(0.5, share=0.2)
+    after = torch.cat(pruner.kept)
+    assert report.sparsity == pytest.approx(0.5, abs=0.01)
+    grown = [
+        int((new & ~old).sum())
+        for new, old in zip(
+            pruner.kept, before.split([k.numel() for k in pruner.kept]), strict=True
+        )
+    ]
+    assert sum(grown) == int((before & ~after).sum()) > 0
+    # What grew had the largest gradients of what was gone, layer by layer.
+    pieces = before.split([k.numel() for k in pruner.kept])
+    for old, new, gradient in zip(pieces, pruner.kept, gradients, strict=True):
+        grew, stayed = new & ~old, ~new & ~old
+        if grew.any() and stayed.any():
+            assert gradient[grew].min() >= gradient[stayed].max()
+
+
+def test_only_what_gets_a_gradient_regrows():
+    with pytest.raises(ValueError, match=r"can grow again, but got Channel"):
+        make_pruner(make_model(), regrows=True)
+
+
 @pytest.mark.parametrize("sparsity", [-0.1, 1.0, 50])
 def test_a_sparsity_out_of_range_is_refused(sparsity):
     with pytest.raises(ValueError, match="Expected `sparsity` to be a fraction"):
@@ -275,7 +308,7 @@ def test_the_state_is_an_eighth_of_a_byte_per_unit():
     model = make_model()
     state = make_pruner(model, weights(model)).state_dict()
     assert [k.numel() for k in state["kept"]] == [5 * 8 // 8, 8 * 6 // 8, -(-6 * 3 // 8)]
-    assert state["scores"] is None
+    assert state["scores"] == [None]
 
 
 def test_a_copy_is_masked_by_name():
@@ -302,7 +335,7 @@ def test_a_wider_pruner_goes_on_where_a_narrower_was():
     wide.adopt(narrow)
     assert [k.tolist() for k in wide.kept[:2]] == [k.tolist() for k in narrow.kept]
     assert wide.kept[2].all()
-    assert torch.equal(wide.state_dict()["scores"]["steps"], torch.tensor([1.0, 1.0, 0.0]))
+    assert torch.equal(wide.state_dict()["scores"][0]["steps"], torch.tensor([1.0, 1.0, 0.0]))
 
 
 def test_binds_only_its_own_model_in_its_own_shapes():

@@ -4,38 +4,10 @@ import pickle
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
+from schedule_examples import SCHEDULES as ALL
 
-from lightning_prune import schedules
-from lightning_prune.schedules import (
-    Cosine,
-    Cubic,
-    DenseSparseDense,
-    Exponential,
-    Iterative,
-    Linear,
-    OneCycle,
-    OneShot,
-    Schedule,
-    Steps,
-)
+from lightning_prune.schedules import Linear, Regrow, Schedule
 
-RAMPS = [Cosine, Cubic, Exponential, Linear, OneCycle]
-EXAMPLES = {ramp.__name__: [ramp(start_epoch=2, end_epoch=9)] for ramp in RAMPS} | {
-    "OneShot": [OneShot(epoch=3), OneShot(step=0)],
-    "Steps": [Steps(epochs={4: 1.0}), Steps(steps={0: 0.2, 3: 0.2, 20: 0.7, 31: 1.0})],
-    "DenseSparseDense": [DenseSparseDense(start_epoch=1, end_epoch=4)],
-    "Iterative": [
-        Iterative(rounds=3, start_epoch=0, recovery_epochs=2),
-        Iterative(rounds=4, start_step=7, recovery_steps=5),
-    ],
-}
-for ramp in RAMPS:
-    EXAMPLES[ramp.__name__] += [
-        ramp(start_epoch=0, end_epoch=9),
-        ramp(start_step=5, end_step=31, every=7),
-    ]
-LEAVES = [name for name in schedules.__all__ if name != "Schedule"]
-ALL = [pytest.param(s, id=repr(s)) for name in LEAVES for s in EXAMPLES[name]]
 FINALS = [0.0, 0.3, 0.95]
 
 
@@ -75,6 +47,13 @@ def test_due_is_the_last_event_so_far(schedule):
     for position in range(schedule.end + 3):
         past = [e for e in schedule.events() if e <= position]
         assert schedule.due(position) == (past[-1] if past else None)
+
+
+@pytest.mark.parametrize("schedule", ALL)
+def test_exchanges_a_share_of_what_it_keeps_only_where_it_regrows(schedule):
+    shares = [schedule.exchange(p) for p in schedule.events()]
+    assert all(0.0 <= share < 1.0 for share in shares)
+    assert any(shares) == schedule.regrows == isinstance(schedule, Regrow)
 
 
 @pytest.mark.parametrize("schedule", ALL)

@@ -1,0 +1,85 @@
+"""Attention heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lightning_prune.granularities.base import Granularity, UnitRules
+from lightning_prune.granularities.checks import check_at_least
+from lightning_prune.scores import Normalize, Reduce
+from lightning_prune.units import Group
+
+
+@dataclass(frozen=True)
+class Head(Granularity):
+    """A unit is an attention head: its queries, keys and values, and what reads them.
+
+    Where several query heads share keys and values, a unit is the whole of such a group. Of the
+    coupled groups these are the ones whose units own blocks of neighbouring rows in at least two
+    projections, separate or fused. `Channel` prunes them as well, together with all others.
+
+    Michel et al., 2019, "Are Sixteen Heads Really Better than One?", arXiv:1905.10650.
+
+    Args:
+        reduce: how the scores of all weights of a head become one: ``"sum"``, ``"mean"``,
+            ``"max"`` or ``"l2"``.
+        normalize: by what the scores of a group are divided, so that groups compare: the ``"mean"``
+            or the ``"max"`` of the heads still there, or ``"none"``.
+        min_units: keep at least this many heads of every layer.
+
+    Raises:
+        ValueError: if ``min_units`` is less than 1.
+    """
+
+    reduce: Reduce = "sum"
+    normalize: Normalize = "mean"
+    min_units: int = 1
+
+    needs_coupling: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_at_least("min_units", self.min_units)
+
+    @property
+    def rules(self) -> UnitRules:
+        """The options."""
+        return UnitRules(self.reduce, self.normalize, min_units=self.min_units)
+
+    def groups(self, weights: Mapping[str, Tensor], coupled: Sequence[Group]) -> list[Group]:
+        """Return the coupled groups whose units are heads.
+
+        Args:
+            weights: every parameter, by name.
+            coupled: the groups of coupled axes.
+
+        Returns:
+            Some of the groups.
+        """
+        return [group for group in coupled if _projections(group, weights) >= 2]
+
+
+def _projections(group: Group, weights: Mapping[str, Tensor]) -> int:
+    """Return in how many projections a unit owns neighbouring rows; 0 if any row stands alone."""
+    total = 0
+    for member in group.parameters:
+        if member.side != "out" or weights[member.axis.tensor].dim() < 2:
+            continue
+        if member.positions is None:
+            return 0
+        first = member.positions[0].sort().values
+        lengths = torch.tensor([len(run) for run in _runs(first)])
+        if int(lengths.min()) < 2:
+            return 0
+        total += len(lengths)
+    return total
+
+
+def _runs(positions: Tensor) -> list[Tensor]:
+    """Split sorted positions into runs of neighbours."""
+    breaks = (positions.diff() != 1).nonzero().flatten() + 1
+    return list(torch.tensor_split(positions, breaks))

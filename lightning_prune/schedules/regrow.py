@@ -1,0 +1,83 @@
+"""Constant sparsity, moving weights: drop by the criterion, grow by gradient."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lightning_prune.schedules.ramp import Ramp
+
+
+@dataclass(frozen=True)
+class Regrow(Ramp):
+    r"""Stay at the final sparsity and exchange weights: drop the lowest, grow by gradient.
+
+    At the start everything is removed at once. At every later due position a share of the kept
+    units gives way to as many removed ones:
+
+    .. math:: f(t) = \frac{\alpha}{2} \left(1 + \cos \pi p\right),
+        \quad p = \frac{t - t_0}{t_1 - t_0}
+
+    What is dropped scores lowest by the criterion (`Magnitude` in the paper); what grows has the
+    largest absolute gradient, averaged since the last update, and starts from zero. Evci et al.,
+    2020, "Rigging the Lottery: Making All Tickets Winners", arXiv:1911.11134 (RigL).
+
+    For `Weight` and `Block` only: a channel that is zero on all sides has no gradient.
+
+    Args:
+        start_epoch: epoch :math:`t_0`, at least 0.
+        end_epoch: epoch :math:`t_1`, after the start.
+        start_step: optimizer step :math:`t_0`, at least 0.
+        end_step: optimizer step :math:`t_1`, after the start.
+        every: interval between due positions, in the unit of the bounds, at least 1.
+        share: share :math:`\alpha` of the kept units that is exchanged at first, in (0, 1).
+
+    Raises:
+        ValueError: unless exactly one pair of bounds is given, in order, ``every`` is at least 1,
+            and ``share`` is in its range.
+
+    Examples:
+        >>> schedule = Regrow(start_epoch=2, end_epoch=12)
+        >>> [schedule.sparsity(epoch, final=0.5) for epoch in (1, 2, 7, 12)]
+        [0.0, 0.5, 0.5, 0.5]
+        >>> [round(schedule.exchange(epoch), 3) for epoch in (2, 7, 12)]
+        [0.0, 0.15, 0.0]
+    """
+
+    share: float = 0.3
+
+    regrows: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0.0 < self.share < 1.0:
+            raise ValueError(
+                f"Expected `share` to be in (0, 1), but got {self.share}. It is the share of the "
+                "kept units that is exchanged at first; the paper has 0.3."
+            )
+
+    def ramp(self, progress: float, final: float) -> float:
+        """Return the final sparsity.
+
+        Args:
+            progress: ignored.
+            final: the final sparsity, in [0, 1).
+
+        Returns:
+            ``final``.
+        """
+        return final
+
+    def exchange(self, position: int) -> float:
+        """Return the share of the kept units that is exchanged at ``position``.
+
+        Args:
+            position: a due position.
+
+        Returns:
+            A share in [0, ``share``); 0 at the start and at the end.
+        """
+        if position in {self.start, self.end}:
+            return 0.0
+        return self.share / 2.0 * (1.0 + math.cos(math.pi * self.window.progress(position)))

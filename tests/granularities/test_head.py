@@ -1,0 +1,78 @@
+import pytest
+import torch
+from torch import nn
+
+from lightning_prune.compaction import compact
+from lightning_prune.coupling import couple
+from lightning_prune.criteria import Magnitude
+from lightning_prune.granularities import Head
+from lightning_prune.pruning import prune
+
+
+class Attention(nn.Module):
+    def __init__(self, heads=4, shared=1):
+        super().__init__()
+        self.heads, self.shared = heads, shared
+        self.embed = nn.Linear(5, 16)
+        self.q, self.out = nn.Linear(16, 4 * heads), nn.Linear(4 * heads, 16)
+        self.k, self.v = (nn.Linear(16, 4 * heads // shared) for _ in range(2))
+        self.hidden, self.head = nn.Linear(16, 24), nn.Linear(24, 3)
+
+    def forward(self, x):
+        x = self.embed(x)
+        q, k, v = (
+            part(x).unflatten(-1, (-1, 4)).transpose(1, 2) for part in (self.q, self.k, self.v)
+        )
+        y = nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=self.shared > 1)
+        x = x + self.out(y.transpose(1, 2).flatten(2))
+        return self.head(torch.relu(self.hidden(x.mean(1))))
+
+
+def fused():
+    layer = nn.TransformerEncoderLayer(16, 4, 32, dropout=0.0, batch_first=True)
+    return nn.Sequential(nn.Linear(5, 16), layer, nn.Linear(16, 3))
+
+
+X = torch.randn(2, 6, 5)
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "units"),
+    [
+        pytest.param(Attention, "q", 4, id="separate"),
+        pytest.param(lambda: Attention(4, 2), "q", 2, id="grouped queries"),
+        pytest.param(fused, "1.self_attn", 4, id="fused"),
+    ],
+)
+def test_heads_are_found_among_all_groups(make, name, units):
+    model = make()
+    coupled = couple(model, X).groups
+    assert len(coupled) > 1
+    groups = Head().groups(dict(model.named_parameters()), coupled)
+    assert [(g.name, g.units) for g in groups] == [(name, units)]
+
+
+def test_channels_of_a_decoder_are_no_heads():
+    # Every channel owns 9 neighbouring rows of one projection.
+    model = nn.Sequential(nn.Linear(5, 36), nn.Unflatten(1, (4, 3, 3)), nn.Conv2d(4, 2, 3))
+    coupled = couple(model, torch.randn(2, 5)).groups
+    assert [g.units for g in coupled] == [4]
+    assert Head().groups(dict(model.named_parameters()), coupled) == []
+
+
+def test_half_of_the_heads_go_and_compaction_takes_them_out():
+    model = Attention()
+    report = prune(model, X, sparsity=0.5, criterion=Magnitude(), granularity=Head(), of="units")
+    assert [(g.name, g.kept) for g in report.groups] == [("q", 2)]
+    model.eval()
+    expected = model(X)
+    compact(model, X)
+    assert model.q.out_features == 8
+    assert torch.allclose(model(X), expected, atol=1e-5)
+
+
+def test_a_floor_of_heads():
+    (group,) = Head().groups(dict(Attention().named_parameters()), couple(Attention(), X).groups)
+    assert Head(min_units=3).floor(group) == 3
+    with pytest.raises(ValueError, match="Expected `min_units`"):
+        Head(min_units=0)
