@@ -40,15 +40,16 @@ _RANDOM = frozenset(
             # dropout
             "dropout alpha_dropout feature_dropout feature_alpha_dropout native_dropout bernoulli "
             # functions of one number
-            "abs neg sign sqrt rsqrt square reciprocal exp exp2 expm1 log log2 log10 log1p sin cos "
-            "tan asin acos atan sinh cosh erf erfc ceil floor round trunc frac positive nan_to_num "
-            "isnan isinf isfinite logical_not bitwise_not "
+            "abs neg sign sqrt rsqrt square reciprocal exp exp2 expm1 log log2 log10 log1p sin "
+            "cos tan asin acos atan sinh cosh asinh acosh atanh sinc logit sgn signbit heaviside "
+            "lgamma digamma erf erfc erfinv deg2rad rad2deg ceil floor round trunc frac positive "
+            "nan_to_num isnan isinf isposinf isneginf isfinite logical_not bitwise_not "
             # arithmetic and comparison
-            "add sub rsub subtract mul multiply div divide true_divide floor_divide remainder fmod "
-            "pow maximum minimum fmax fmin clamp clip clamp_min clamp_max lerp addcmul addcdiv "
-            "atan2 hypot polar complex conj _conj resolve_conj real imag logaddexp where "
-            "masked_fill copy gt lt ge le eq ne logical_and logical_or logical_xor bitwise_and "
-            "bitwise_or bitwise_xor __and__ __or__ __xor__ "
+            "add sub rsub subtract mul multiply div divide true_divide floor_divide remainder "
+            "fmod pow float_power xlogy copysign maximum minimum fmax fmin clamp clip clamp_min "
+            "clamp_max lerp addcmul addcdiv atan2 hypot polar complex conj _conj resolve_conj "
+            "real imag logaddexp logaddexp2 where masked_fill copy gt lt ge le eq ne logical_and "
+            "logical_or logical_xor bitwise_and bitwise_or bitwise_xor __and__ __or__ __xor__ "
             # new tensors of the same shape
             "zeros_like ones_like full_like empty_like rand_like randn_like zero fill"
         ).split()

@@ -57,13 +57,21 @@ def view(p: Propagation, node: Node) -> list[Planes]:
     return run_on_ids(p, node, aten.reshape.default, p.planes(_source(node)))
 
 
-@rule("aten::roll", "aten::unfold", "aten::diagonal", "aten::rot90", "aten::tril", "aten::triu")
+@rule("aten::roll", "aten::unfold", "aten::diagonal", "aten::rot90")
 def shift(p: Propagation, node: Node) -> list[Planes]:
     # y = f(x) where an element's new place depends on its position   ties: all along those dims
     x = _source(node)
     dims = _dims(node, p.shape(x))
     kept = p.fuse_all(p.planes(x), dims, "moved by position")
     return run_on_ids(p, node, node.op, kept)
+
+
+@rule("aten::tril", "aten::triu")
+def triangle(p: Propagation, node: Node) -> list[Planes]:
+    # y[..., n, m] = x[..., n, m] or 0   ties: y.d ~ x.d but for the last two dims
+    x = _source(node)
+    rank = len(p.shape(x))
+    return [p.fuse_all(p.planes(x), {rank - 1, rank - 2}, "set to zero by position")]
 
 
 def _dims(node: Node, shape: tuple[int, ...]) -> set[int]:

@@ -58,6 +58,20 @@ def einsum(p: Propagation, node: Node) -> list[Planes]:
     return [product(p, factors, out)]
 
 
+@rule("aten::bilinear")
+def bilinear(p: Propagation, node: Node) -> list[Planes]:
+    # y[..., o] = a[..., i] w[o, i, j] c[..., j] + bias[o]
+    # ties: a.-1 ~ w.1, c.-1 ~ w.2, w.0 ~ bias.0 ~ y.-1
+    first, second, weight, bias = *node.args[:3], node.argument("bias")
+    lead = [f"lead {dim}" for dim in range(len(p.shape(first)) - 1)]
+    factors = [
+        factor(p, first, [*lead, "i"]),
+        factor(p, second, [*lead, "j"]),
+        factor(p, weight, "oij"),
+    ]
+    return [_plus(p, node, bias, product(p, factors, [*lead, "o"]))]
+
+
 @rule("aten::_grouped_mm")
 def grouped_product(p: Propagation, node: Node) -> list[Planes]:
     # y[n, o] = a[n, i] c[group of n, i, o]   ties: a.i ~ c.i, c.o ~ y.o; groups and rows stay

@@ -47,6 +47,7 @@ SAME = {
     "expand": lambda x: x.mean((2, 3), keepdim=True).expand(-1, -1, 6, 6),
     "expand_as": lambda x: x.mean((2, 3), keepdim=True).expand_as(x),
     "repeat_positions": lambda x: x.repeat(1, 1, 2, 1),
+    "lower_triangle_of_positions": torch.tril,
     "pad_positions_with_zeros": lambda x: F.pad(x, (1, 2, 0, 1)),
     "pad_positions_by_reflection": lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect"),
     "pad_positions_by_replication": lambda x: F.pad(x, (1, 1, 1, 1), mode="replicate"),

@@ -218,8 +218,15 @@ ROWS = {
     "bilinear": Whole(
         two(lambda m, x: m.last(m.pair(m.first(x), x)), pair=nn.Bilinear(8, 3, 8)),
         ((4, 3),),
-        {},
-        {"first.weight[0]": "no coupling rule"},
+        {f"{FIRST} pair.weight[1]": 8, "last.weight[1] pair.bias[0] pair.weight[0]": 8},
+    ),
+    "bilinear_in_itself": Whole(
+        two(
+            lambda m, x: m.last(m.pair(m.first(x), m.first(x).sigmoid())),
+            pair=nn.Bilinear(8, 8, 8, bias=False),
+        ),
+        ((4, 3),),
+        {f"{FIRST} pair.weight[1] pair.weight[2]": 8, "last.weight[1] pair.weight[0]": 8},
     ),
     "mixed_tokens": Whole(
         lambda: Net(

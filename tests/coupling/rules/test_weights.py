@@ -157,15 +157,6 @@ ROWS = {
     "exponential": whole(
         between(parametrized(Exponential)), f"{ORIGINAL}[1]", f"mid.bias[0] {ORIGINAL}[0]"
     ),
-    "symmetric": whole(
-        between(parametrized(Symmetric, lambda: nn.Conv2d(8, 6, 1))),
-        "",
-        "",
-        {
-            "first.weight[0]": "read by a weight that cannot shrink",
-            f"{ORIGINAL}[0]": "moved by position",
-        },
-    ),
     "exponential_of_what_is_not_zero": whole(
         between(
             lambda m, x: F.linear(x.sigmoid(), m.w.exp(), m.bias),
@@ -190,6 +181,23 @@ ROWS = {
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_computed_weights(row):
     row.check()
+
+
+def test_a_symmetric_weight_stays():
+    Whole(
+        lambda: Net(
+            lambda m, x: m.last(m.mid(m.first(x))),
+            first=nn.Linear(3, 8),
+            mid=parametrized(Symmetric, lambda: nn.Linear(8, 8))(),
+            last=nn.Linear(8, 2),
+        ),
+        ((4, 3),),
+        {},
+        {
+            "first.weight[0]": "multiplied with a value that cannot shrink",
+            f"{ORIGINAL}[0]": "set to zero by position",
+        },
+    ).check()
 
 
 def test_two_weights_side_by_side():
