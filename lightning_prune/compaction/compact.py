@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from lightning_prune.compaction.plan import Plan, plan_removal
-from lightning_prune.compaction.repair import Broken, repair
+from lightning_prune.compaction.constants import Constants, fold_constants, may_be_constant
+from lightning_prune.compaction.removal import Removal
 from lightning_prune.compaction.report import CompactionReport
 from lightning_prune.compaction.surgery import Surgery
-from lightning_prune.compaction.verification import Errors, Verification
+from lightning_prune.compaction.verification import FOLDED_TOLERANCES, Verification
 from lightning_prune.coupling import Coupling, couple
 from lightning_prune.errors import VerificationError
 from lightning_prune.fake import require_numbers
@@ -50,10 +48,14 @@ def compact(model: nn.Module, example_inputs: Any, *, latency: bool = True) -> C
     require_numbers(model)
     inputs = ExampleInputs.of(example_inputs).on(model)
     coupling = couple(model, inputs)
-    tensors: dict[str, Tensor] = {name: p.detach() for name, p in model.named_parameters()}
-    dead = find_dead(coupling.groups, tensors)
     before = twin(model)
-    outcome = _remove(model, inputs, coupling, dead)
+    folding = Surgery(model)
+    try:
+        constants = _fold(model, folding, inputs, coupling)
+        outcome = _remove(model, inputs, coupling)
+    except BaseException:
+        folding.undo()
+        raise
     latencies = measure_in_turns([before, model], inputs) if latency else [None, None]
     return CompactionReport(
         params_before=count_parameters(before),
@@ -66,16 +68,37 @@ def compact(model: nn.Module, example_inputs: Any, *, latency: bool = True) -> C
         max_rel_error=outcome.errors.max_rel_error,
         groups=outcome.plan.groups,
         refused=outcome.refused,
+        constant=constants.kept,
         latency_before=latencies[0],
         latency_after=latencies[1],
     )
 
 
-def _remove(
-    model: nn.Module, inputs: ExampleInputs, coupling: Coupling, dead: Sequence[Tensor]
-) -> _Removal:
+def _dead(model: nn.Module, coupling: Coupling) -> list[Tensor]:
+    return find_dead(coupling.groups, {name: p.detach() for name, p in model.named_parameters()})
+
+
+def _fold(
+    model: nn.Module, surgery: Surgery, inputs: ExampleInputs, coupling: Coupling
+) -> Constants:
+    """Fold constant units into their readers, if the model then computes the same."""
+    dead = _dead(model, coupling)
+    if not may_be_constant(model, coupling, dead):
+        return Constants()
+    verification = Verification(model, inputs)
+    constants = fold_constants(model, surgery, verification.inputs, coupling, dead)
+    try:
+        # A bias is rounded to its own type, which arithmetic in float64 sees.
+        verification.check(model, FOLDED_TOLERANCES)
+    except VerificationError as error:
+        surgery.undo()
+        return Constants(kept=dict.fromkeys(constants.folded, f"its constant: {error}"))
+    return constants
+
+
+def _remove(model: nn.Module, inputs: ExampleInputs, coupling: Coupling) -> Removal:
     """Remove what can be removed; leave the model exactly as it was if anything else happens."""
-    removal = _Removal(model, coupling, dead)
+    removal = Removal(model, coupling, _dead(model, coupling))
     if removal.wanted:
         verification = Verification(model, inputs)
         try:
@@ -92,81 +115,6 @@ def _remove(
     for name, reason in removal.refused.items():
         log.warning("Left %s as it was: %s", name, reason)
     return removal
-
-
-class _Removal:
-    """The largest set of groups whose removal verifies, found by halving."""
-
-    def __init__(self, model: nn.Module, coupling: Coupling, dead: Sequence[Tensor]) -> None:
-        self.surgery = Surgery(model)
-        self.wanted = [index for index, units in enumerate(dead) if bool(units.any())]
-        self.accepted: list[int] = []
-        self.refused: dict[str, str] = {}
-        self.errors = Errors()
-        self._model = model
-        self._coupling = coupling
-        self._dead = dead
-
-    def _plan_for(self, chosen: list[int]) -> Plan:
-        units = [
-            dead if index in chosen else torch.zeros_like(dead)
-            for index, dead in enumerate(self._dead)
-        ]
-        return plan_removal(self._coupling.groups, units, self._coupling.grouped)
-
-    def attempt(self, candidates: list[int], verification: Verification) -> None:
-        """Remove as many of the candidate groups as hold, beside those accepted before."""
-        while candidates:
-            plan = self._plan_for([*self.accepted, *candidates])
-            forecasts = self._coupling.traces.forecasts(plan.kept)
-            self.surgery.undo()
-            self.surgery.apply(plan)
-            broken = repair(self._model, self.surgery, forecasts)
-            try:
-                self.errors = verification.check(self._model)
-            except VerificationError as error:
-                culprits = self._passing(broken, candidates) if broken is not None else []
-                reason = str(error) if broken is None else broken.reason
-                if not culprits:
-                    return self._halve(candidates, reason, verification)
-                for index in culprits:
-                    self.refused[self._coupling.groups[index].name] = reason
-                candidates = [index for index in candidates if index not in culprits]
-            else:
-                self.accepted += candidates
-                return None
-        return self._restore()
-
-    def _passing(self, broken: Broken, candidates: list[int]) -> list[int]:
-        """Return the candidates whose units pass an operation that cannot be made to fit."""
-        axes = [self._coupling.groups[index].members[0].axis for index in candidates]
-        graph = broken.trace.graph
-        activations = [ref for ref in broken.node.inputs if graph[ref].name is None]
-        for refs in (activations, broken.node.inputs, broken.node.results):
-            passing = self._coupling.traces.passing(broken.trace, refs, axes)
-            if any(passing):
-                return [index for index, it in zip(candidates, passing, strict=True) if it]
-        return []
-
-    def _halve(self, candidates: list[int], reason: str, verification: Verification) -> None:
-        half = len(candidates) // 2
-        if half == 0:
-            self.refused[self._coupling.groups[candidates[0]].name] = reason
-            return self._restore()
-        self.attempt(candidates[:half], verification)
-        return self.attempt(candidates[half:], verification)
-
-    def _restore(self) -> None:
-        """Bring the model back to what was accepted."""
-        self.surgery.undo()
-        if self.accepted:
-            self.surgery.apply(self.plan)
-            repair(self._model, self.surgery, self._coupling.traces.forecasts(self.plan.kept))
-
-    @property
-    def plan(self) -> Plan:
-        """What was accepted."""
-        return self._plan_for(self.accepted)
 
 
 def _listing(refused: dict[str, str]) -> str:

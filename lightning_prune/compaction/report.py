@@ -28,6 +28,8 @@ class CompactionReport:
         max_rel_error: the same over the largest absolute output.
         groups: units and removed units of every group.
         refused: groups that were left as they were, with the reason.
+        constant: groups with units that nothing writes, but that read as a constant which could
+            not be folded into their readers, with the reason.
         latency_before: of the masked model, measured in turns with the compact one.
         latency_after: of the compact model.
     """
@@ -42,6 +44,7 @@ class CompactionReport:
     max_rel_error: float
     groups: tuple[GroupCount, ...]
     refused: Mapping[str, str] = field(default_factory=dict)
+    constant: Mapping[str, str] = field(default_factory=dict)
     latency_before: Latency | None = None
     latency_after: Latency | None = None
 
@@ -107,6 +110,7 @@ class CompactionReport:
         if not self.removed:
             notes.append("NOTHING WAS REMOVED: no unit is exactly zero in all its weights")
         notes += [f"left as it was: {name}: {reason}" for name, reason in self.refused.items()]
+        notes += [f"kept constant: {name}: {reason}" for name, reason in self.constant.items()]
         return notes
 
 

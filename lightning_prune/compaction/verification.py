@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
 """Largest relative error allowed, by the type of the arithmetic."""
+
+FOLDED_TOLERANCES = {torch.float64: 1e-6, torch.float32: 1e-4}
+"""The same, where parameters have taken up constants and were rounded."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Verification:
     """
 
     def __init__(self, model: nn.Module, inputs: ExampleInputs) -> None:
-        self._inputs = variants(model, inputs)
+        self.inputs = variants(model, inputs)
         self._reference = {torch.float32: self._runs(model, torch.float32)}
         self._training = self._shapes_in_training(model)
         if not any(run.proves for run in self._reference[torch.float32]):
@@ -93,17 +96,20 @@ class Verification:
         except ExampleInputsError as error:
             log.warning("Verified in float32 only: in float64, %s", error.__cause__)
 
-    def check(self, model: nn.Module) -> Errors:
+    def check(
+        self, model: nn.Module, tolerances: Mapping[torch.dtype, float] = TOLERANCES
+    ) -> Errors:
         """Hold ``model`` to the outputs of the masked model.
 
         Args:
             model: the model after surgery.
+            tolerances: largest relative error allowed, by the type of the arithmetic.
 
         Returns:
             The largest differences in float32.
 
         Raises:
-            VerificationError: if it does not run, or differs by more than `TOLERANCES`.
+            VerificationError: if it does not run, or differs by more than ``tolerances``.
         """
         errors = Errors()
         for dtype, reference in self._reference.items():
@@ -114,10 +120,10 @@ class Verification:
             found = Errors()
             for expected, obtained in zip(reference, runs, strict=True):
                 found |= _compare(expected, obtained)
-            if not found.max_rel_error <= TOLERANCES[dtype]:
+            if not found.max_rel_error <= tolerances[dtype]:
                 raise VerificationError(
                     f"outputs differ by {found.max_rel_error:.1e} in {dtype}, more than "
-                    f"{TOLERANCES[dtype]:.0e}"
+                    f"{tolerances[dtype]:.0e}"
                 )
             if dtype == torch.float32:
                 errors = found
@@ -139,9 +145,9 @@ class Verification:
         self, model: nn.Module, dtype: torch.dtype, reference: Sequence[_Run] | None = None
     ) -> list[_Run]:
         copied = _converted(model, dtype).eval()
-        devices = [t.device for t in self._inputs[0].tensors if t.device.type == "cuda"]
+        devices = [t.device for t in self.inputs[0].tensors if t.device.type == "cuda"]
         runs: list[_Run] = []
-        for index, inputs in enumerate(self._inputs):
+        for index, inputs in enumerate(self.inputs):
             decisions = Decisions(reference[index].decisions if reference is not None else None)
             with torch.random.fork_rng(devices=devices[:1]), torch.no_grad(), decisions:
                 torch.manual_seed(0)
@@ -155,7 +161,7 @@ class Verification:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(0)
             try:
-                return [tuple(t.shape) for t in output_tensors(_run(copied, self._inputs[0]))]
+                return [tuple(t.shape) for t in output_tensors(_run(copied, self.inputs[0]))]
             except ExampleInputsError:
                 return None
 

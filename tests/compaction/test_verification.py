@@ -221,7 +221,7 @@ def test_inputs_on_which_the_model_does_not_run_are_refused():
 def sizes_seen(model: nn.Module, *inputs: Tensor) -> list[int]:
     """Return the batch sizes on which a model is verified."""
     proof = prove(model, *inputs)
-    return [inputs.batch_size for inputs in proof._inputs]
+    return [inputs.batch_size for inputs in proof.inputs]
 
 
 def test_it_is_verified_on_two_batch_sizes():
@@ -235,7 +235,7 @@ def test_a_batch_of_one_is_doubled():
 def test_a_model_that_takes_one_batch_size_only_is_verified_on_other_values():
     net = Net(lambda m, x: m.last(x.view(2, 3)), last=nn.Linear(3, 2))
     given = torch.randn(2, 3)
-    first, second = prove(net, given)._inputs
+    first, second = prove(net, given).inputs
     assert (first.batch_size, second.batch_size) == (2, 2)
     assert not torch.equal(first.tensors[0], second.tensors[0])
 
@@ -247,7 +247,7 @@ def test_a_model_that_needs_its_whole_batch_is_verified_on_it():
 
 def test_integers_are_varied_by_their_order():
     words = nn.Embedding(9, 4)
-    first, second = prove(words, torch.arange(6).view(2, 3))._inputs
+    first, second = prove(words, torch.arange(6).view(2, 3)).inputs
     assert second.tensors[0].tolist() == first.tensors[0].flip(-1)[:1].tolist()
 
 

@@ -1,0 +1,100 @@
+"""Removal: the largest set of groups whose removal holds.
+
+Each attempt is a plan, surgery, repair and verification. Groups that pass an operation which cannot
+be made to fit are put back; where nothing tells which ones are at fault, halving finds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_prune.compaction.plan import Plan, plan_removal
+from lightning_prune.compaction.repair import Broken, repair
+from lightning_prune.compaction.surgery import Surgery
+from lightning_prune.compaction.verification import Errors, Verification
+from lightning_prune.coupling import Coupling
+from lightning_prune.errors import VerificationError
+
+
+class Removal:
+    """What is being removed from one model.
+
+    Args:
+        model: the masked model, which is changed in place.
+        coupling: of the model.
+        dead: for each group where a unit may go, shape ``[units]``.
+    """
+
+    def __init__(self, model: nn.Module, coupling: Coupling, dead: Sequence[Tensor]) -> None:
+        self.surgery = Surgery(model)
+        self.wanted = [index for index, units in enumerate(dead) if bool(units.any())]
+        self.accepted: list[int] = []
+        self.refused: dict[str, str] = {}
+        self.errors = Errors()
+        self._model = model
+        self._coupling = coupling
+        self._dead = dead
+
+    def _plan_for(self, chosen: list[int]) -> Plan:
+        units = [
+            dead if index in chosen else torch.zeros_like(dead)
+            for index, dead in enumerate(self._dead)
+        ]
+        return plan_removal(self._coupling.groups, units, self._coupling.grouped)
+
+    def attempt(self, candidates: list[int], verification: Verification) -> None:
+        """Remove as many of the candidate groups as hold, beside those accepted before."""
+        while candidates:
+            plan = self._plan_for([*self.accepted, *candidates])
+            forecasts = self._coupling.traces.forecasts(plan.kept)
+            self.surgery.undo()
+            self.surgery.apply(plan)
+            broken = repair(self._model, self.surgery, forecasts)
+            try:
+                self.errors = verification.check(self._model)
+            except VerificationError as error:
+                culprits = self._passing(broken, candidates) if broken is not None else []
+                reason = str(error) if broken is None else broken.reason
+                if not culprits:
+                    return self._halve(candidates, reason, verification)
+                for index in culprits:
+                    self.refused[self._coupling.groups[index].name] = reason
+                candidates = [index for index in candidates if index not in culprits]
+            else:
+                self.accepted += candidates
+                return None
+        return self._restore()
+
+    def _passing(self, broken: Broken, candidates: list[int]) -> list[int]:
+        """Return the candidates whose units pass an operation that cannot be made to fit."""
+        axes = [self._coupling.groups[index].members[0].axis for index in candidates]
+        graph = broken.trace.graph
+        activations = [ref for ref in broken.node.inputs if graph[ref].name is None]
+        for refs in (activations, broken.node.inputs, broken.node.results):
+            passing = self._coupling.traces.passing(broken.trace, refs, axes)
+            if any(passing):
+                return [index for index, it in zip(candidates, passing, strict=True) if it]
+        return []
+
+    def _halve(self, candidates: list[int], reason: str, verification: Verification) -> None:
+        half = len(candidates) // 2
+        if half == 0:
+            self.refused[self._coupling.groups[candidates[0]].name] = reason
+            return self._restore()
+        self.attempt(candidates[:half], verification)
+        return self.attempt(candidates[half:], verification)
+
+    def _restore(self) -> None:
+        """Bring the model back to what was accepted."""
+        self.surgery.undo()
+        if self.accepted:
+            self.surgery.apply(self.plan)
+            repair(self._model, self.surgery, self._coupling.traces.forecasts(self.plan.kept))
+
+    @property
+    def plan(self) -> Plan:
+        """What was accepted."""
+        return self._plan_for(self.accepted)
