@@ -221,7 +221,7 @@ def _running_mean(node: Node, graph: Graph) -> str | None:
 def _measure(
     model: nn.Module, inputs: Sequence[ExampleInputs], readers: Sequence[_Reader]
 ) -> dict[int, Tensor]:
-    """Return for every reader what each channel reads as, NaN where that changes, ``[channels]``."""
+    """Return for every reader what each of its channels reads as, NaN where that changes."""
     if not readers:
         return {}
     copied = copy.deepcopy(twin(model)).double().eval()
