@@ -4,14 +4,16 @@
 
 Random weights, with every norm and every parameter that starts at zero made random, so that
 exactness means something. Half of the units of every group are zeroed on both sides; compaction
-removes and verifies them. Writes `OUTPUT.csv`, one row as soon as a model is done, and the same as
-a Markdown table in `OUTPUT.md`; `--resume` keeps the rows that are there.
+removes and verifies them. `half_of_parameters` is what would go if half of the prunable parameters
+were asked for instead. Writes `OUTPUT.csv`, one row as soon as a model is done, and the same as a
+Markdown table in `OUTPUT.md`; `--resume` keeps the rows that are there, but for failures.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import math
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -25,17 +27,21 @@ from torch import nn
 from tqdm import tqdm
 
 import lightning_prune as lp
-from lightning_prune.pruning import Recipe
+from lightning_prune.compaction import plan_removal
+from lightning_prune.coupling import Coupling
+from lightning_prune.masks import find_dead
 
 COLUMNS = (
     "model",
     "parameters",
     "prunable_share",
     "removed_share",
+    "half_of_parameters",
     "max_rel_error",
     "groups",
     "refused",
     "seconds",
+    "reasons",
     "failure",
 )
 
@@ -50,6 +56,7 @@ def main() -> None:
     arguments = parser.parse_args()
     table = arguments.output.with_suffix(".csv")
     rows = _read(table) if arguments.resume and table.exists() else []
+    rows = [row for row in rows if not row["failure"]]
     done = {row["model"] for row in rows}
     names = [name for name in _names() if fnmatchcase(name, arguments.filter) and name not in done]
     with ProcessPoolExecutor(arguments.jobs, max_tasks_per_child=1) as pool:
@@ -76,16 +83,43 @@ def run(name: str, jobs: int = 1) -> dict[str, Any]:
         row["parameters"] = sum(p.numel() for p in model.parameters())
         row["prunable_share"] = f"{coupling.prunable / row['parameters']:.3f}"
         row["groups"] = len(coupling.groups)
-        recipe = Recipe(0.5, lp.Random(), lp.Channel(), lp.Uniform(), "units", None, ())
-        recipe.pruner(model, inputs).update(0.5)
+        _prune(model, inputs, "units")
         report = lp.compact(model, inputs, latency=False)
         row["removed_share"] = f"{1 - report.params_after / report.params_before:.3f}"
         row["max_rel_error"] = f"{report.max_rel_error:.1e}"
         row["refused"] = len(report.refused)
+        row["reasons"] = "; ".join(f"{name}: {why}" for name, why in report.refused.items())
         row["seconds"] = f"{time.perf_counter() - started:.1f}"
+        row["half_of_parameters"] = f"{_half_of_parameters(name, coupling):.3f}"
     except Exception as error:  # a row for every model, whatever happens
-        row["failure"] = f"{type(error).__name__}: {error}".replace("\n", " ")[:200]
+        row["failure"] = f"{type(error).__name__}: {error}".replace("\n", " ")[:500]
     return row
+
+
+def _prune(model: nn.Module, inputs: Any, of: Any) -> None:
+    lp.prune(
+        model,
+        inputs,
+        sparsity=0.5,
+        criterion=lp.Random(),
+        granularity=lp.Channel(),
+        allocation=lp.Uniform(),
+        of=of,
+    )
+
+
+def _half_of_parameters(name: str, coupling: Coupling) -> float:
+    """Return the share of all parameters that goes if half of the prunable ones are asked for."""
+    model, inputs = build(name)
+    _prune(model, inputs, "parameters")
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+    plan = plan_removal(coupling.groups, find_dead(coupling.groups, parameters), coupling.grouped)
+    left = {name: list(p.shape) for name, p in parameters.items()}
+    for axis, positions in plan.kept.items():
+        if axis.tensor in left:
+            left[axis.tensor][axis.dim] = len(positions)
+    total = sum(p.numel() for p in parameters.values())
+    return 1 - sum(math.prod(shape) for shape in left.values()) / total
 
 
 def build(name: str) -> tuple[nn.Module, Any]:
