@@ -8,7 +8,13 @@ from lightning_prune.allocations import (
     PerLayer,
     Uniform,
 )
-from lightning_prune.callbacks import Compaction, LatencyMonitor, Pruning, SparsityMonitor
+from lightning_prune.callbacks import (
+    AccuracyGuard,
+    Compaction,
+    LatencyMonitor,
+    Pruning,
+    SparsityMonitor,
+)
 from lightning_prune.compaction import CompactionReport, compact, load_compact, save_compact
 from lightning_prune.coupling import Coupling, couple
 from lightning_prune.criteria import (
@@ -42,7 +48,7 @@ from lightning_prune.measure import (
     measure_latency,
     measure_sparsity,
 )
-from lightning_prune.pruning import PruningReport, prune
+from lightning_prune.pruning import PruningReport, Rewinding, prune
 from lightning_prune.schedules import (
     Cosine,
     Cubic,
@@ -61,6 +67,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "NM",
+    "AccuracyGuard",
     "ActivationRate",
     "Allocation",
     "BatchNormScale",
@@ -99,6 +106,7 @@ __all__ = [
     "PruningReport",
     "Random",
     "Regrow",
+    "Rewinding",
     "Schedule",
     "Snip",
     "Sparsity",

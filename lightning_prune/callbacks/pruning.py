@@ -7,7 +7,6 @@ holds the very weights that its metrics were computed with.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,24 +17,25 @@ from torch.utils.hooks import RemovableHandle
 from lightning_prune.allocations import Allocation, Global
 from lightning_prune.callbacks.binding import Binding
 from lightning_prune.callbacks.grad_scale import grad_scale
-from lightning_prune.callbacks.neighbours import averaged_modules, restart_early_stopping
+from lightning_prune.callbacks.mask_update import MaskUpdate
+from lightning_prune.callbacks.neighbours import restart_early_stopping
+from lightning_prune.callbacks.place import Place
 from lightning_prune.callbacks.pruning_checks import (
     check_length,
-    check_ranks_agree,
     check_schedule,
     is_trial,
 )
 from lightning_prune.callbacks.pruning_state import VERSION, check_state, options_of
 from lightning_prune.callbacks.pruning_warnings import warn_missed, warn_skipped, warn_waiting
+from lightning_prune.callbacks.rewinder import Rewinder
 from lightning_prune.callbacks.strategies import check_strategy
 from lightning_prune.cost import Of
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.pruning import Pruner, PruningReport, Recipe
 from lightning_prune.pruning.checks import check_kind
+from lightning_prune.pruning.rewinding import Rewinding
 from lightning_prune.schedules import OneShot, Schedule
-
-log = logging.getLogger(__name__)
 
 
 class Pruning(L.Callback):
@@ -55,6 +55,8 @@ class Pruning(L.Callback):
             ``"macs"`` or ``"units"``.
         include: glob patterns of the names of modules to prune; None for all.
         exclude: glob patterns of the names of modules to leave alone.
+        rewind: return the kept weights, or the learning rate, to an earlier step after every
+            update; None for not.
         name: prefix of the metrics, and key of the state in checkpoints; two of these callbacks
             need two names.
         example_inputs: what ``forward`` takes; by default the LightningModule's
@@ -67,6 +69,7 @@ class Pruning(L.Callback):
     Attributes:
         recipe: what to prune; the schedule says when.
         report: what the last update has reached.
+        place: the place in the schedule, and the sparsity beyond which no update goes.
 
     Raises:
         ValueError: if ``sparsity`` is outside its range, or ``of`` is none of its words.
@@ -84,6 +87,7 @@ class Pruning(L.Callback):
         of: Of = "parameters",
         include: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
+        rewind: Rewinding | None = None,
         name: str = "pruning",
         example_inputs: Any = None,
         restart_early_stopping: bool = False,
@@ -99,9 +103,9 @@ class Pruning(L.Callback):
         self.restart_early_stopping = restart_early_stopping
         self.untried_strategy = untried_strategy
         self.report: PruningReport | None = None
-        self._due = -1  # the last position seen to be due
-        self._done = -1  # the last one dealt with; behind `_due` while no finite gradient came
+        self.place = Place()
         self._binding = Binding(self.recipe, example_inputs)
+        self._rewinder = Rewinder(rewind, schedule)
         self._loaded: dict[str, Any] | None = None
         self._hooks: list[RemovableHandle] = []
 
@@ -131,17 +135,14 @@ class Pruning(L.Callback):
         """
         if stage != "fit":
             return
-        check_strategy(
-            trainer,
-            "Pruning",
-            untried=self.untried_strategy,
-            sharded="Prune under DDP or on one device.",
-        )
+        cure = "Prune under DDP or on one device."
+        check_strategy(trainer, "Pruning", untried=self.untried_strategy, sharded=cure)
         check_schedule(trainer, self.schedule, self.recipe.criterion)
         self._loaded = None  # of a test with a checkpoint; the one of this fit is loaded later
         if not self._binding.fits(pl_module):
             self._binding = Binding(self.recipe, self.example_inputs)
-            self.report, self._due, self._done = None, -1, -1
+            self.report, self.place = None, Place()
+            self._rewinder.forget()
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check the options against the model, which is complete only now.
@@ -164,6 +165,7 @@ class Pruning(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Update the masks if that is due."""
+        self._rewinder.remember(trainer, pl_module)
         self._advance(trainer, pl_module)
 
     def on_train_batch_start(
@@ -174,11 +176,12 @@ class Pruning(L.Callback):
         Raises:
             ExampleInputsError: if the channels are not known yet, nor any example inputs.
         """
+        self._rewinder.remember(trainer, pl_module)
         # First the masks, so that layers unfrozen just now are not judged before their first step.
         self._advance(trainer, pl_module)
         self._bind(pl_module, batch)
         self._advance(trainer, pl_module)
-        if self.pruner is not None and self._done < self.schedule.end:
+        if self.pruner is not None and self.place.is_open(self.schedule):
             self.pruner.scorer.start(only_training=True)
 
     def on_before_optimizer_step(
@@ -187,7 +190,7 @@ class Pruning(L.Callback):
         """Read the gradients of this step, then mask them."""
         if self.pruner is None:
             return
-        if self._done < self.schedule.end:
+        if self.place.is_open(self.schedule):
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             self.pruner.accumulate(parameters, grad_scale(trainer, optimizer))
         self.pruner.mask_gradients()
@@ -195,19 +198,17 @@ class Pruning(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log what is reached and what was asked for."""
         reached = self._sparsity
-        target = self.schedule.sparsity(self._due, self.recipe.sparsity)
+        target = self.schedule.sparsity(self.place.due, self.recipe.sparsity)
         metrics = {f"{self.name}/sparsity": reached, f"{self.name}/target": target}
         pl_module.log_dict(metrics, sync_dist=True, batch_size=1)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Zero once more, stop following optimizers, and say so if the target was missed."""
         self._unhook()
-        reached = 0.0
         if self.pruner is not None:
             self.pruner.enforce()
-            reached = self.pruner.sparsity
-        if self._done < self.schedule.end and not is_trial(trainer):
-            warn_missed(self.name, self.schedule, self.recipe.sparsity, reached)
+        if self.place.done < self.schedule.end and not is_trial(trainer):
+            warn_missed(self.name, self.schedule, self.recipe.sparsity, self._sparsity)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Zero again what an averaging callback has copied back in ``on_train_end``."""
@@ -231,9 +232,9 @@ class Pruning(L.Callback):
         return {
             "version": VERSION,
             "options": options_of(self.recipe, self.schedule),
-            "due": self._due,
-            "done": self._done,
             "sparsity": self._sparsity,
+            **self.place.state_dict(),
+            "rewind": self._rewinder.state_dict(),
             **self._binding.state_dict(),
         }
 
@@ -248,25 +249,27 @@ class Pruning(L.Callback):
     def _bind(self, pl_module: L.LightningModule, batch: Any) -> None:
         """Make the pruner as soon as the groups can be known, and restore its state."""
         if self._loaded is None:
-            self._binding.bind(pl_module, batch, widen=self._done < self.schedule.end)
+            self._binding.bind(pl_module, batch, widen=self.place.done < self.schedule.end)
             return
         check_state(self.name, self._loaded, options_of(self.recipe, self.schedule))
-        self._due, self._done = self._loaded["due"], self._loaded["done"]
+        self.place.load_state_dict(self._loaded)
+        self._rewinder.load_state_dict(self._loaded["rewind"])
         if self._binding.restore(pl_module, batch, self._loaded):
             self._loaded = None
 
     def _advance(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Update the masks if a due position lies between the last one done and here."""
-        by_epoch = self.schedule.by == "epoch"
-        due = self.schedule.due(trainer.current_epoch if by_epoch else trainer.global_step)
-        if self.restart_early_stopping and self._done < self.schedule.end:
+        if self.restart_early_stopping and self.place.done < self.schedule.end:
             restart_early_stopping(trainer)
-        if self._loaded is not None or due is None or due <= self._done:
+        by_epoch = self.schedule.by == "epoch"
+        position = trainer.current_epoch if by_epoch else trainer.global_step
+        due = self.place.next_due(self.schedule, position)
+        if self._loaded is not None or due is None:
             return
-        target = self.schedule.sparsity(due, self.recipe.sparsity)
+        target = self.place.target(self.schedule, due, self.recipe.sparsity)
         if self._binding.obstacle is not None and target > 0:
             warn_skipped(self.name, self.schedule, due, self._binding.obstacle)
-            self._due = self._done = due
+            self.place.reach(due)
         elif self.pruner is not None:
             self._update(trainer, pl_module, self.pruner, due, target)
 
@@ -275,24 +278,13 @@ class Pruning(L.Callback):
     ) -> None:
         """Update the masks, and all that they concern."""
         if to > pruner.sparsity and not pruner.ready:
-            if due > self._due:
+            if due > self.place.due:
                 warn_waiting(self.name, self.schedule, due)
-            self._due = due
+            self.place.due = due
             return
-        pruner.scorer.reduce(lambda one: trainer.strategy.reduce(one, reduce_op="sum"))
-        if to < pruner.sparsity and not self.schedule.monotone:
-            pruner.release()
-        self.report = pruner.update(to, self.schedule.exchange(due))
-        self._due = self._done = due
-        for optimizer in trainer.optimizers:
-            pruner.mask_optimizer_state(optimizer)
-        for average in averaged_modules(trainer):
-            pruner.mask_copy(average)
-        check_ranks_agree(trainer, pl_module, pruner.fingerprint())
-        if trainer.is_global_zero:
-            log.info("%s at %s %d: %s", self.name, self.schedule.by, due, self.report)
-        if due == self.schedule.end:
-            pl_module.print(f"{self.name}: {self.report.summary()}")
+        update = MaskUpdate(self.name, self.schedule, due, to)
+        self.report = update(trainer, pl_module, pruner, self._rewinder)
+        self.place.reach(due)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Zero again what the optimizer has revived."""

@@ -4,5 +4,6 @@ from lightning_prune.pruning.prune import prune
 from lightning_prune.pruning.pruner import Pruner
 from lightning_prune.pruning.recipe import Recipe
 from lightning_prune.pruning.report import PruningReport
+from lightning_prune.pruning.rewinding import Rewinding
 
-__all__ = ["Pruner", "PruningReport", "Recipe", "prune"]
+__all__ = ["Pruner", "PruningReport", "Recipe", "Rewinding", "prune"]

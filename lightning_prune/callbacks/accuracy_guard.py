@@ -1,0 +1,293 @@
+"""The accuracy guard: prune no further than a validation metric allows.
+
+It watches a metric, and holds or takes back the pruning of one `Pruning` callback, through the few
+names of `Guarded`. Weights are taken back at the start of an epoch or a batch, never between a
+validation and its checkpoint, so that every checkpoint holds the weights of its metric.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
+
+import lightning as L
+
+from lightning_prune.callbacks.place import Place
+from lightning_prune.pruning import Pruner, PruningReport
+
+log = logging.getLogger(__name__)
+
+_VERSION = 1
+
+Action = Literal["pause", "rollback", "stop"]
+
+
+@runtime_checkable
+class Guarded(Protocol):
+    """What the guard asks of a pruning callback."""
+
+    name: str
+    place: Place
+    report: PruningReport | None
+
+    @property
+    def pruner(self) -> Pruner | None:
+        """The masks."""
+
+
+class AccuracyGuard(L.Callback):
+    """Prune no further than a validation metric allows.
+
+    The reference is the best value of the metric before anything was removed. As long as the
+    metric stays within the allowed drop, every validation is remembered as good, with its weights
+    and masks. While it is below, nothing more is removed; if it does not come back within
+    ``patience`` validations,
+
+    * ``"pause"`` leaves the sparsity where it is until the metric comes back,
+    * ``"rollback"`` returns to the last good weights and masks and goes on in smaller steps: half
+      way from there to the lowest sparsity that failed, until steps are below ``min_step``,
+    * ``"stop"`` returns to the last good weights and masks, and ends the training.
+
+    A training that ends below the allowed drop returns to the last good weights, too, unless the
+    guard only pauses. Every decision is logged, kept in `decisions` and in the state, which also
+    holds one copy of the weights, on the CPU.
+
+    Args:
+        monitor: key of the metric, such as ``"val/accuracy"``.
+        max_drop: allowed drop below the reference, in the unit of the metric, at least 0.
+        mode: ``"max"`` if more is better, ``"min"`` if less is.
+        patience: validations below the allowed drop before the guard acts, at least 1.
+        action: what it does then.
+        min_step: smallest step in sparsity that is tried after a rollback, in (0, 1).
+        name: name of the `Pruning` callback to guard.
+
+    Attributes:
+        reference: the best value before anything was removed, ``None`` before the first.
+        decisions: what was decided, in order.
+
+    Raises:
+        ValueError: if an argument is outside its range.
+    """
+
+    def __init__(
+        self,
+        monitor: str,
+        max_drop: float = 0.01,
+        *,
+        mode: Literal["max", "min"] = "max",
+        patience: int = 2,
+        action: Action = "rollback",
+        min_step: float = 0.01,
+        name: str = "pruning",
+    ) -> None:
+        _check(max_drop, mode, patience, action, min_step)
+        self.monitor = monitor
+        self.max_drop = max_drop
+        self.mode = mode
+        self.patience = patience
+        self.action = action
+        self.min_step = min_step
+        self.name = name
+        self.reference: float | None = None
+        self.decisions: list[str] = []
+        self._bad = 0  # validations below the allowed drop, in a row
+        self._failed = 1.0  # the lowest sparsity that did not come back
+        self._limit = 1.0  # how far pruning may go while the metric is good
+        self._good: dict[str, Any] | None = None
+
+    @property
+    def state_key(self) -> str:
+        """The key of the state in checkpoints."""
+        return f"{type(self).__qualname__}({self.name})"
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Check that there is something to guard.
+
+        Raises:
+            ValueError: if no `Pruning` of that name is among the callbacks.
+        """
+        if stage == "fit":
+            self._guarded(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Judge the metric; hold the pruning, or let it go on.
+
+        Raises:
+            ValueError: if the metric was not logged.
+        """
+        guarded = self._guarded(trainer)
+        if trainer.sanity_checking or guarded.pruner is None:
+            return
+        value, sparsity = self._value(trainer), guarded.pruner.sparsity
+        if self.reference is None or (sparsity == 0.0 and self._gain(value) > 0):
+            self.reference = value
+        if self._gain(value) >= -self.max_drop:
+            self._remember(pl_module, guarded.pruner, value)
+            self._go_on(guarded, sparsity)
+        else:
+            self._bad += 1
+            guarded.place.limit = sparsity
+            self._note(f"{self.monitor} {value:.4f} at sparsity {sparsity:.4f}: nothing more goes")
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Act if the metric did not come back."""
+        self._act(trainer, pl_module)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Act if the metric did not come back: validations may come within an epoch."""
+        self._act(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Return to the last good weights if the last ones are not, and say what was reached."""
+        guarded = self._guarded(trainer)
+        if guarded.pruner is None or self._good is None:
+            return
+        if self._bad and self.action != "pause":
+            self._roll_back(trainer, pl_module, guarded.pruner)
+        pl_module.print(
+            f"{self.name}: {self.monitor} {self._good['value']:.4f} (reference "
+            f"{self.reference:.4f}, allowed drop {self.max_drop}) at sparsity "
+            f"{self._good['sparsity']:.4f}, the highest that was good"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return reference, decisions, limits, and the last good weights and masks."""
+        return {
+            "version": _VERSION,
+            "reference": self.reference,
+            "decisions": list(self.decisions),
+            "bad": self._bad,
+            "failed": self._failed,
+            "limit": self._limit,
+            "good": self._good,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where a checkpoint was written.
+
+        Args:
+            state_dict: what `state_dict` returned.
+        """
+        self.reference = state_dict["reference"]
+        self.decisions = list(state_dict["decisions"])
+        self._bad, self._failed = state_dict["bad"], state_dict["failed"]
+        self._limit, self._good = state_dict["limit"], state_dict["good"]
+
+    def _go_on(self, guarded: Guarded, sparsity: float) -> None:
+        """Let the pruning go on, further than before if what was allowed has turned out good."""
+        there = guarded.report is not None and guarded.report.target >= self._limit - 1e-9
+        if there and self._limit < 1.0:
+            self._limit = self._next_limit(sparsity)
+            if self._limit > sparsity:
+                self._note(f"sparsity {sparsity:.4f} is good: on to {self._limit:.4f}")
+        if self._bad or guarded.place.limit != self._limit:
+            guarded.place.relimit(self._limit)
+        self._bad = 0
+
+    def _act(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Roll back, if that is due and there is something to return to."""
+        pruner = self._guarded(trainer).pruner
+        if pruner is None or self._good is None or self._bad < self.patience:
+            return
+        if self.action == "pause" or pruner.sparsity == 0.0:
+            return
+        self._failed = min(self._failed, pruner.sparsity)
+        self._roll_back(trainer, pl_module, pruner)
+        self._limit = self._next_limit(pruner.sparsity)
+        if self.action == "stop":
+            trainer.should_stop = True
+            self._limit = pruner.sparsity
+        self._guarded(trainer).place.relimit(self._limit)
+
+    def _next_limit(self, good: float) -> float:
+        """Return half the way to what failed; stay where the step would be too small."""
+        step = (self._failed - good) / 2.0
+        return good + step if step >= self.min_step else good
+
+    def _remember(self, pl_module: L.LightningModule, pruner: Pruner, value: float) -> None:
+        """Copy weights and masks, unless sparser ones are known to be good."""
+        if self._good is not None and self._good["sparsity"] > pruner.sparsity:
+            return
+        weights = {n: v.to("cpu", copy=True) for n, v in pl_module.state_dict().items()}
+        self._good = {
+            "value": value,
+            "sparsity": pruner.sparsity,
+            "weights": weights,
+            "pruner": pruner.state_dict(),
+        }
+
+    def _roll_back(self, trainer: L.Trainer, pl_module: L.LightningModule, pruner: Pruner) -> None:
+        """Return to the last good weights and masks."""
+        if self._good is None:
+            return
+        failed = pruner.sparsity
+        pl_module.load_state_dict(self._good["weights"])
+        pruner.load_state_dict(self._good["pruner"])
+        for optimizer in trainer.optimizers:
+            pruner.mask_optimizer_state(optimizer)
+        self._bad = 0
+        self._note(f"back from sparsity {failed:.4f} to {pruner.sparsity:.4f}")
+
+    def _note(self, decision: str) -> None:
+        self.decisions.append(decision)
+        log.info("%s: %s", self.name, decision)
+
+    def _gain(self, value: float) -> float:
+        """Return by how much a value is better than the reference."""
+        gain = value - (value if self.reference is None else self.reference)
+        return gain if self.mode == "max" else -gain
+
+    def _value(self, trainer: L.Trainer) -> float:
+        """Return the metric.
+
+        Raises:
+            ValueError: if it was not logged.
+        """
+        if self.monitor not in trainer.callback_metrics:
+            raise ValueError(
+                f"Expected `monitor` to be a metric that validation logs, but got "
+                f"'{self.monitor}', which is none of {', '.join(trainer.callback_metrics)}. Log it "
+                "in `validation_step`."
+            )
+        return float(trainer.callback_metrics[self.monitor])
+
+    def _guarded(self, trainer: L.Trainer) -> Guarded:
+        """Return the pruning callback.
+
+        Raises:
+            ValueError: if there is none of that name.
+        """
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]  # lightning sets it from afar
+        for callback in callbacks:
+            if isinstance(callback, Guarded) and callback.name == self.name:
+                return callback
+        raise ValueError(
+            f"Expected a `Pruning` callback of the name '{self.name}', but got none. Add it to the "
+            "Trainer's callbacks, or say `name`."
+        )
+
+
+def _check(max_drop: float, mode: str, patience: int, action: str, min_step: float) -> None:
+    """Refuse arguments that are wrong by themselves.
+
+    Raises:
+        ValueError: if one is.
+    """
+    wrong = [
+        (max_drop < 0, "max_drop", "at least 0", max_drop, "It is in the unit of the metric."),
+        (mode not in {"max", "min"}, "mode", "'max' or 'min'", mode, "Is more better, or less?"),
+        (patience < 1, "patience", "at least 1", patience, "It counts validations."),
+        (
+            action not in get_args(Action),
+            "action",
+            f"one of {', '.join(get_args(Action))}",
+            action,
+            "It is what happens when the metric does not come back.",
+        ),
+        (not 0 < min_step < 1, "min_step", "in (0, 1)", min_step, "It is a step in sparsity."),
+    ]
+    for is_wrong, argument, expected, value, cure in wrong:
+        if is_wrong:
+            raise ValueError(f"Expected `{argument}` to be {expected}, but got {value!r}. {cure}")

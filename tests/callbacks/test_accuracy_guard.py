@@ -1,0 +1,186 @@
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_prune.callbacks.accuracy_guard import AccuracyGuard
+from lightning_prune.callbacks.pruning import Pruning
+from lightning_prune.criteria import Gradient, Magnitude
+from lightning_prune.granularities import Weight
+from lightning_prune.schedules import Linear, OneShot
+
+RESUMED = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+
+
+class Cliff(L.LightningModule):
+    """Accurate as long as at most ``most`` of its 400 weights are zero."""
+
+    def __init__(self, most: float = 0.56, recovers_after: int = 0) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.layer = nn.Linear(20, 20, bias=False)
+        self.most, self.recovers_after, self.low = most, recovers_after, 0
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.layer(batch[0]).square().mean()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        bad = self.sparsity > self.most
+        self.low = self.low + 1 if bad else 0
+        recovered = 0 < self.recovers_after <= self.low
+        self.log("val/accuracy", 0.9 if not bad or recovered else 0.6)
+
+    @property
+    def sparsity(self) -> float:
+        return float((self.layer.weight == 0).float().mean())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=1e-3)
+
+
+def loader() -> DataLoader[Any]:
+    generator = torch.Generator().manual_seed(0)
+    return DataLoader(TensorDataset(torch.randn(8, 20, generator=generator)), batch_size=4)
+
+
+def fit(model: L.LightningModule, *callbacks: L.Callback, epochs: int = 20, **options: Any) -> Any:
+    ckpt_path = options.pop("ckpt_path", None)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        callbacks=list(callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **{"logger": False, "enable_checkpointing": False, **options},
+    )
+    trainer.fit(model, loader(), DataLoader(TensorDataset(torch.zeros(1, 20))), ckpt_path=ckpt_path)
+    return trainer
+
+
+def make(action: Any = "rollback", criterion: Any = None, **options: Any) -> Any:
+    pruning = Pruning(
+        0.9,
+        criterion or Magnitude(),
+        granularity=Weight(),
+        schedule=Linear(start_epoch=1, end_epoch=10),
+    )
+    options = {"max_drop": 0.05, "patience": 1, "min_step": 0.02, **options}
+    return pruning, AccuracyGuard("val/accuracy", action=action, **options)
+
+
+@pytest.mark.parametrize("criterion", [Magnitude(), Gradient()], ids=repr)
+@pytest.mark.parametrize("guard_first", [False, True])
+def test_an_aggressive_target_ends_at_the_highest_sparsity_that_is_good(
+    capsys: Any, criterion: Any, guard_first: bool
+) -> None:
+    pruning, guard = make(criterion=criterion)
+    model = Cliff()
+    fit(model, *([guard, pruning] if guard_first else [pruning, guard]))
+    assert 0.52 < model.sparsity <= 0.56
+    assert guard.reference == pytest.approx(0.9)
+    assert any(decision.startswith("back from sparsity") for decision in guard.decisions)
+    printed = capsys.readouterr().out
+    assert f"at sparsity {model.sparsity:.4f}, the highest that was good" in printed
+
+
+def test_every_checkpoint_holds_the_weights_of_its_metric(tmp_path: Any) -> None:
+    pruning, guard = make()
+    checkpoint = ModelCheckpoint(
+        tmp_path, "{epoch}", save_top_k=-1, monitor="val/accuracy", auto_insert_metric_name=False
+    )
+    fit(Cliff(), pruning, guard, checkpoint, enable_checkpointing=True)
+    assert len(checkpoint.best_k_models) == 20
+    for path, value in checkpoint.best_k_models.items():
+        weight = torch.load(path, weights_only=True)["state_dict"]["layer.weight"]
+        assert float(value) == pytest.approx(0.9 if (weight == 0).float().mean() <= 0.56 else 0.6)
+
+
+def test_pause_goes_on_when_the_metric_comes_back() -> None:
+    pruning, guard = make("pause")
+    model = Cliff(recovers_after=3)
+    fit(model, pruning, guard, epochs=40)
+    assert model.sparsity == pytest.approx(0.9, abs=0.01)
+
+
+def test_pause_stays_while_it_does_not() -> None:
+    pruning, guard = make("pause")
+    model = Cliff()
+    fit(model, pruning, guard)
+    assert model.sparsity == pytest.approx(0.6, abs=0.01)
+
+
+def test_stop_ends_the_training_with_the_last_good_weights() -> None:
+    pruning, guard = make("stop")
+    model = Cliff()
+    with pytest.warns(UserWarning, match="to reach sparsity"):
+        trainer = fit(model, pruning, guard)
+    assert trainer.current_epoch < 10
+    assert model.sparsity == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_metric_that_recovers_in_time_changes_nothing() -> None:
+    pruning, guard = make(patience=3)
+    model = Cliff(recovers_after=2)
+    fit(model, pruning, guard, epochs=40)
+    assert model.sparsity == pytest.approx(0.9, abs=0.01)
+    assert not any(decision.startswith("back") for decision in guard.decisions)
+
+
+def test_the_last_epoch_is_judged_as_well() -> None:
+    guard = AccuracyGuard("val/accuracy", 0.05)
+    pruning = Pruning(0.8, Magnitude(), granularity=Weight(), schedule=OneShot(epoch=3))
+    model = Cliff()
+    fit(model, pruning, guard, epochs=4)
+    assert model.sparsity == 0.0
+
+
+def test_less_can_be_better() -> None:
+    class Loss(Cliff):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val/loss", 0.1 if self.sparsity <= 0.56 else 0.4)
+
+    pruning, _ = make()
+    guard = AccuracyGuard("val/loss", 0.05, mode="min", patience=1, min_step=0.02)
+    model = Loss()
+    fit(model, pruning, guard)
+    assert 0.5 < model.sparsity <= 0.56
+
+
+@RESUMED
+@pytest.mark.parametrize("epoch", [3, 7, 9])
+def test_resumed_is_uninterrupted(tmp_path: Any, epoch: int) -> None:
+    whole, resumed = Cliff(), Cliff()
+    pruning, guard = make()
+    checkpoint = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)
+    fit(whole, pruning, guard, checkpoint, enable_checkpointing=True)
+    (path,) = tmp_path.glob(f"epoch={epoch}*.ckpt")
+    again, guard_again = make()
+    fit(resumed, again, guard_again, ckpt_path=path)
+    assert torch.equal(whole.layer.weight, resumed.layer.weight)
+    assert guard_again.decisions == guard.decisions
+
+
+def test_nothing_to_guard_is_refused() -> None:
+    with pytest.raises(ValueError, match="a `Pruning` callback of the name 'pruning'"):
+        fit(Cliff(), AccuracyGuard("val/accuracy"))
+
+
+def test_a_metric_that_is_not_logged_is_refused() -> None:
+    pruning, _ = make()
+    with pytest.raises(ValueError, match="but got 'val/f1', which is none of val/accuracy"):
+        fit(Cliff(), pruning, AccuracyGuard("val/f1"))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"max_drop": -1.0}, {"mode": "up"}, {"patience": 0}, {"action": "cry"}, {"min_step": 0.0}],
+    ids=lambda option: next(iter(option)),
+)
+def test_wrong_arguments_are_refused(option: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"Expected `{next(iter(option))}` to be"):
+        AccuracyGuard("val/accuracy", **option)
