@@ -106,7 +106,7 @@ def _add(p: Propagation, joined: list[Joined], new: Joined, tie: Tie) -> list[Jo
             p.freeze(left.plane.ids, "a second label on one dimension")
             left = None
             result.append(one)
-        elif min(one.plane.varying) in shared and min(left.plane.varying) in shared:
+        elif _leads(one.plane, shared) and _leads(left.plane, shared):
             left = _tied(one, left, shared, tie)
         else:
             # They share trailing dimensions only: each keeps what leads, like heads that are all
@@ -116,6 +116,11 @@ def _add(p: Propagation, joined: list[Joined], new: Joined, tie: Tie) -> list[Jo
     return result if left is None else [*result, left]
 
 
+def _leads(plane: Plane, dims: set[int]) -> bool:
+    """Tell whether a plane may lose all variation but that along ``dims``."""
+    return plane.uniform or min(plane.varying) in dims
+
+
 def _tied(one: Joined, other: Joined, shared: set[int], tie: Tie) -> Joined:
     tie(one.plane.ids, other.plane.ids)
     # Along a dimension that only one of the two knows, everything is tied now.
@@ -123,7 +128,8 @@ def _tied(one: Joined, other: Joined, shared: set[int], tie: Tie) -> Joined:
     for dim in one.plane.varying - shared:
         ids = ids.narrow(dim, 0, 1)
     zero = {i: other.zero.get(i, True) and one.zero.get(i, True) for i in one.zero | other.zero}
-    return Joined(Plane(ids, zero=False), zero)
+    uniform = one.plane.uniform and other.plane.uniform
+    return Joined(Plane(ids, zero=False, uniform=uniform), zero)
 
 
 def _without(p: Propagation, one: Joined, dims: set[int]) -> list[Joined]:

@@ -118,6 +118,11 @@ class Node:
         """References among the outputs, in order."""
         return refs_in(self.outputs)
 
+    @property
+    def writes(self) -> bool:
+        """Whether the operation writes into one of its arguments."""
+        return any(a.alias_info and a.alias_info.is_write for a in self.op._schema.arguments)
+
     def argument(self, name: str, default: Any = None) -> Any:
         """Return the argument that the operation's schema calls ``name``.
 
@@ -157,6 +162,22 @@ class Graph:
     nodes: list[Node] = field(default_factory=list)
     inputs: list[Ref] = field(default_factory=list)
     outputs: list[Ref] = field(default_factory=list)
+
+    def discarded(self) -> set[int]:
+        """Return the positions of nodes whose results the model drops unseen.
+
+        Like the attention weights that a module returns and nobody uses. What is written in place,
+        or handed to Python, counts as seen.
+        """
+        seen = set(self.outputs)
+        unseen = set()
+        for position in reversed(range(len(self.nodes))):
+            node = self.nodes[position]
+            if node.results and seen.isdisjoint(node.results) and not node.writes:
+                unseen.add(position)
+            else:
+                seen.update(node.inputs)
+        return unseen
 
     def __getitem__(self, ref: Ref) -> Value:
         return self.values[ref.index]

@@ -7,7 +7,8 @@ id space, so that what holds in any trace holds in the result.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +72,15 @@ class Labels:
         self.part_ids: list[Ids] = []
         self.grouped: set[str] = set()
         self.prices: dict[str, float] = {}
+
+    @contextmanager
+    def unheard(self) -> Iterator[None]:
+        """Forget whatever is said inside of this context."""
+        said = [value for value in vars(self).values() if isinstance(value, list)]
+        lengths = [len(value) for value in said]
+        yield
+        for value, length in zip(said, lengths, strict=True):
+            del value[length:]
 
     def axis(self, axis: Axis, size: int) -> Tensor:
         """Return the ids along ``axis``, shape ``[size]``, giving it fresh ones when it is new."""

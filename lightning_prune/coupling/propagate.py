@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -62,17 +63,24 @@ class Propagation:
         Returns:
             The planes of every value that has any.
         """
-        for node in self._graph:
+        discarded = self._graph.discarded()
+        for position, node in enumerate(self._graph):
             self._node = node
             self.on_weights = all(self.is_static(ref) for ref in node.inputs)
-            outputs = self._apply(node)
-            for index, ref in enumerate(node.results):
-                self._store(ref, outputs[index] if index < len(outputs) else [])
-            self._trace_weights(node)
-            self._rewrite_aliases(node)
+            # Nobody sees what an operation without weights computes if its results are dropped.
+            silent = position in discarded and not any(map(self.is_static, node.inputs))
+            with self.labels.unheard() if silent else nullcontext():
+                self._label(node)
         self._node, self.on_weights = None, False
         self.freeze_all(self._graph.outputs, "written to the model's output")
         return {ref: planes for ref, planes in self._planes.items() if planes}
+
+    def _label(self, node: Node) -> None:
+        outputs = self._apply(node)
+        for index, ref in enumerate(node.results):
+            self._store(ref, outputs[index] if index < len(outputs) else [])
+        self._trace_weights(node)
+        self._rewrite_aliases(node)
 
     def _apply(self, node: Node) -> Sequence[Planes]:
         if node.name not in CREATING and not any(self.planes(ref) for ref in node.inputs):

@@ -98,6 +98,14 @@ def test_a_line_on_what_trails_in_a_grid_stays_and_the_grid_keeps_what_leads():
     assert p.labels.ties[0][1].tolist() == [1, 1, 4, 4]
 
 
+def test_what_is_uniform_follows_the_other_along_any_dimension():
+    p = propagation()
+    grid = Plane(torch.arange(11, 17).view(2, 3), zero=False, uniform=True)
+    (plane,) = align(p, [operand((2, 3), (1, 1, True)), Operand((2, 3), [grid])], any)
+    assert plane.ids.tolist() == [[1, 2, 3]]
+    assert p.labels.freezes == []
+
+
 def test_of_two_labels_of_one_operand_on_one_dimension_the_second_is_frozen():
     p = propagation()
     (plane,) = align(p, [operand((3,), (0, 1, True), (0, 11, True))], any)

@@ -171,6 +171,39 @@ class Keyword(nn.Module):
         return self.last(self.first(image))
 
 
+def test_what_the_model_drops_freezes_nothing():
+    """Like weights of attention, averaged over heads, that a module returns and nobody uses."""
+
+    def forward(m, x):
+        x = m.first(x)
+        x.cumsum(-1).mean()
+        return m.last(x)
+
+    net = Net(forward, first=nn.Linear(3, 8), last=nn.Linear(8, 2))
+    (group,) = assert_removable(net, (torch.randn(2, 3),)).groups
+    assert group.units == 8
+
+
+class Attentive(nn.Module):
+    def __init__(self, **options: bool) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 16)
+        self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
+        self.last = nn.Linear(16, 2)
+        self.options = options
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        padding = torch.zeros(x.shape[:2], dtype=torch.bool)
+        return self.last(self.attention(x, x, x, key_padding_mask=padding, **self.options)[0])
+
+
+@pytest.mark.parametrize("options", [{}, {"need_weights": False}], ids=["with_weights", "without"])
+def test_multi_head_attention_loses_heads(options):
+    groups = {g.name: g.units for g in couple(Attentive(**options), torch.randn(2, 5, 3)).groups}
+    assert groups == {"first": 16, "attention": 4, "attention.out_proj": 16}
+
+
 def test_keyword_arguments():
     (group,) = couple(Keyword(), {"image": torch.randn(2, 3)}).groups
     assert group.units == 8

@@ -57,3 +57,18 @@ def test_a_graph_is_indexed_by_reference_and_iterated_by_node():
     graph = Graph([value], [relu])
     assert graph[Ref(0)] is value
     assert list(graph) == [relu]
+
+
+def test_results_that_are_dropped_are_known_and_what_leads_to_them():
+    aten = torch.ops.aten
+    refs = [Ref(index) for index in range(6)]
+    nodes = [
+        Node(aten.relu.default, (refs[0],), {}, refs[1], ""),
+        Node(aten.exp.default, (refs[1],), {}, refs[2], ""),
+        Node(aten.mean.default, (refs[2],), {}, refs[3], ""),
+        Node(aten.mul_.Tensor, (refs[0], refs[1]), {}, refs[4], ""),
+        Node(aten._local_scalar_dense.default, (refs[1],), {}, 1.0, ""),
+        Node(aten.neg.default, (refs[1],), {}, refs[5], ""),
+    ]
+    values = [Value((2,), torch.float32, "activation") for _ in refs]
+    assert Graph(values, nodes, [refs[0]], [refs[5]]).discarded() == {1, 2}

@@ -6,6 +6,19 @@ from lightning_prune.coupling.labels import Labels, Plane
 from lightning_prune.units import Axis
 
 
+def test_what_is_said_unheard_is_forgotten_but_ids_stay():
+    labels = Labels()
+    ids = labels.axis(Axis("w", 0), 3)
+    labels.freeze(ids[:1], "heard")
+    with labels.unheard():
+        labels.freeze(ids, "unheard")
+        labels.tie(ids[:2], ids[1:])
+        other = labels.axis(Axis("v", 0), 2)
+    assert [freeze.reason for freeze in labels.freezes] == ["heard"]
+    assert labels.ties == []
+    assert labels.axis(Axis("v", 0), 2).tolist() == other.tolist()
+
+
 def test_ids_start_at_one_and_run_on():
     labels = Labels()
     assert labels.axis(Axis("a", 0), 3).tolist() == [1, 2, 3]
