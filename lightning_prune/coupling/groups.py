@@ -184,17 +184,17 @@ def _group(labels: Labels, table: _Table, rows: Ids, marks: _Marks) -> Group:
     components = components[order]
     units = np.argsort(order)[inverse]
     members = []
-    for index in dict.fromkeys(table.axis[rows].tolist()):
-        here = table.axis[rows] == index
+    for here in _by_axis(table, rows):
+        index = int(table.axis[rows[here[0]]])
         axis = table.axes[index]
-        by_unit = np.lexsort((table.position[rows][here], units[here]))
-        positions = table.position[rows][here][by_unit].reshape(len(components), -1)
+        by_unit = here[np.argsort(units[here], kind="stable")]
+        positions = table.position[rows[by_unit]].reshape(len(components), -1)
         members.append(
             Member(
                 axis,
                 "shape" if marks.shape[index] else "in" if marks.reading[index] else "out",
                 labels.sizes[axis],
-                torch.from_numpy(positions.copy()),
+                torch.from_numpy(positions),
                 axis.tensor in labels.buffers,
             )
         )
@@ -210,6 +210,12 @@ def _group(labels: Labels, table: _Table, rows: Ids, marks: _Marks) -> Group:
     )
 
 
+def _by_axis(table: _Table, rows: Ids) -> list[Ids]:
+    """Return the places in ``rows``, which ascend, of each axis."""
+    starts = np.flatnonzero(np.diff(table.axis[rows])) + 1
+    return np.split(np.arange(len(rows)), starts) if len(rows) else []
+
+
 def _frozen(
     labels: Labels,
     solution: Solution,
@@ -217,12 +223,11 @@ def _frozen(
     whole: NDArray[np.bool_],
     written: NDArray[np.bool_],
 ) -> tuple[Frozen, ...]:
-    stays = (solution.frozen | whole)[table.component]
+    stay = np.flatnonzero((solution.frozen | whole)[table.component] & written[table.axis])
     out = []
-    for index in np.unique(table.axis[stays]).tolist():
-        if not written[index]:
-            continue
-        rows = np.flatnonzero(stays & (table.axis == index))
+    for here in _by_axis(table, stay):
+        rows = stay[here]
+        index = int(table.axis[rows[0]])
         reason = int(solution.reason[table.component[rows[0]]])
         out.append(
             Frozen(

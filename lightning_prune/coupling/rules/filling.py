@@ -15,7 +15,6 @@ from lightning_prune.coupling.graph import Node, Ref
 from lightning_prune.coupling.labels import Plane
 from lightning_prune.coupling.propagate import Planes, Propagation
 from lightning_prune.coupling.rules.base import rule
-from lightning_prune.coupling.rules.layout import run_on_ids
 
 
 @rule(
@@ -38,7 +37,7 @@ def repeat(p: Propagation, node: Node) -> list[Planes]:
     x, y = node.args[0], node.results[0]
     lead = len(p.shape(y)) - len(p.shape(x))
     sizes = (*[1] * lead, *p.shape(x))
-    (moved,) = run_on_ids(p, node, node.op, p.planes(x))
+    moved = [_copied(plane, lead, p.shape(y)) for plane in p.planes(x)]
     new = [d for d, size in enumerate(p.shape(y)) if sizes[d] == 1 and size > 1]
     copies = [_fresh(p, y, dim) for dim in new]
     if node.name == "aten::expand_as":
@@ -57,6 +56,12 @@ def _follows(p: Propagation, copies: Plane, other: Ref) -> bool:
             p.fuse(plane, {dim}, "")
             leading = False
     return leading
+
+
+def _copied(plane: Plane, lead: int, shape: tuple[int, ...]) -> Plane:
+    ids = plane.ids.reshape(*[1] * lead, *plane.ids.shape)
+    times = [size // own if own > 1 else 1 for size, own in zip(shape, ids.shape, strict=True)]
+    return replace(plane, ids=ids.repeat(times))
 
 
 def _fresh(p: Propagation, ref: Ref, dim: int) -> Plane:

@@ -17,21 +17,20 @@ from lightning_prune.coupling.labels import Plane
 from lightning_prune.coupling.propagate import Planes, Propagation
 from lightning_prune.coupling.rules.base import rule
 
-aten = torch.ops.aten
-
 
 @rule(
     *(
         f"aten::{name}"
         for name in (
-            "permute transpose t numpy_T matrix_H mT swapaxes swapdims movedim moveaxis "
-            "squeeze unsqueeze flatten unflatten reshape reshape_as view_as flip"
+            "permute transpose t numpy_T matrix_H mT swapaxes swapdims movedim moveaxis flip"
         ).split()
     )
 )
-def move(p: Propagation, node: Node) -> list[Planes]:
-    # y = layout(x)   ties: y carries the ids of x to where their elements go
-    return run_on_ids(p, node, node.op, p.planes(_source(node)))
+def permute(p: Propagation, node: Node) -> list[Planes]:
+    # y[..., j, i, ...] = x[..., i, j, ...]   ties: y carries the ids of x to where they go
+    # No size is given, so the ids need not be expanded to that of x.
+    x = _source(node)
+    return [[replace(q, ids=node.op(q.ids, *node.args[1:], **node.kwargs)) for q in p.planes(x)]]
 
 
 @rule(
@@ -48,16 +47,14 @@ def duplicate(p: Propagation, node: Node) -> list[Planes]:
     return [p.planes(_source(node))]
 
 
-@rule("aten::view", "aten::_unsafe_view")
-def view(p: Propagation, node: Node) -> list[Planes]:
-    # y = x.view(size)   ties: as a reshape; a view as another type counts as unknown
-    if not isinstance(node.args[1], (list, tuple)):
-        p.freeze_all(node.inputs, "bits are read as another type")
-        return []
-    return run_on_ids(p, node, aten.reshape.default, p.planes(_source(node)))
+@rule("aten::roll")
+def roll(p: Propagation, node: Node) -> list[Planes]:
+    # y[..., i + n, ...] = x[..., i, ...]   ties: y.d ~ x.d for the other dims
+    x = _source(node)
+    return [p.fuse_all(p.planes(x), _dims(node, p.shape(x)), "moved by position")]
 
 
-@rule("aten::roll", "aten::unfold", "aten::diagonal", "aten::rot90")
+@rule("aten::unfold", "aten::diagonal", "aten::rot90")
 def shift(p: Propagation, node: Node) -> list[Planes]:
     # y = f(x) where an element's new place depends on its position   ties: all along those dims
     x = _source(node)
@@ -248,39 +245,23 @@ def run_on_ids(p: Propagation, node: Node, op: Any, planes: Planes) -> list[Plan
     shape = p.shape(_source(node))
     outputs: list[Planes] = [[] for _ in node.results]
     for plane in planes:
-        args = [_like(p, arg) for arg in node.args[1:]]
         try:
-            moved = op(plane.ids.expand(shape), *args, **node.kwargs)
+            moved = op(plane.ids.expand(shape), *node.args[1:], **node.kwargs)
         except (RuntimeError, NotImplementedError):
             p.freeze(plane.ids, "this form of the operation does not run on labels")
             continue
         for index, ids in enumerate(moved if isinstance(moved, (list, tuple)) else [moved]):
             outputs[index].append(replace(plane, ids=compress(ids)))
-            _tie_shuffled(p, plane, outputs[index][-1])
     return outputs
-
-
-def _tie_shuffled(p: Propagation, before: Plane, after: Plane) -> None:
-    """Of channels merged in another order than they were split, neighbours go together.
-
-    Like this, what groups of channels mix remains one removable column of every group.
-    """
-    dims = sorted(before.varying)
-    strides = [before.ids.stride(dim) for dim in dims]
-    if len(after.varying) < len(dims) and strides != sorted(strides, reverse=True):
-        p.tie(before.ids, before.ids.narrow(dims[-1], 0, 1))
-
-
-def _like(p: Propagation, arg: Any) -> Any:
-    """Stand in for a second tensor of which only the shape matters (``view_as``, ``expand_as``)."""
-    return torch.empty(p.shape(arg), device="meta") if isinstance(arg, Ref) else arg
 
 
 def compress(ids: Tensor) -> Tensor:
     """Give size 1 to the dimensions along which the ids do not differ."""
+    repeated = [dim for dim, size in enumerate(ids.shape) if size > 1 and ids.stride(dim) == 0]
+    for dim in repeated:  # first, for what is left to compare is much smaller then
+        ids = ids.narrow(dim, 0, 1)
     for dim, size in enumerate(ids.shape):
-        if size > 1:
-            first = ids.narrow(dim, 0, 1)
-            if ids.stride(dim) == 0 or bool((ids == first).all()):
-                ids = first
+        first = ids.narrow(dim, 0, min(size, 1))
+        if size > 1 and bool((ids == first).all()):
+            ids = first
     return ids

@@ -125,7 +125,6 @@ FROZEN = {
         conv(6),
         "padded with its own",
     ),
-    "as_bits": (lambda x: x.view(torch.int64).view(torch.float64), conv(8), "another type"),
 }
 
 
