@@ -283,46 +283,6 @@ class Propagation:
         if name is not None:
             self.labels.prices[name] = self.labels.prices.get(name, 0.0) + uses
 
-    def contract(self, x: Ref, dim: int, weight: Plane | None, planes: Planes) -> Planes:
-        """Say that a weight reads the dimension ``dim`` of ``x``, position by position.
-
-        Args:
-            x: the value read.
-            dim: the dimension that is summed over.
-            weight: the weight's reading axis, ids of shape ``[size of dim]``; it is zero where
-                its parameters that read are zeroed.
-            planes: the planes of ``x``.
-
-        Returns:
-            The planes that do not lie on ``dim``.
-        """
-        planes = self.keep_leading(planes, dim)
-        read = [plane for plane in planes if dim in plane.varying]
-        rest = [plane for plane in planes if dim not in plane.varying]
-        if weight is not None:
-            self.labels.read(weight.ids)
-            if not read:
-                self.freeze(weight.ids, "reads a dimension that cannot shrink")
-        for plane in read:
-            fused = self.fuse(plane, plane.varying - {dim}, "varies along several dimensions")
-            if fused is None:
-                continue
-            if weight is None:
-                self.freeze(fused.ids, "read by a weight that cannot shrink")
-                continue
-            self.labels.tie(fused.ids.reshape(-1), weight.ids)
-            self._mark_zeros(weight, fused.zero)
-        return rest
-
-    def _mark_zeros(self, weight: Plane, zero: bool) -> None:
-        """Nothing is read of a removed unit as long as it or the weight is zero there."""
-        if not (zero or weight.zero):
-            self.freeze(weight.ids, "read by a weight that is not zero where it is removed")
-        elif not zero:
-            self.labels.reads_constant(weight.ids)
-        elif not weight.zero:
-            self.labels.expose(weight.ids)
-
 
 def _fits(plane: Plane, shape: tuple[int, ...]) -> bool:
     """Tell whether labels lie on a value of this shape: the net under every rule."""

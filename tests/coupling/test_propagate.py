@@ -76,11 +76,6 @@ def test_a_second_label_on_one_dimension_is_frozen(p):
     assert p.labels.freezes[0].ids.tolist() == [4, 5, 6]
 
 
-def test_a_weight_that_reads_an_unlabelled_dimension_is_frozen(p):
-    p.contract(INPUT, 1, p.axis_plane(WEIGHT, 1), [])
-    assert "cannot shrink" in p.labels.freezes[0].reason
-
-
 def test_an_operation_without_a_rule_freezes_its_inputs():
     assert "no coupling rule for this operation (aten::relu in layer)" in [
         freeze.reason for freeze in run(None, Ref(0)).freezes

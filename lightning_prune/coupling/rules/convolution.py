@@ -14,6 +14,7 @@ from lightning_prune.coupling.labels import Plane
 from lightning_prune.coupling.propagate import Planes, Propagation
 from lightning_prune.coupling.rules.base import rule
 from lightning_prune.coupling.rules.linear import carried, with_bias
+from lightning_prune.coupling.rules.product import read
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +79,7 @@ def couple_convolution(p: Propagation, node: Node, conv: Convolution) -> list[Pl
     )
     planes = p.keep_leading(planes, channel)
     if conv.groups == 1:
-        rest = p.contract(conv.x, channel, p.axis_plane(conv.weight, conv.in_dim), planes)
+        rest = read(p, planes, channel, p.axis_plane(conv.weight, conv.in_dim))
         writes = p.axis_plane(conv.weight, conv.out_dim)
     else:
         rest = [plane for plane in planes if channel not in plane.varying]
@@ -154,7 +155,7 @@ def _same_columns(
     columns = rows if conv.transposed else second
     if columns is not None:
         columns = replace(columns, ids=columns.ids.expand(conv.groups, -1).reshape(-1))
-    p.contract(conv.x, 0, columns, [] if x is None else [x])
+    read(p, [] if x is None else [x], 0, columns)
     if conv.transposed:
         return None if second is None else replace(second, ids=second.ids.repeat(conv.groups))
     return first

@@ -153,16 +153,49 @@ def _sum(p: Propagation, one: Joined, kept: int, readers: dict[int, int]) -> Pla
 
 def _read(p: Propagation, one: Joined, reader: int) -> None:
     """Say that a coordinate is summed over: a removed one must add nothing."""
-    ids = one.plane.ids
-    if not any(one.zero.values()):
-        read = reader in one.zero
-        p.freeze(
-            ids,
-            "read by a weight that is not zero where it is removed"
-            if read
-            else "a removed coordinate would add a constant",
-        )
-    elif not one.zero.get(reader, False) or (p.on_weights and not all(one.zero.values())):
-        p.expose(ids)
-    elif not any(zero for index, zero in one.zero.items() if index != reader):
-        p.labels.reads_constant(ids)
+    others = any(zero for index, zero in one.zero.items() if index != reader)
+    if reader in one.zero:
+        _mark_zeros(p, Plane(one.plane.ids, one.zero[reader]), others)
+    elif others:
+        p.labels.expose(one.plane.ids)
+    else:
+        p.freeze(one.plane.ids, "a removed coordinate would add a constant")
+
+
+def _mark_zeros(p: Propagation, weight: Plane, zero: bool) -> None:
+    """Nothing is read of a removed unit as long as it or the weight is zero there."""
+    if not (zero or weight.zero):
+        p.freeze(weight.ids, "read by a weight that is not zero where it is removed")
+    elif not zero:
+        p.labels.reads_constant(weight.ids)
+    elif not weight.zero:
+        p.labels.expose(weight.ids)
+
+
+def read(p: Propagation, planes: Planes, dim: int, weight: Plane | None) -> Planes:
+    """Say that a weight reads a dimension of a value, position by position.
+
+    Args:
+        p: the propagation at hand.
+        planes: of the value.
+        dim: the dimension that is summed over.
+        weight: the weight's reading axis, ids of shape ``[size of dim]``; it is zero where its
+            parameters that read are zeroed.
+
+    Returns:
+        The planes that do not lie on ``dim``.
+    """
+    planes = p.keep_leading(planes, dim)
+    lines = [plane for plane in planes if dim in plane.varying]
+    if weight is not None:
+        p.labels.read(weight.ids)
+        if not lines:
+            p.freeze(weight.ids, "reads a dimension that cannot shrink")
+    for plane in lines:
+        fused = p.fuse(plane, plane.varying - {dim}, "varies along several dimensions")
+        if fused is not None and weight is None:
+            p.freeze(fused.ids, "read by a weight that cannot shrink")
+        elif fused is not None and weight is not None:
+            p.labels.tie(fused.ids.reshape(-1), weight.ids)
+            _mark_zeros(p, weight, fused.zero)
+    return [plane for plane in planes if dim not in plane.varying]

@@ -16,6 +16,7 @@ from lightning_prune.coupling.graph import Node, Ref
 from lightning_prune.coupling.labels import Plane
 from lightning_prune.coupling.propagate import Planes, Propagation
 from lightning_prune.coupling.rules.base import rule
+from lightning_prune.coupling.rules.product import read
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,7 @@ def recurrent(p: Propagation, node: Node) -> list[Planes]:
         columns = p.axis_plane(cell[0], 1)
         _read(p, p.axis_ids(cell[1], 1), written)
         if index < layers.directions:
-            rest = p.contract(x, last, columns, p.planes(x))
+            rest = read(p, p.planes(x), last, columns)
         elif columns is not None:
             _read(p, columns.ids, written.repeat(layers.directions))
     p.fuse_all(rest, range(last), "positions of a sequence")

@@ -6,7 +6,7 @@ from lightning_prune.coupling.align import Operand
 from lightning_prune.coupling.graph import Graph, Ref, Value
 from lightning_prune.coupling.labels import Labels, Plane
 from lightning_prune.coupling.propagate import Propagation
-from lightning_prune.coupling.rules.product import Factor, factor, matrix_product, product
+from lightning_prune.coupling.rules.product import Factor, factor, matrix_product, product, read
 
 F32 = torch.float32
 
@@ -70,3 +70,16 @@ def test_ranks_of_a_matrix_product_are_aligned_from_the_right():
     right = Operand((2, 3, 4), [line(11, 3, 0, 2), line(21, 3, 2, 4)])
     planes = matrix_product(p, left, right)
     assert [tuple(plane.ids.shape) for plane in planes] == [(1, 2, 1, 1), (1, 1, 1, 4)]
+
+
+def test_a_weight_that_reads_an_unlabelled_dimension_is_frozen():
+    p = propagation()
+    assert read(p, [], 1, Plane(torch.tensor([1, 2]), zero=True)) == []
+    assert "reads a dimension that cannot shrink" in p.labels.freezes[0].reason
+
+
+def test_a_dimension_that_a_fixed_matrix_reads_is_frozen():
+    p = propagation()
+    other = line(11, 2, 0, 3)
+    assert read(p, [line(1, 2, 1, 2), other], 1, None) == [other]
+    assert p.labels.freezes[0].ids.tolist() == [1, 2]
