@@ -24,7 +24,7 @@ from lightning_prune.coupling.labels import Labels
 from lightning_prune.coupling.propagate import Propagation
 from lightning_prune.coupling.record import record
 from lightning_prune.coupling.rules import RULES
-from lightning_prune.coupling.solve import solve
+from lightning_prune.coupling.solve import Solution, solve, stuck_grids
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.fake import fake_mode, real
 from lightning_prune.inputs import ExampleInputs
@@ -123,6 +123,18 @@ def _on(model: nn.Module, inputs: ExampleInputs) -> ExampleInputs:
 
 def _analyse(model: nn.Module, recordings: list[tuple[Graph, ExampleInputs, bool]]) -> Coupling:
     labels = Labels()
+    first, solution = _label(model, recordings, labels)
+    stuck = stuck_grids(labels, solution)
+    if not stuck.any():
+        return first
+    # Where heads must stay, their features may go.
+    second = _label(model, recordings, Labels(stuck))[0]
+    return second if second.prunable > first.prunable else first
+
+
+def _label(
+    model: nn.Module, recordings: list[tuple[Graph, ExampleInputs, bool]], labels: Labels
+) -> tuple[Coupling, Solution]:
     prices: dict[str, float] | None = None
     traces = []
     for graph, given, training in recordings:
@@ -133,7 +145,7 @@ def _analyse(model: nn.Module, recordings: list[tuple[Graph, ExampleInputs, bool
     groups, frozen = build_groups(labels, solution)
     used = {axis.tensor for axis in labels.starts}
     parameters = dict(model.named_parameters())
-    return Coupling(
+    coupling = Coupling(
         groups,
         frozen,
         tuple(n for n, p in parameters.items() if n not in used and max(p.shape, default=1) > 1),
@@ -142,6 +154,7 @@ def _analyse(model: nn.Module, recordings: list[tuple[Graph, ExampleInputs, bool
         {name: parameter.shape for name, parameter in parameters.items()},
         Traces(tuple(traces), labels, solution.component),
     )
+    return coupling, solution
 
 
 def _recordings(model: nn.Module, inputs: ExampleInputs) -> list[tuple[Graph, ExampleInputs, bool]]:

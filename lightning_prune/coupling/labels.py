@@ -20,6 +20,8 @@ from lightning_prune.units import Axis
 
 Ids = NDArray[np.int64]
 
+OUTPUT = "written to the model's output"
+
 
 @dataclass(frozen=True, eq=False)
 class Plane:
@@ -51,9 +53,14 @@ class Freeze:
 
 
 class Labels:
-    """The id space of one model and everything that rules said about it."""
+    """The id space of one model and everything that rules said about it.
 
-    def __init__(self) -> None:
+    Args:
+        trailing: marks ids whose grids keep what trails, not what leads, shape ``[ids]``.
+    """
+
+    def __init__(self, trailing: NDArray[np.bool_] | None = None) -> None:
+        self._trailing = trailing
         self.count = 1
         self.starts: dict[Axis, int] = {}
         self.sizes: dict[Axis, int] = {}
@@ -89,6 +96,10 @@ class Labels:
             self.count += size
         start = self.starts[axis]
         return torch.arange(start, start + size)
+
+    def keeps_trailing(self, ids: Tensor) -> bool:
+        """Tell whether a grid of ids is to keep what trails (head features), not what leads."""
+        return self._trailing is not None and bool(self._trailing[ids.numpy()].all())
 
     def fresh(self, size: int) -> Tensor:
         """Return new ids that lie on no parameter or buffer, shape ``[size]``."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lightning_prune.coupling.graph import Graph, Node, Ref
-from lightning_prune.coupling.labels import Labels, Plane
+from lightning_prune.coupling.labels import OUTPUT, Labels, Plane
 from lightning_prune.units import Axis
 
 Planes = list[Plane]
@@ -72,7 +72,7 @@ class Propagation:
             with self.labels.unheard() if silent else nullcontext():
                 self._label(node)
         self._node, self.on_weights = None, False
-        self.freeze_all(self._graph.outputs, "written to the model's output")
+        self.freeze_all(self._graph.outputs, OUTPUT)
         return {ref: planes for ref, planes in self._planes.items() if planes}
 
     def _label(self, node: Node) -> None:
@@ -94,12 +94,19 @@ class Propagation:
     def _store(self, ref: Ref, planes: Planes) -> None:
         self._planes[ref] = []
         for plane in self._without_crossing(planes):
+            if self.labels.keeps_trailing(plane.ids):
+                plane = self._trailing(plane)
             if not _fits(plane, self.shape(ref)):
                 self.freeze(plane.ids, "its labels do not fit the result")
             elif plane.varying:
                 self._planes[ref].append(plane)
             if len(plane.varying) > 1:
                 self.labels.product(plane.ids)
+
+    def _trailing(self, plane: Plane) -> Plane:
+        leading = sorted(plane.varying)[:-1]
+        fused = self.fuse(plane, leading, "")
+        return plane if fused is None else fused
 
     def _without_crossing(self, planes: Planes) -> Planes:
         """Drop labels of uniform dimensions that were merged with other labelled ones."""

@@ -16,7 +16,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from lightning_prune.coupling.labels import Freeze, Ids, Labels
+from lightning_prune.coupling.labels import OUTPUT, Freeze, Ids, Labels
 
 _IMMOVABLE = Freeze(np.zeros(1, np.int64), "tied to a coordinate that no weight holds")
 
@@ -66,6 +66,24 @@ def solve(labels: Labels) -> Solution:
                 if dim != leading:
                     first = first.narrow(dim, 0, 1)
             labels.tie(grid, first)
+
+
+def stuck_grids(labels: Labels, solution: Solution) -> NDArray[np.bool_]:
+    """Return which ids lie on grids that can lose nothing of what leads, shape ``[ids]``.
+
+    Like heads of which each has a constant of its own; but not the outputs of the model.
+
+    Args:
+        labels: as solved.
+        solution: what came of it.
+    """
+    stuck = np.zeros(labels.count, bool)
+    for grid in _unique(labels.grids):
+        components = np.unique(solution.component[grid.numpy()])
+        reasons = {labels.freezes[index].reason for index in set(solution.reason[components])}
+        if len(components) == 1 or (solution.frozen[components].all() and reasons != {OUTPUT}):
+            stuck[grid.numpy()] = True
+    return stuck
 
 
 def _unused(labels: Labels) -> Ids:

@@ -1,9 +1,17 @@
 """An id for every coordinate, and what is said about ids."""
 
+import numpy as np
 import torch
 
 from lightning_prune.coupling.labels import Labels, Plane
 from lightning_prune.units import Axis
+
+
+def test_grids_of_marked_ids_keep_what_trails():
+    labels = Labels(np.array([False, True, True, False]))
+    assert labels.keeps_trailing(torch.tensor([[1, 2]]))
+    assert not labels.keeps_trailing(torch.tensor([[2, 3]]))
+    assert not Labels().keeps_trailing(torch.tensor([[1, 2]]))
 
 
 def test_what_is_said_unheard_is_forgotten_but_ids_stay():

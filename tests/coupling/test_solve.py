@@ -2,8 +2,8 @@
 
 import torch
 
-from lightning_prune.coupling.labels import Labels
-from lightning_prune.coupling.solve import Solution, solve
+from lightning_prune.coupling.labels import OUTPUT, Labels
+from lightning_prune.coupling.solve import Solution, solve, stuck_grids
 from lightning_prune.units import Axis
 
 
@@ -108,6 +108,17 @@ def test_what_is_in_no_part_of_a_weight_stays():
     labels.cut(ids, [ids[:2]])
     labels.cut(ids, [ids[3:4]])
     assert frozen(solve(labels), ids) == [False, False, True, False, True]
+
+
+def test_grids_that_can_lose_nothing_are_stuck_unless_they_are_outputs():
+    labels, ids = labels_of(16)
+    for grid in ids.view(4, 2, 2):
+        labels.product(grid)
+    labels.freeze(ids[:4], "why")
+    labels.freeze(ids[4:8], OUTPUT)
+    labels.tie(ids[8:12], ids[8])
+    stuck = stuck_grids(labels, solve(labels))
+    assert stuck[ids.numpy()].tolist() == [True] * 4 + [False] * 4 + [True] * 4 + [False] * 4
 
 
 def test_nothing_said_is_solved():

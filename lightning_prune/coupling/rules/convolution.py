@@ -83,8 +83,8 @@ def couple_convolution(p: Propagation, node: Node, conv: Convolution) -> list[Pl
         writes = p.axis_plane(conv.weight, conv.out_dim)
     else:
         rest = [plane for plane in planes if channel not in plane.varying]
-        read = _channel_plane(p, planes, channel)
-        writes = _grouped(p, conv, read, p.shape(conv.x)[channel])
+        x = _channel_plane(p, planes, channel)
+        writes = _grouped(p, conv, x, p.shape(conv.x)[channel])
     return [carried(rest, conv.bias) + with_bias(p, writes, conv.bias, rank, channel)]
 
 
@@ -107,12 +107,12 @@ def _channel_plane(p: Propagation, planes: Planes, channel: int) -> Plane | None
 
 def _grouped(p: Propagation, conv: Convolution, x: Plane | None, channels: int) -> Plane | None:
     """Couple a grouped convolution and return what it writes, ids of shape ``[out channels]``."""
-    read = channels // conv.groups
+    width = channels // conv.groups
     first, second = p.axis_plane(conv.weight, 0), p.axis_plane(conv.weight, 1)
     written = p.shape(conv.weight)[1 if conv.transposed else 0]
     written = written if conv.transposed else written // conv.groups
-    if x is not None and conv.groups > max(read, written):
-        blocks = replace(x, ids=x.ids.reshape(conv.groups, read))
+    if x is not None and conv.groups > max(width, written):
+        blocks = replace(x, ids=x.ids.reshape(conv.groups, width))
         return _whole_groups(p, conv, blocks, first, second, written)
     return _same_columns(p, conv, x, first, second)
 

@@ -303,6 +303,25 @@ def test_a_single_head_loses_features(row):
     row.check()
 
 
+def each_its_own(m, q, k, v):
+    """Every head has a constant of its own."""
+    slopes = 2.0 ** -torch.arange(3)[:, None, None].to(q)
+    distance = (torch.arange(TOKENS) - torch.arange(TOKENS)[:, None]).to(q)
+    return (q @ k.transpose(-2, -1) / 2 + slopes * distance).softmax(-1) @ v
+
+
+def test_where_heads_must_stay_their_features_may_go():
+    def forward(m, x):
+        q, k, v = (layer(x).unflatten(-1, (3, -1)).transpose(1, 2) for layer in (m.q, m.k, m.v))
+        return m.out(merge(each_its_own(m, q, k, v)))
+
+    layers = {name: nn.Linear(5, 24) for name in "qkv"}
+    model = Net(forward, **layers, out=nn.Linear(24, 2))
+    coupling = assert_removable(model, (torch.randn(SHAPE),))
+    assert ties(coupling) == {QUERY: 8, VALUE: 8}
+    assert {m.width for group in coupling.groups for m in group.parameters} == {3}
+
+
 def test_features_of_queries_are_read_by_keys_that_no_weight_tells_of():
     (first, second) = assert_removable(single(by_hand)(), (torch.randn(SHAPE),)).groups
     assert first.exposed.all()
