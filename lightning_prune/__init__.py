@@ -48,7 +48,7 @@ from lightning_prune.measure import (
     measure_latency,
     measure_sparsity,
 )
-from lightning_prune.pruning import PruningReport, Rewinding, prune
+from lightning_prune.pruning import PruningReport, Rewinding, prune, sensitivity
 from lightning_prune.schedules import (
     Cosine,
     Cubic,
@@ -62,6 +62,7 @@ from lightning_prune.schedules import (
     Schedule,
     Steps,
 )
+from lightning_prune.sensitivity import Sensitivity
 
 __version__ = "0.1.0"
 
@@ -108,6 +109,7 @@ __all__ = [
     "Regrow",
     "Rewinding",
     "Schedule",
+    "Sensitivity",
     "Snip",
     "Sparsity",
     "SparsityMonitor",
@@ -127,4 +129,5 @@ __all__ = [
     "measure_sparsity",
     "prune",
     "save_compact",
+    "sensitivity",
 ]

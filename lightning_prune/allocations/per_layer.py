@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_prune.allocations.base import Allocation, relative_ranks
 from lightning_prune.names import plain_name
 from lightning_prune.patterns import matches
+from lightning_prune.sensitivity import Sensitivity
 from lightning_prune.units import Group
 
 
@@ -47,6 +48,33 @@ class PerLayer(Allocation):
                     f"Expected the sparsity of `{pattern}` to be a fraction in [0, 1), but got "
                     f"{sparsity}. It is the share removed, not the share kept."
                 )
+
+    @classmethod
+    def from_sensitivity(
+        cls,
+        report: Sensitivity,
+        *,
+        max_drop: float,
+        higher_is_better: bool = True,
+        max_sparsity: float = 1.0,
+    ) -> PerLayer:
+        """Give every layer the highest sparsity that it tolerates by itself.
+
+        Together they cost more than each alone; the proportions are what counts.
+
+        Args:
+            report: what `sensitivity` has measured.
+            max_drop: how much worse than the dense model is allowed, in the unit of the metric.
+            higher_is_better: of the metric.
+            max_sparsity: the largest fraction that a single group may lose, in (0, 1].
+
+        Returns:
+            The allocation.
+        """
+        tolerated = report.tolerated(max_drop, higher_is_better=higher_is_better)
+        # Groups of single weights are named by parameters, patterns match modules.
+        names = {name.removesuffix(".weight"): sparsity for name, sparsity in tolerated.items()}
+        return cls(names, max_sparsity=max_sparsity)
 
     def priorities(
         self, scores: Sequence[Tensor], groups: Sequence[Group], shapes: Mapping[str, torch.Size]

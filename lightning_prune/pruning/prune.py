@@ -13,6 +13,7 @@ from lightning_prune.cost import Of
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.criteria.base import Reads
 from lightning_prune.granularities import Channel, Granularity
+from lightning_prune.pruning.pruner import Pruner
 from lightning_prune.pruning.recipe import Recipe
 from lightning_prune.pruning.report import PruningReport
 from lightning_prune.twin import twin
@@ -71,11 +72,38 @@ def prune(
     """
     recipe = Recipe(sparsity, criterion, granularity, allocation, of, include, exclude)
     recipe.check(model)
+    return gather_scores(recipe, model, example_inputs, batches, loss).update(sparsity)
+
+
+def gather_scores(
+    recipe: Recipe,
+    model: nn.Module,
+    example_inputs: Any,
+    batches: Iterable[Any] | None,
+    loss: Callable[[nn.Module, Any], Tensor] | None,
+) -> Pruner:
+    """Return a pruner that has seen the data which its criterion needs; nothing is pruned yet.
+
+    Args:
+        recipe: what to prune.
+        model: any module.
+        example_inputs: what ``model(...)`` takes.
+        batches: data for criteria that read gradients or activations.
+        loss: ``loss(model, batch)`` returns the scalar whose gradients count.
+
+    Returns:
+        A pruner of the model's parameters, on modules of its own.
+
+    Raises:
+        ValueError: if the inputs, or the data for the criterion, are missing.
+        TargetError: if nothing can be pruned, or not as much as was asked for.
+    """
+    criterion = recipe.criterion
     _check_data(criterion, batches, loss)
     if recipe.needs_inputs and example_inputs is None:
         raise ValueError(
-            f"Expected `example_inputs` to be given for {granularity}, {criterion} and of={of!r}, "
-            "but got None. Pass what you would pass to `model(...)`."
+            f"Expected `example_inputs` to be given for {recipe.granularity}, {criterion} and "
+            f"of={recipe.of!r}, but got None. Pass what you would pass to `model(...)`."
         )
     # On a twin, gradients and batch statistics of the user's model stay as they are.
     scored = twin(model).eval()
@@ -88,7 +116,7 @@ def prune(
                 value = loss(scored, batch)
                 _backward(value, scored, criterion.reads)
             pruner.accumulate()
-    return pruner.update(sparsity)
+    return pruner
 
 
 def _backward(value: Tensor, model: nn.Module, reads: Reads) -> None:

@@ -19,10 +19,15 @@ COMPACTION = {
 }
 
 
-def run(kind: str, folder: Path, *replacements: tuple[str, str]) -> dict[str, float]:
+def run(
+    kind: str,
+    folder: Path,
+    *replacements: tuple[str, str],
+    epochs: tuple[str, str] | None = ("max_epochs: 20", "max_epochs: 4"),
+) -> dict[str, float]:
     """Run a short, narrow version of the example and return its report."""
     config = (EXAMPLE / f"{kind}.yaml").read_text()
-    for old, new in (("max_epochs: 20", "max_epochs: 4"), *replacements):
+    for old, new in (*([epochs] if epochs else []), *replacements):
         assert old in config
         config = config.replace(old, new)
     (folder / "config.yaml").write_text(config)
@@ -50,6 +55,22 @@ def test_channels_go_and_the_accuracy_stays_through_compaction(tmp_path):
         0.25 * report["compaction/params_before"], rel=0.08
     )
     assert report["test/accuracy_before_compaction"] == report["test/accuracy_after_compaction"]
+
+
+@pytest.mark.slow
+def test_the_guard_ends_within_the_allowed_drop(tmp_path):
+    replacements = [
+        ("max_epochs: 40", "max_epochs: 16"),
+        ("start_epoch: 4, end_epoch: 24, every: 2", "start_epoch: 6, end_epoch: 10"),
+        ("patience: 2", "patience: 1"),
+    ]
+    report = run("guard", tmp_path, *replacements, epochs=None)
+    assert 0.1 < report["pruning/sparsity"] < 0.97
+    assert report["test/accuracy_before_compaction"] == report["test/accuracy_after_compaction"]
+    with next(tmp_path.glob("runs/digits-guard/*/metrics.csv")).open() as file:
+        rows = [row for row in csv.DictReader(file) if row.get("val/accuracy")]
+    values = [float(row["val/accuracy"]) for row in rows]
+    assert max(values[:6]) - values[-1] <= 0.02 + 1e-6
 
 
 @pytest.mark.slow
