@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import FrameType
 from typing import Any
 
 import torch
@@ -203,3 +204,19 @@ KINDS: dict[str, Callable[..., Any]] = {
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,
 }
+
+_OWN_WAY = {function.__code__ for function in (rescale, layer_norm, rms_norm)}
+
+
+def running(frame: FrameType | None) -> FrameType | None:
+    """Return the call of a correction that computes in its own way, in which ``frame`` runs.
+
+    Args:
+        frame: where to look, and in its callers.
+
+    Returns:
+        The frame of the correction; None if there is none.
+    """
+    while frame is not None and frame.f_code not in _OWN_WAY:
+        frame = frame.f_back
+    return frame

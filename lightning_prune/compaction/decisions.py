@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -44,6 +45,8 @@ class Decision:
 class Decisions(TorchDispatchMode):
     """Notes the decisions of a run, and repeats those of an earlier one.
 
+    It also notes whether real numbers are cast to a type of fewer digits on the way.
+
     Args:
         earlier: what is repeated, in order, as long as the same operations come in the same
             shapes; the first that does not fit ends that.
@@ -52,6 +55,7 @@ class Decisions(TorchDispatchMode):
     def __init__(self, earlier: list[Decision] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.made: list[Decision] = []
+        self.lowers_precision = False
         self._earlier = earlier or []
         self._repeats = earlier is not None
 
@@ -63,6 +67,7 @@ class Decisions(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
+        self.lowers_precision |= base_name(func) == "aten::_to_copy" and _is_lower(args, result)
         if not self._decides(func, result):
             return result
         inputs = [t for t in tree_leaves((args, kwargs)) if _is_real(t)]
@@ -84,6 +89,16 @@ class Decisions(TorchDispatchMode):
         earlier = self._earlier[len(self.made) - 1]
         shapes = [[t.shape for t in one.inputs] for one in (earlier, made)]
         return earlier.op is made.op and shapes[0] == shapes[1]
+
+
+def _is_lower(args: tuple[Any, ...], result: Any) -> bool:
+    """Tell whether a cast of real numbers loses digits."""
+    return (
+        isinstance(result, Tensor)
+        and result.is_floating_point()
+        and args[0].is_floating_point()
+        and torch.finfo(result.dtype).eps > torch.finfo(args[0].dtype).eps
+    )
 
 
 def _is_real(leaf: Any) -> bool:

@@ -59,6 +59,7 @@ class _Run:
 
     outputs: list[Tensor]
     decisions: list[Decision]
+    lowers_precision: bool
 
     @property
     def proves(self) -> bool:
@@ -92,9 +93,14 @@ class Verification:
             log.warning("Not enough memory for a copy in float64: verified in float32 only.")
             return
         try:
-            self._reference[torch.float64] = self._runs(model, torch.float64)
+            runs = self._runs(model, torch.float64)
         except ExampleInputsError as error:
             log.warning("Verified in float32 only: in float64, %s", error.__cause__)
+            return
+        if any(run.lowers_precision for run in runs):
+            log.info("Verified in float32 only: the model casts to it, whatever it is given.")
+            return
+        self._reference[torch.float64] = runs
 
     def check(
         self, model: nn.Module, tolerances: Mapping[torch.dtype, float] = TOLERANCES
@@ -151,7 +157,8 @@ class Verification:
             decisions = Decisions(reference[index].decisions if reference is not None else None)
             with torch.random.fork_rng(devices=devices[:1]), torch.no_grad(), decisions:
                 torch.manual_seed(0)
-                runs.append(_Run(output_tensors(_run(copied, inputs)), decisions.made))
+                outputs = output_tensors(_run(copied, inputs))
+            runs.append(_Run(outputs, decisions.made, decisions.lowers_precision))
         return runs
 
     def _shapes_in_training(self, model: nn.Module) -> list[tuple[int, ...]] | None:

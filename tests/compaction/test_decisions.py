@@ -63,3 +63,12 @@ def test_whole_numbers_prove_nothing():
     assert not is_proof(run(torch.argmax, torch.tensor([1, 2]))[1])
     assert not is_proof(run(torch.argmax, torch.full((2,), torch.nan))[1])
     assert is_proof(run(torch.argmax, torch.ones(2))[1])
+
+
+def test_casts_to_fewer_digits_are_noted():
+    x = torch.ones(2, dtype=torch.float64)
+    for function, lowers in ((torch.Tensor.float, True), (torch.Tensor.int, False)):
+        decisions = Decisions()
+        with torch.no_grad(), decisions:
+            function(x)
+        assert decisions.lowers_precision == lowers

@@ -255,3 +255,10 @@ def test_integers_are_varied_by_their_order():
 def test_without_a_finite_output_nothing_is_proved(x):
     with pytest.raises(VerificationError, match="got none that is finite, so nothing can be"):
         prove(randomize(PlainCnn()), x)
+
+
+def test_a_model_that_casts_to_float32_is_held_to_float32():
+    net = Net(lambda m, x: m.last(x.float().to(m.last.weight)), last=nn.Linear(3, 2)).double()
+    proof = prove(net, torch.randn(4, 3))
+    net.last.weight.data[0, 0] += 1e-8
+    assert 0 < proof.check(net).max_rel_error < TOLERANCES[torch.float32]
