@@ -49,6 +49,7 @@ from lightning_prune.measure import (
     measure_sparsity,
 )
 from lightning_prune.pruning import PruningReport, Rewinding, prune, sensitivity
+from lightning_prune.regularizations import GroupLasso, GrowingL2, Regularization
 from lightning_prune.schedules import (
     Cosine,
     Cubic,
@@ -90,6 +91,8 @@ __all__ = [
     "Gradient",
     "Granularity",
     "Grasp",
+    "GroupLasso",
+    "GrowingL2",
     "Head",
     "Isomorphic",
     "Iterative",
@@ -107,6 +110,7 @@ __all__ = [
     "PruningReport",
     "Random",
     "Regrow",
+    "Regularization",
     "Rewinding",
     "Schedule",
     "Sensitivity",

@@ -59,7 +59,7 @@ def assert_obtained(pruner, sparsity, step=1):
     report = pruner.update(sparsity)
     units = sum(group.units for group in pruner.groups)
     assert abs(report.sparsity - sparsity) <= step * 0.5 / units + 1e-9
-    dead = find_erased(pruner.groups, pruner._weights)
+    dead = find_erased(pruner.groups, pruner.weights)
     assert sum(int(d.sum()) for d in dead) == round(report.sparsity * units)
 
 

@@ -38,6 +38,11 @@ class Place:
         """Return the sparsity to reach at a due position."""
         return min(self.limit, schedule.sparsity(due, final))
 
+    def next_target(self, schedule: Schedule, final: float) -> float:
+        """Return the sparsity of the next update, 0 if none is to come."""
+        due = schedule.window.after(self.done)
+        return 0.0 if due is None else self.target(schedule, due, final)
+
     def relimit(self, limit: float) -> None:
         """Set another limit, and update once more at the next occasion."""
         self.limit, self.again = limit, True

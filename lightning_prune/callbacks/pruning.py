@@ -27,14 +27,15 @@ from lightning_prune.callbacks.pruning_checks import (
 )
 from lightning_prune.callbacks.pruning_state import VERSION, check_state, options_of
 from lightning_prune.callbacks.pruning_warnings import warn_missed, warn_skipped, warn_waiting
+from lightning_prune.callbacks.regularizer import Regularizer
 from lightning_prune.callbacks.rewinder import Rewinder
 from lightning_prune.callbacks.strategies import check_strategy
 from lightning_prune.cost import Of
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.granularities import Channel, Granularity
-from lightning_prune.pruning import Pruner, PruningReport, Recipe
+from lightning_prune.pruning import Pruner, PruningReport, Recipe, Rewinding
 from lightning_prune.pruning.checks import check_kind
-from lightning_prune.pruning.rewinding import Rewinding
+from lightning_prune.regularizations import Regularization
 from lightning_prune.schedules import OneShot, Schedule
 
 
@@ -48,7 +49,7 @@ class Pruning(L.Callback):
     Args:
         sparsity: final fraction removed, in [0, 1); never "of what remains".
         criterion: gives every weight a score.
-        granularity: what is removed: whole channels, or single weights.
+        granularity: what is removed: channels, heads, blocks or single weights.
         schedule: when, and how much. An update due in epoch *e* happens at the start of epoch *e*.
         allocation: how the sparsity is shared among groups.
         of: of what the sparsity is a fraction, counted over what is prunable: ``"parameters"``,
@@ -57,13 +58,13 @@ class Pruning(L.Callback):
         exclude: glob patterns of the names of modules to leave alone.
         rewind: return the kept weights, or the learning rate, to an earlier step after every
             update; None for not.
+        regularization: shrink the units that go next before they go; None for not.
         name: prefix of the metrics, and key of the state in checkpoints; two of these callbacks
             need two names.
         example_inputs: what ``forward`` takes; by default the LightningModule's
             ``example_input_array``, else the first training batch. Single weights need none.
-        restart_early_stopping: let no `EarlyStopping` stop the training by its patience before the
-            last update of the masks, and let it count anew from there on, so that the dip after
-            an update does not end the run.
+        restart_early_stopping: let no `EarlyStopping` end the training by its patience before the
+            last update of the masks, and let it count anew from there on.
         untried_strategy: let strategies through with which pruning was not tried.
 
     Attributes:
@@ -88,6 +89,7 @@ class Pruning(L.Callback):
         include: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
         rewind: Rewinding | None = None,
+        regularization: Regularization | None = None,
         name: str = "pruning",
         example_inputs: Any = None,
         restart_early_stopping: bool = False,
@@ -106,6 +108,7 @@ class Pruning(L.Callback):
         self.place = Place()
         self._binding = Binding(self.recipe, example_inputs)
         self._rewinder = Rewinder(rewind, schedule)
+        self._regularizer = Regularizer(regularization, criterion, schedule, sparsity)
         self._loaded: dict[str, Any] | None = None
         self._hooks: list[RemovableHandle] = []
 
@@ -143,6 +146,7 @@ class Pruning(L.Callback):
             self._binding = Binding(self.recipe, self.example_inputs)
             self.report, self.place = None, Place()
             self._rewinder.forget()
+            self._regularizer.forget()
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check the options against the model, which is complete only now.
@@ -165,7 +169,6 @@ class Pruning(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Update the masks if that is due."""
-        self._rewinder.remember(trainer, pl_module)
         self._advance(trainer, pl_module)
 
     def on_train_batch_start(
@@ -176,7 +179,6 @@ class Pruning(L.Callback):
         Raises:
             ExampleInputsError: if the channels are not known yet, nor any example inputs.
         """
-        self._rewinder.remember(trainer, pl_module)
         # First the masks, so that layers unfrozen just now are not judged before their first step.
         self._advance(trainer, pl_module)
         self._bind(pl_module, batch)
@@ -193,13 +195,13 @@ class Pruning(L.Callback):
         if self.place.is_open(self.schedule):
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             self.pruner.accumulate(parameters, grad_scale(trainer, optimizer))
+            self._regularizer.before_step(self.pruner, self.place)
         self.pruner.mask_gradients()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log what is reached and what was asked for."""
-        reached = self._sparsity
         target = self.schedule.sparsity(self.place.due, self.recipe.sparsity)
-        metrics = {f"{self.name}/sparsity": reached, f"{self.name}/target": target}
+        metrics = {f"{self.name}/sparsity": self._sparsity, f"{self.name}/target": target}
         pl_module.log_dict(metrics, sync_dist=True, batch_size=1)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -235,6 +237,7 @@ class Pruning(L.Callback):
             "sparsity": self._sparsity,
             **self.place.state_dict(),
             "rewind": self._rewinder.state_dict(),
+            "regularizer": self._regularizer.state_dict(),
             **self._binding.state_dict(),
         }
 
@@ -254,11 +257,13 @@ class Pruning(L.Callback):
         check_state(self.name, self._loaded, options_of(self.recipe, self.schedule))
         self.place.load_state_dict(self._loaded)
         self._rewinder.load_state_dict(self._loaded["rewind"])
+        self._regularizer.load_state_dict(self._loaded["regularizer"])
         if self._binding.restore(pl_module, batch, self._loaded):
             self._loaded = None
 
     def _advance(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Update the masks if a due position lies between the last one done and here."""
+        self._rewinder.remember(trainer, pl_module)
         if self.restart_early_stopping and self.place.done < self.schedule.end:
             restart_early_stopping(trainer)
         by_epoch = self.schedule.by == "epoch"
@@ -285,10 +290,12 @@ class Pruning(L.Callback):
         update = MaskUpdate(self.name, self.schedule, due, to)
         self.report = update(trainer, pl_module, pruner, self._rewinder)
         self.place.reach(due)
+        self._regularizer.forget()
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Zero again what the optimizer has revived."""
         if self.pruner is not None:
+            self._regularizer.after_step(self.pruner, optimizer)
             self.pruner.enforce()
 
     def _unhook(self) -> None:

@@ -55,6 +55,7 @@ class Pruner:
     Attributes:
         groups: the groups to prune.
         scorer: gathers the scores.
+        weights: the parameters on which the units lie, by name.
 
     Raises:
         ValueError: if ``prices`` are missing, or units could not regrow.
@@ -84,14 +85,14 @@ class Pruner:
         self._allocation = allocation
         self._granularity = granularity
         self._floors = floors(self.groups, granularity, allocation)
-        self._weights = weights_of(model, self.groups)
-        self._shapes = {name: weight.shape for name, weight in self._weights.items()}
+        self.weights = weights_of(model, self.groups)
+        self._shapes = {name: weight.shape for name, weight in self.weights.items()}
         self._cost = cost_of(of, self.groups, self._shapes, prices)
         self._kept = [torch.ones(g.units, dtype=torch.bool) for g in self.groups]
         self._reached = 0.0
         self.scorer = Scorer(
             model,
-            self._weights,
+            self.weights,
             self.groups,
             criterion=criterion,
             reduce=granularity.rules.reduce,
@@ -100,8 +101,8 @@ class Pruner:
         self._growth: Scorer | None = None
         if regrows:
             check_regrows(granularity)
-            self._growth = Scorer(model, self._weights, self.groups, criterion=Gradient())
-        self._enforcement = Enforcement(self._weights, {})
+            self._growth = Scorer(model, self.weights, self.groups, criterion=Gradient())
+        self._enforcement = Enforcement(self.weights, {})
 
     @property
     def sparsity(self) -> float:
@@ -176,7 +177,7 @@ class Pruner:
             left = (1 - before) ** (1 - done / rounds) * (1 - sparsity) ** (done / rounds)
             level = sparsity if done == rounds else 1 - left
             if level > self._reached:
-                self._set(self._choose(level))
+                self._set(self.preview(level))
         if share and self._growth is not None:
             scores, growth = self.scorer.scores(), self._growth.scores()
             self._set(exchange(self._kept, scores, growth, share))
@@ -216,7 +217,7 @@ class Pruner:
         parameters = parameters_by_any_name(model)
         return all(
             parameters.get(name) is weight and weight.shape == self._shapes[name]
-            for name, weight in self._weights.items()
+            for name, weight in self.weights.items()
         )
 
     def fingerprint(self) -> int:
@@ -275,10 +276,10 @@ class Pruner:
         return [self.scorer] if self._growth is None else [self.scorer, self._growth]
 
     @torch.no_grad()
-    def _choose(self, sparsity: float) -> list[Tensor]:
-        """Return which units to keep, on the CPU."""
+    def preview(self, sparsity: float) -> list[Tensor]:
+        """Return which units an update would keep now, on the CPU; nothing changes."""
         scores = self.scorer.scores()
-        erased = find_erased(self.groups, self._weights)
+        erased = find_erased(self.groups, self.weights)
         dead = [~kept.to(e.device) | e for kept, e in zip(self._kept, erased, strict=True)]
         priorities = rank(
             self.groups, scores, dead, self._shapes, self._granularity, self._allocation
@@ -290,11 +291,11 @@ class Pruner:
 
     def _set(self, kept: list[Tensor]) -> None:
         """Make these the masks, and zero what they mask."""
-        device = next(iter(self._weights.values())).device
+        device = next(iter(self.weights.values())).device
         masks = parameter_masks(self.groups, kept, self._shapes, device)
         self._kept = kept
         self._reached = (
             self._cost.removed([int((~k).count_nonzero()) for k in kept]) / self._cost.prunable
         )
-        self._enforcement = Enforcement(self._weights, masks)
+        self._enforcement = Enforcement(self.weights, masks)
         self.enforce()

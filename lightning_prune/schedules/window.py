@@ -40,6 +40,13 @@ class Window:
         past = bisect_right(self.grid, position)
         return self.grid[past - 1] if past else None
 
+    def after(self, position: int) -> int | None:
+        """Return the first due position after ``position``, ``None`` from the end on."""
+        past = bisect_right(self.grid, position)
+        if past < len(self.grid):
+            return self.grid[past]
+        return self.end if position < self.end else None
+
     def progress(self, position: int) -> float:
         """Return the share of the way from ``start`` to ``end``; 1 where both are the same."""
         return (position - self.start) / (self.end - self.start) if self.end > self.start else 1.0

@@ -32,6 +32,11 @@ def test_no_target_beyond_the_limit():
     assert targets == pytest.approx([0.0, 0.3, 0.3])
 
 
+def test_the_next_target():
+    targets = [Place(done=done).next_target(SCHEDULE, 0.8) for done in (-1, 2, 4, 6)]
+    assert targets == pytest.approx([0.0, 0.4, 0.8, 0.0])
+
+
 def test_the_state_comes_back():
     place = Place(3, 2, 0.5, True)
     other = Place()

@@ -18,6 +18,13 @@ def test_due(position, due):
     assert Window("step", range(2, 9, 3), 9).due(position) == due
 
 
+@pytest.mark.parametrize(
+    ("position", "after"), [(-1, 2), (2, 5), (4, 5), (5, 8), (8, 9), (9, None), (50, None)]
+)
+def test_after(position, after):
+    assert Window("step", range(2, 9, 3), 9).after(position) == after
+
+
 def test_bounds_say_what_positions_count():
     assert span(2, 12, None, None, 1) == Window("epoch", range(2, 12), 12)
     assert span(None, None, 20, 120, 10) == Window("step", range(20, 120, 10), 120)

@@ -1,0 +1,126 @@
+"""Shrinkage: the units that go next become small before they go.
+
+It multiplies weights in place; which units, a pruner says, and by what, a regularization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_prune.pruning.bits import pack, unpack
+from lightning_prune.pruning.pruner import Pruner
+from lightning_prune.regularizations import Regularization
+from lightning_prune.scores import unit_scores
+from lightning_prune.units import Group, Member
+
+
+class Shrinkage:
+    """The units of one pruner that go next.
+
+    Args:
+        regularization: by what they shrink.
+    """
+
+    def __init__(self, regularization: Regularization) -> None:
+        self._regularization = regularization
+        self._going: list[Tensor] | None = None
+        self._steps = 0
+
+    def aim(self, pruner: Pruner, target: float) -> None:
+        """Choose the units that would go now, if that is due and there are scores.
+
+        Args:
+            pruner: what will remove them.
+            target: the sparsity of its next update.
+        """
+        fresh = self._fits(pruner) and self._steps % self._regularization.refresh
+        if fresh or target <= pruner.sparsity or not pruner.ready:
+            return
+        pairs = zip(pruner.kept, pruner.preview(target), strict=True)
+        self._going = [before & ~after for before, after in pairs]
+
+    def forget(self) -> None:
+        """Start anew: what was to go is gone."""
+        self._going, self._steps = None, 0
+
+    @torch.no_grad()
+    def apply(self, pruner: Pruner, rate: float, among: Collection[int]) -> None:
+        """Shrink the units that go next; call it after every optimizer step.
+
+        Args:
+            pruner: what will remove them.
+            rate: the learning rate.
+            among: ids of the parameters that were stepped.
+        """
+        if self._going is None or not self._fits(pruner):
+            return
+        stepped = {n: w for n, w in pruner.weights.items() if id(w) in among}
+        factors = [
+            self._factors(group, going, stepped, rate) if going.any() else None
+            for group, going in zip(pruner.groups, self._going, strict=True)
+        ]
+        for group, factor in zip(pruner.groups, factors, strict=True):
+            if factor is not None:
+                for member in _members(group, stepped):
+                    weight = stepped[member.axis.tensor]
+                    weight.mul_(_line(member, factor.to(weight), weight.shape))
+        self._steps += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the units as packed bits, and the steps."""
+        going = self._going or []
+        return {
+            "steps": self._steps,
+            "aimed": self._going is not None,
+            "going": [pack(one) for one in going],
+            "sizes": [one.numel() for one in going],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self._steps = state["steps"]
+        self._going = None
+        if state["aimed"]:
+            pairs = zip(state["going"], state["sizes"], strict=True)
+            self._going = [unpack(going.cpu(), size) for going, size in pairs]
+
+    def _fits(self, pruner: Pruner) -> bool:
+        """Return whether units are chosen, and of all groups: some may have joined in since."""
+        return self._going is not None and len(self._going) == len(pruner.groups)
+
+    def _factors(
+        self, group: Group, going: Tensor, weights: Mapping[str, Tensor], rate: float
+    ) -> Tensor:
+        """Return by what each unit of a group is multiplied; 1 for those that stay."""
+        members = _members(group, weights)
+        if not members:
+            return torch.ones(group.units)
+        squares = {m.axis.tensor: weights[m.axis.tensor].square() for m in members}
+        norms = unit_scores(group, squares).sqrt()
+        size = sum(
+            m.width * (1 if m.axis.dim < 0 else weights[m.axis.tensor].numel() // m.size)
+            for m in members
+        )
+        factors = self._regularization.factors(norms, size, self._steps, rate)
+        return torch.where(going.to(factors.device), factors, torch.ones_like(factors))
+
+
+def _members(group: Group, weights: Mapping[str, Tensor]) -> list[Member]:
+    """Return the members of a group on these weights that are zeroed with it."""
+    return [m for m in group.parameters if m.side != "shape" and m.axis.tensor in weights]
+
+
+def _line(member: Member, factors: Tensor, shape: torch.Size) -> Tensor:
+    """Return factors of units along an axis, in a shape that broadcasts."""
+    line = factors.new_ones(member.size)
+    if member.positions is None:
+        line[: factors.numel()] = factors
+    else:
+        line[member.positions.to(line.device)] = factors.unsqueeze(1)
+    if member.axis.dim < 0:
+        return line.view(shape)
+    return line.view([-1 if dim == member.axis.dim else 1 for dim in range(len(shape))])

@@ -1,0 +1,7 @@
+"""Regularizations: what makes the units that go next small before they go."""
+
+from lightning_prune.regularizations.base import Regularization
+from lightning_prune.regularizations.group_lasso import GroupLasso
+from lightning_prune.regularizations.growing_l2 import GrowingL2
+
+__all__ = ["GroupLasso", "GrowingL2", "Regularization"]

@@ -1,0 +1,65 @@
+"""What a regularization is: by what the weights of a unit shrink in a step.
+
+It sees norms of units and a number of steps: no weights, no gradients, no masks. Which units go
+next is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Regularization(ABC):
+    """How the units that go next shrink, so that little is lost when they go.
+
+    The shrinking is decoupled from the gradient: it follows every optimizer step, in proportion to
+    the learning rate, and takes all weights of a unit along. It does not change a gradient, so
+    that scores do not see it but through the weights.
+
+    Args:
+        refresh: optimizer steps after which the units are chosen anew, by the scores so far, at
+            least 1.
+
+    Raises:
+        ValueError: if ``refresh`` is less than 1.
+    """
+
+    refresh: int = field(default=100, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.refresh < 1:
+            raise ValueError(
+                f"Expected `refresh` to be at least 1, but got {self.refresh}. It counts optimizer "
+                "steps."
+            )
+
+    @abstractmethod
+    def factors(self, norms: Tensor, size: int, steps: int, rate: float) -> Tensor:
+        """Return by what the weights of each unit are multiplied in one step.
+
+        Args:
+            norms: L2 norms of the units, shape ``[units]``.
+            size: how many weights a unit has.
+            steps: optimizer steps since something was removed last.
+            rate: the learning rate.
+
+        Returns:
+            Factors in [0, 1], shape ``[units]``.
+        """
+
+
+def check_strength(strength: float) -> None:
+    """Refuse a strength that is not positive.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if strength <= 0.0:
+        raise ValueError(
+            f"Expected `strength` to be positive, but got {strength}. Leave the regularization out "
+            "instead."
+        )

@@ -1,0 +1,50 @@
+"""The group lasso: whole units shrink to exactly zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from lightning_prune.regularizations.base import Regularization, check_strength
+
+
+@dataclass(frozen=True)
+class GroupLasso(Regularization):
+    r"""Shrink the norm of the units that go next by the same length in every step, down to zero.
+
+    .. math:: w \leftarrow w \max\left(0, \; 1 - \frac{\eta \lambda \sqrt{n}}{\lVert w \rVert_2}
+        \right)
+
+    for a unit of *n* weights and the learning rate :math:`\eta`: the proximal step of the group
+    lasso. Yuan and Lin, 2006; for coupled channels Fang et al., 2023, "DepGraph", arXiv:2301.12900.
+
+    Args:
+        strength: :math:`\lambda`, more than 0.
+        refresh: optimizer steps after which the units are chosen anew, at least 1.
+
+    Raises:
+        ValueError: if an argument is outside its range.
+    """
+
+    strength: float = 1e-2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_strength(self.strength)
+
+    def factors(self, norms: Tensor, size: int, steps: int, rate: float) -> Tensor:
+        """Return what is left of each norm, as a share of it.
+
+        Args:
+            norms: L2 norms of the units, shape ``[units]``.
+            size: how many weights a unit has.
+            steps: ignored.
+            rate: the learning rate.
+
+        Returns:
+            Factors in [0, 1), shape ``[units]``; 0 where a norm is 0.
+        """
+        length = rate * self.strength * size**0.5
+        left: Tensor = 1.0 - length / norms.clamp_min(1e-30)
+        return left.clamp_min(0.0)

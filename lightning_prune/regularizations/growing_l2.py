@@ -1,0 +1,60 @@
+"""A weight decay that grows until the units are gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_prune.regularizations.base import Regularization, check_strength
+
+
+@dataclass(frozen=True)
+class GrowingL2(Regularization):
+    r"""Decay the units that go next, with a strength that grows from step to step.
+
+    .. math:: w \leftarrow \frac{w}{1 + \eta \lambda_t}, \quad
+        \lambda_t = \min\left(\lambda_\mathrm{max}, \; \delta \left(1 + \lfloor t / k \rfloor\right)
+        \right)
+
+    with the learning rate :math:`\eta` and the steps *t* since something was removed last. Wang et
+    al., 2021, "Neural Pruning via Growing Regularization", arXiv:2012.09243 (GReg-1).
+
+    Args:
+        strength: :math:`\delta`, by which the strength grows, more than 0.
+        every: *k*, steps between two growths, at least 1.
+        ceiling: :math:`\lambda_\mathrm{max}`, at least ``strength``.
+        refresh: optimizer steps after which the units are chosen anew, at least 1.
+
+    Raises:
+        ValueError: if an argument is outside its range.
+    """
+
+    strength: float = 1e-2
+    every: int = 10
+    ceiling: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_strength(self.strength)
+        if self.every < 1 or self.ceiling < self.strength:
+            raise ValueError(
+                f"Expected `every` to be at least 1 and `ceiling` at least `strength`, but got "
+                f"{self}. The strength grows from `strength` to `ceiling`."
+            )
+
+    def factors(self, norms: Tensor, size: int, steps: int, rate: float) -> Tensor:
+        """Return the same factor for every unit.
+
+        Args:
+            norms: L2 norms of the units, shape ``[units]``.
+            size: ignored.
+            steps: optimizer steps since something was removed last.
+            rate: the learning rate.
+
+        Returns:
+            Factors in (0, 1], shape ``[units]``.
+        """
+        strength = min(self.ceiling, self.strength * (1 + steps // self.every))
+        return torch.full_like(norms, 1.0 / (1.0 + rate * strength))

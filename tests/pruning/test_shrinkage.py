@@ -1,0 +1,89 @@
+import torch
+from torch import nn
+
+from lightning_prune.allocations import Global
+from lightning_prune.criteria import Magnitude
+from lightning_prune.pruning.pruner import Pruner
+from lightning_prune.pruning.shrinkage import Shrinkage
+from lightning_prune.regularizations import GroupLasso, GrowingL2
+from lightning_prune.units import Axis, Group, Member
+
+
+def make():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3))
+    members = (
+        Member(Axis("0.weight", 0), "out", 4),
+        Member(Axis("0.bias", 0), "out", 4),
+        Member(Axis("2.weight", 1), "in", 4),
+    )
+    pruner = Pruner(
+        model, [Group("0", 4, members)], criterion=Magnitude(), allocation=Global(), of="units"
+    )
+    return model, pruner
+
+
+def everything(model):
+    return {id(p) for p in model.parameters()}
+
+
+def rows(model):
+    return torch.cat([model[0].weight, model[0].bias[:, None], model[2].weight.T], 1).detach()
+
+
+def test_only_what_goes_next_shrinks_and_it_does_on_both_sides():
+    model, pruner = make()
+    shrinkage = Shrinkage(GrowingL2(strength=1.0))
+    shrinkage.aim(pruner, 0.5)
+    before, norms = rows(model).clone(), rows(model).abs().sum(1)
+    shrinkage.apply(pruner, 0.1, everything(model))
+    shares = rows(model) / before
+    going = norms.argsort()[:2]
+    staying = norms.argsort()[2:]
+    assert torch.allclose(shares[going], torch.full_like(shares[going], 1 / 1.1))
+    assert torch.equal(shares[staying], torch.ones_like(shares[staying]))
+    pruner.update(0.5)
+    assert set((~pruner.kept[0]).nonzero().flatten().tolist()) == set(going.tolist())
+
+
+def test_the_lasso_ends_at_zero():
+    model, pruner = make()
+    shrinkage = Shrinkage(GroupLasso(strength=1.0, refresh=1000))
+    shrinkage.aim(pruner, 0.25)
+    for _ in range(100):
+        shrinkage.apply(pruner, 0.05, everything(model))
+    assert int((rows(model) == 0).all(1).sum()) == 1
+
+
+def test_only_weights_that_were_stepped():
+    model, pruner = make()
+    shrinkage = Shrinkage(GrowingL2(strength=1.0))
+    shrinkage.aim(pruner, 0.5)
+    before = [p.detach().clone() for p in model.parameters()]
+    shrinkage.apply(pruner, 0.1, {id(model[2].weight)})
+    same = [torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
+    assert same == [True, True, False, True]
+
+
+def test_the_state_comes_back():
+    model, pruner = make()
+    shrinkage, other = Shrinkage(GrowingL2()), Shrinkage(GrowingL2())
+    other.load_state_dict(shrinkage.state_dict())
+    shrinkage.aim(pruner, 0.5)
+    shrinkage.apply(pruner, 0.1, everything(model))
+    other.load_state_dict(shrinkage.state_dict())
+    assert other.state_dict()["steps"] == 1
+    twin, twin_pruner = make()
+    twin.load_state_dict(model.state_dict())
+    shrinkage.apply(pruner, 0.1, everything(model))
+    other.apply(twin_pruner, 0.1, everything(twin))
+    assert torch.equal(rows(model), rows(twin))
+
+
+def test_nothing_to_aim_at_changes_nothing():
+    model, pruner = make()
+    shrinkage = Shrinkage(GrowingL2(strength=1.0))
+    before = rows(model).clone()
+    shrinkage.aim(pruner, 0.0)
+    shrinkage.apply(pruner, 0.1, everything(model))
+    assert torch.equal(rows(model), before)
