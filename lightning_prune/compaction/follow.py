@@ -131,7 +131,7 @@ class _Follower(TorchDispatchMode):
         return mended.run()
 
     def _is_corrected(self) -> bool:
-        """Tell whether a correction is running that computes a recorded operation in its own way."""
+        """Tell whether a correction is running that computes a recorded operation its own way."""
         frame = corrections.running(sys._getframe(1))
         if frame is not None and frame is not self._correction:
             self._next += 1
