@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils.parametrize import is_parametrized
 
 Sizes = dict[str, int | tuple[int, ...]]
 
@@ -90,7 +91,14 @@ def _weight(module: nn.Module) -> Tensor:
         held = module._parameters.get(name)
         if held is not None:
             return held
+    # In train mode, computing a weight may change buffers: spectral norm takes a step.
+    parts = list(module.parametrizations.modules()) if is_parametrized(module) else []  # type: ignore[union-attr]
+    training = [part.training for part in parts]
+    for part in parts:
+        part.training = False
     weight: Tensor = module.weight  # type: ignore[assignment]
+    for part, flag in zip(parts, training, strict=True):
+        part.training = flag
     return weight
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import prune
+from torch.nn.utils import parametrizations, prune
 
 from lightning_prune.compaction.sizes import module_sizes
 
@@ -53,6 +53,14 @@ def test_sizes_of_a_weight_that_is_computed_follow_what_it_is_computed_from():
     linear = prune.identity(nn.Linear(3, 5), "weight")
     linear.weight_orig.data = torch.zeros(2, 3)
     assert module_sizes(linear) == {"in_features": 3, "out_features": 2}
+
+
+def test_sizes_of_a_spectral_norm_in_train_mode_do_not_take_a_step():
+    linear = parametrizations.spectral_norm(nn.Linear(3, 5))
+    before = {name: tensor.clone() for name, tensor in linear.state_dict().items()}
+    assert module_sizes(linear) == {"in_features": 3, "out_features": 5}
+    assert all(torch.equal(before[name], tensor) for name, tensor in linear.state_dict().items())
+    assert all(module.training for module in linear.modules())
 
 
 def test_sizes_follow_the_tensors():
