@@ -14,6 +14,7 @@ import lightning as L
 
 from lightning_prune.callbacks.place import Place
 from lightning_prune.pruning import Pruner, PruningReport
+from lightning_prune.pruning.rewinding import copies
 
 log = logging.getLogger(__name__)
 
@@ -210,11 +211,10 @@ class AccuracyGuard(L.Callback):
         """Copy weights and masks, unless sparser ones are known to be good."""
         if self._good is not None and self._good["sparsity"] > pruner.sparsity:
             return
-        weights = {n: v.to("cpu", copy=True) for n, v in pl_module.state_dict().items()}
         self._good = {
             "value": value,
             "sparsity": pruner.sparsity,
-            "weights": weights,
+            "weights": copies(pl_module.state_dict()),
             "pruner": pruner.state_dict(),
         }
 
@@ -251,7 +251,9 @@ class AccuracyGuard(L.Callback):
                 f"'{self.monitor}', which is none of {', '.join(trainer.callback_metrics)}. Log it "
                 "in `validation_step`."
             )
-        return float(trainer.callback_metrics[self.monitor])
+        # Ranks must decide alike, also about a metric that was not averaged over them.
+        value = trainer.callback_metrics[self.monitor].detach().clone().float()
+        return float(trainer.strategy.reduce(value, reduce_op="mean"))
 
     def _guarded(self, trainer: L.Trainer) -> Guarded:
         """Return the pruning callback.

@@ -18,6 +18,8 @@ from lightning_prune.allocations import ErdosRenyi, Global, PerLayer, Uniform
 from lightning_prune.callbacks.pruning import Pruning
 from lightning_prune.criteria import Gradient, Magnitude, SynFlow, Taylor
 from lightning_prune.granularities import NM, Block, Channel, Weight
+from lightning_prune.pruning import Rewinding
+from lightning_prune.regularizations import GroupLasso, GrowingL2
 from lightning_prune.schedules import Cubic, OneShot, Regrow
 
 PATH = "lightning_prune.callbacks.pruning.Pruning"
@@ -146,6 +148,18 @@ def test_every_option_comes_back(
     path = tmp_path / "printed.yaml"
     path.write_text(capsys.readouterr().out)
     assert value_of(parse(f"--config={path}"), argument) == value
+
+
+@pytest.mark.parametrize(
+    "regularization", [GrowingL2(strength=0.1, every=5, refresh=7), GroupLasso(strength=0.2)]
+)
+def test_rewinding_and_regularization_come_back(tmp_path: Path, regularization: Any) -> None:
+    init = {f.name: getattr(regularization, f.name) for f in fields(regularization)}
+    given = {"class_path": type(regularization).__name__, "init_args": init}
+    pruning = parse(config(tmp_path, rewind={"epoch": 1}, regularization=given))
+    assert pruning._rewinder._rewinding == Rewinding(epoch=1)
+    assert pruning._regularizer._shrinkage is not None
+    assert pruning._regularizer._shrinkage._regularization == regularization
 
 
 def test_defaults(tmp_path: Path) -> None:

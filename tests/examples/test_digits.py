@@ -81,3 +81,21 @@ def test_what_single_weights_leave_dead_is_removed(tmp_path):
     # In a net this narrow, nine tenths of the weights take whole channels with them.
     assert report["compaction/params_after"] < report["compaction/params_before"]
     assert report["test/accuracy_before_compaction"] == report["test/accuracy_after_compaction"]
+
+
+@pytest.mark.slow
+def test_the_teacher_is_no_part_of_the_student(tmp_path):
+    command = [sys.executable, str(EXAMPLE / "distill.py"), "--epochs=2", "--recovery=1"]
+    command += ["--width=8", "--sparsity=0.5"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    lines = result.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines if ": 0." in line] == [
+        "dense",
+        "recovered from labels",
+        "recovered from teacher",
+    ]
+    # Compaction reports the same parameters for both: a teacher would be counted.
+    before = [line.split()[1:3] for line in lines if line.startswith("parameters")]
+    assert len(before) == 2
+    assert before[0] == before[1]
