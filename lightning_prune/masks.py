@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from lightning_prune.shards import is_sharded, whole
 from lightning_prune.units import Axis, Group, Member, Side
 
 
@@ -180,4 +181,7 @@ def _owned(member: Member, line: Tensor) -> Tensor:
 def _any_along(tensor: Tensor, dim: int) -> Tensor:
     """Tell whether any entry is true over all dimensions but ``dim``; flatten if it is -1."""
     others = [d for d in range(tensor.dim()) if d != dim]
-    return tensor.flatten() if dim < 0 else tensor.any(others) if others else tensor
+    if dim < 0 or not others:
+        return whole(tensor).flatten()
+    # Sharded tensors count instead, as they know no `any` along dimensions.
+    return whole(tensor.sum(others)) > 0 if is_sharded(tensor) else tensor.any(others)

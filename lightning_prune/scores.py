@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lightning_prune.shards import whole
 from lightning_prune.units import Group, Member, Side
 
 Reduce = Literal["sum", "mean", "max", "l2"]
@@ -132,10 +133,10 @@ def _owned(member: Member, line: Tensor) -> Tensor:
 def _sum_along(tensor: Tensor, dim: int) -> Tensor:
     """Sum over all dimensions but ``dim``, shape ``[size]``; flatten if ``dim`` is -1."""
     others = [d for d in range(tensor.dim()) if d != dim]
-    return tensor.flatten() if dim < 0 else tensor.sum(others) if others else tensor
+    return tensor.flatten() if dim < 0 else whole(tensor.sum(others) if others else tensor)
 
 
 def _max_along(tensor: Tensor, dim: int) -> Tensor:
     """Return the maximum over all dimensions but ``dim``; flatten if it is -1."""
     others = [d for d in range(tensor.dim()) if d != dim]
-    return tensor.flatten() if dim < 0 else tensor.amax(others) if others else tensor
+    return tensor.flatten() if dim < 0 else whole(tensor.amax(others) if others else tensor)

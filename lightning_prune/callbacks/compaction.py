@@ -11,11 +11,12 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_prune.callbacks.best_weights import BestWeights, Mode
 from lightning_prune.callbacks.compaction_checks import (
     check_ranks_agree,
+    check_sharded,
     forget_checkpoint,
     monitored,
     refuse_full_size,
@@ -23,11 +24,12 @@ from lightning_prune.callbacks.compaction_checks import (
 )
 from lightning_prune.callbacks.example_inputs import find_example_inputs, require_example_inputs
 from lightning_prune.callbacks.neighbours import forget_averages
-from lightning_prune.callbacks.strategies import check_strategy
+from lightning_prune.callbacks.strategies import check_strategy, is_sharded
 from lightning_prune.compaction import CompactionReport, compact, save_compact
 from lightning_prune.compaction.dense_states import DenseStates
 from lightning_prune.inputs import ExampleInputs
 from lightning_prune.measure import count_macs
+from lightning_prune.unsharded import gather, has_shards
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,8 @@ class Compaction(L.Callback):
 
     Args:
         path: where to write the compact model with `save_compact`, usually ``*.safetensors``;
-            None to keep it in memory only.
+            None to keep it in memory only. A sharded model (`ModelParallelStrategy`) keeps its
+            size: its weights are gathered on rank zero, compacted and written there.
         monitor: name of a metric that the validation logs: the best weights by it are compacted,
             among those as sparse as the last ones. They are kept in memory and in checkpoints.
             None to compact the last weights.
@@ -85,17 +88,14 @@ class Compaction(L.Callback):
         self._best = BestWeights(mode)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Refuse strategies that were not tried, and those that shard the module.
+        """Refuse strategies that were not tried, and options that do not fit a sharded module.
 
         Raises:
-            ValueError: if the strategy is one.
+            ValueError: if there is one.
         """
-        check_strategy(
-            trainer,
-            "Compaction",
-            untried=self.untried_strategy,
-            sharded="Remove Compaction and call `compact` on the gathered module.",
-        )
+        check_strategy(trainer, "Compaction", untried=self.untried_strategy)
+        if is_sharded(trainer):
+            check_sharded(self.path, self.monitor)
         if stage == "fit":
             self._best = BestWeights(self.mode)
 
@@ -125,6 +125,8 @@ class Compaction(L.Callback):
             inputs = require_example_inputs(self.example_inputs, pl_module, batch)
             # Kept for the whole fit, so not in the accelerator's memory.
             self._inputs = inputs.map(Tensor.cpu)
+            if has_shards(pl_module):  # a forward pass takes all ranks
+                return
             count_macs(pl_module, self._inputs)  # only to run the model once, on a twin
 
     def on_validation_batch_start(
@@ -165,6 +167,9 @@ class Compaction(L.Callback):
             inputs = require_example_inputs(self.example_inputs, pl_module, None)
         # Ranks see different batches. The same inputs give the same compact model everywhere.
         inputs = trainer.strategy.broadcast(inputs)
+        if has_shards(pl_module):
+            self._compact_gathered(trainer, pl_module, inputs)
+            return
         self._choose_weights(pl_module)
         home = pl_module.device
         pl_module.to(trainer.strategy.root_device)
@@ -179,15 +184,37 @@ class Compaction(L.Callback):
         """Compact the model where it is, and say what came of it."""
         states = DenseStates(pl_module, inputs)
         latency = self.latency and trainer.is_global_zero
-        self.report = report = compact(pl_module, inputs, latency=latency)
+        self.report = compact(pl_module, inputs, latency=latency)
         states.attach(pl_module)
         forget_averages(trainer)
         check_ranks_agree(trainer, pl_module)
-        pl_module.print(report)
+        if trainer.is_global_zero:
+            self._publish(trainer, pl_module, self.report)
+
+    def _compact_gathered(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, inputs: ExampleInputs
+    ) -> None:
+        """Compact a copy of a sharded model, on rank zero; all ranks learn of a failure."""
+        gathered = gather(pl_module, keep=trainer.is_global_zero)
+        failure: Exception | None = None
+        if gathered is not None:
+            try:
+                self.report = compact(gathered, inputs.map(Tensor.cpu), latency=self.latency)
+                self._publish(trainer, gathered, self.report)
+                pl_module.print(f"The sharded model keeps its size; the compact one is {self.path}")
+            except Exception as error:
+                failure = error
+        failure = trainer.strategy.broadcast(failure)
+        if failure is not None:
+            raise failure
+
+    def _publish(self, trainer: L.Trainer, compacted: nn.Module, report: CompactionReport) -> None:
+        """Print and log a report, and write the compact model where asked."""
+        trainer.lightning_module.print(report)
         if not report.removed:
-            say_why_nothing(pl_module)
-        if self.path is not None and trainer.is_global_zero:
-            save_compact(pl_module, self.path)
+            say_why_nothing(compacted)
+        if self.path is not None:
+            save_compact(compacted, self.path)
         for logger in trainer.loggers:
             logger.log_metrics(report.metrics(), step=trainer.global_step)
             logger.save()

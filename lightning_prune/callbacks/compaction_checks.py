@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_prune.callbacks.ranks import ranks_agree
 from lightning_prune.errors import PruningError
@@ -36,6 +36,28 @@ def monitored(trainer: L.Trainer, monitor: str) -> float:
             f"There are: {', '.join(metrics) or 'none'}."
         )
     return float(metrics[monitor])
+
+
+def check_sharded(path: str | None, monitor: str | None) -> None:
+    """Refuse options that make no sense for a sharded module.
+
+    Args:
+        path: where to write the compact model.
+        monitor: the metric of the best weights.
+
+    Raises:
+        ValueError: if there is no path, or a metric.
+    """
+    if path is None:
+        raise ValueError(
+            "Expected `path` to be given where the model is sharded, but got None. The compact "
+            "model is made on rank zero and written there; the sharded one keeps its size."
+        )
+    if monitor is not None:
+        raise ValueError(
+            f"Expected `monitor` to be None where the model is sharded, but got {monitor!r}. The "
+            "last weights are compacted; to compact others, load their checkpoint and fit no step."
+        )
 
 
 def refuse_full_size(
@@ -93,13 +115,13 @@ def check_ranks_agree(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         )
 
 
-def say_why_nothing(pl_module: L.LightningModule) -> None:
+def say_why_nothing(module: nn.Module) -> None:
     """Warn that nothing was removed, with the likely cause.
 
     Args:
-        pl_module: the module of which nothing was removed.
+        module: the module of which nothing was removed.
     """
-    if not all(bool(p.isfinite().all()) for p in pl_module.parameters()):
+    if not all(bool(p.isfinite().all()) for p in module.parameters()):
         log.warning("Nothing was removed: the weights hold NaN or infinity; the fit diverged.")
         return
     log.warning(

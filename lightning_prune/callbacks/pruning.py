@@ -108,6 +108,8 @@ class Pruning(L.Callback):
         self.place = Place()
         self._binding = Binding(self.recipe, example_inputs)
         self._rewinder = Rewinder(rewind, schedule)
+        plain = rewind is None and regularization is None
+        self._unshardable = None if plain else "Leave out `rewind` and `regularization`."
         self._regularizer = Regularizer(regularization, criterion, schedule, sparsity)
         self._loaded: dict[str, Any] | None = None
         self._hooks: list[RemovableHandle] = []
@@ -138,8 +140,7 @@ class Pruning(L.Callback):
         """
         if stage != "fit":
             return
-        cure = "Prune under DDP or on one device."
-        check_strategy(trainer, "Pruning", untried=self.untried_strategy, sharded=cure)
+        check_strategy(trainer, "Pruning", untried=self.untried_strategy, sharded=self._unshardable)
         check_schedule(trainer, self.schedule, self.recipe.criterion)
         self._loaded = None  # of a test with a checkpoint; the one of this fit is loaded later
         if not self._binding.fits(pl_module):

@@ -52,12 +52,15 @@ class Criterion(ABC):
               of ones, when an update is due; it takes example inputs and no data.
         shares: the scores of a step are divided by their sum before they are averaged, so that
             every step weighs the same.
+        elementwise: the score of a weight depends on this weight and what was observed of it, and
+            on nothing else; where no rank holds whole weights, only such scores can be had.
         sides: which weights of a unit count: those that write it, that read it, or both.
         single_weights: a unit of one weight has a score, too.
     """
 
     reads: ClassVar[Reads]
     shares: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
     sides: ClassVar[Sides] = "both"
     single_weights: ClassVar[bool] = True
 

@@ -25,6 +25,7 @@ class BatchNormScale(Criterion):
     """
 
     reads: ClassVar[Reads] = "weights"
+    elementwise: ClassVar[bool] = True
 
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
         """Write the absolute weights into ``out``.

@@ -30,6 +30,7 @@ class Fisher(Criterion):
     obd: bool = False
 
     reads: ClassVar[Reads] = "gradients"
+    elementwise: ClassVar[bool] = True
 
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
         """Write the squared gradients into ``out``.

@@ -31,6 +31,7 @@ class Magnitude(Criterion):
     p: Literal[1, 2] = 1
 
     reads: ClassVar[Reads] = "weights"
+    elementwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.p not in {1, 2}:

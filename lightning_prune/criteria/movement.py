@@ -23,6 +23,7 @@ class Movement(Criterion):
     """
 
     reads: ClassVar[Reads] = "gradients"
+    elementwise: ClassVar[bool] = True
 
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
         """Write the negative products of weight and gradient into ``out``.

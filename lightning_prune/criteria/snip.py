@@ -23,6 +23,7 @@ class Snip(Criterion):
     """
 
     reads: ClassVar[Reads] = "gradients"
+    elementwise: ClassVar[bool] = True
     shares: ClassVar[bool] = True
 
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:

@@ -32,6 +32,7 @@ class Taylor(Criterion):
     squared: bool = False
 
     reads: ClassVar[Reads] = "gradients"
+    elementwise: ClassVar[bool] = True
 
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
         """Write the products of weight and gradient into ``out``, absolute unless squared.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_prune.criteria.base import Criterion
+from lightning_prune.shards import is_sharded, join_like, local, shard_like, sum_over_ranks, whole
 
 _TINY = torch.finfo(torch.float32).tiny
 
@@ -42,15 +43,14 @@ class Accumulator:
         self._weights = list(weights)
         self._criterion = criterion
         device = self._weights[0].device
-        size = sum(weight.numel() for weight in self._weights)
-        self._step = torch.zeros(size, device=device)
+        self._step = torch.zeros(sum(local(w).numel() for w in self._weights), device=device)
         self._fold = fold
-        self._slots: dict[object, Tensor] = {id(weight): weight for weight in self._weights}
+        self._slots: dict[object, Tensor] = {id(w): local(w.detach()) for w in self._weights}
         if sizes is not None:
             self._slots = {name: torch.empty(n, device="meta") for name, n in sizes.items()}
         self._sum = torch.zeros(sum(s.numel() for s in self._slots.values()), device=device)
         self._steps = torch.zeros(len(self._slots), device=device)
-        self._views = split_like(self._step, self._weights)
+        self._views = split_like(self._step, [local(w.detach()) for w in self._weights])
         self._offered: dict[tuple[int, ...], Tensor] = {}
 
     @property
@@ -81,10 +81,12 @@ class Accumulator:
             self._step.zero_()
         weights = [self._weights[i] for i in present]
         self._criterion.write(
-            [self._views[i] for i in present], weights, _gradients(weights, grad_scale)
+            [self._views[i] for i in present],
+            [local(w) for w in weights],
+            _gradients(weights, grad_scale),
         )
         step = self._step if self._fold is None else torch.cat(list(self._fold(self._views)))
-        total = step.sum()
+        total = sum_over_ranks(step.sum(), self._weights[0])
         finite = total.isfinite()
         # Zero all bits of a step that is not finite: no branch waits for the device, and unlike
         # NaN * 0 the product is 0.
@@ -105,15 +107,23 @@ class Accumulator:
         return list(torch._foreach_div(sums, list(self._steps.clamp_min(1.0))))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the sums and the numbers of steps, copied to the CPU."""
+        """Return the sums, of all ranks, and the numbers of steps, copied to the CPU."""
+        total = self._sum
+        if is_sharded(self._weights[0]):
+            pieces = zip(split_like(total, list(self._slots.values())), self._weights, strict=True)
+            total = torch.cat([whole(join_like(p, w)).cpu().flatten() for p, w in pieces])
         return {
-            "sum": self._sum.to("cpu", copy=True),
+            "sum": total.to("cpu", copy=True),
             "steps": self._steps.to("cpu", copy=True),
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take over what `state_dict` returned for the same weights."""
-        self._sum.copy_(state["sum"])
+        total = state["sum"]
+        if is_sharded(self._weights[0]):
+            pieces = zip(split_like(total, self._weights), self._weights, strict=True)
+            total = torch.cat([shard_like(p, w).flatten() for p, w in pieces])
+        self._sum.copy_(total)
         self._steps.copy_(state["steps"])
 
     def adopt(self, other: Accumulator) -> None:
@@ -148,6 +158,8 @@ def split_like(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
 def _gradients(weights: Sequence[Tensor], scale: float | Tensor | None) -> list[Tensor]:
     """Return the gradients of weights that all have one, dense and unscaled."""
     gradients = [
-        w.grad.to_dense() if w.grad.is_sparse else w.grad for w in weights if w.grad is not None
+        w.grad.to_dense() if w.grad.is_sparse else local(w.grad)
+        for w in weights
+        if w.grad is not None
     ]
     return gradients if scale is None else list(torch._foreach_div(gradients, scale))

@@ -24,17 +24,20 @@ from lightning_prune.inputs import ExampleInputs
 from lightning_prune.masks import find_erased, parameter_masks
 from lightning_prune.names import parameters_by_any_name, plain_name
 from lightning_prune.pruning.bits import pack, unpack
-from lightning_prune.pruning.checks import check_regrows
+from lightning_prune.pruning.checks import check_regrows, check_sparsity
 from lightning_prune.pruning.choice import choose
 from lightning_prune.pruning.enforcement import Enforcement
 from lightning_prune.pruning.ranking import floors, rank
 from lightning_prune.pruning.regrowth import exchange
-from lightning_prune.pruning.report import PruningReport
+from lightning_prune.pruning.report import PruningReport, report_of
 from lightning_prune.pruning.scorer import Scorer
 from lightning_prune.pruning.selection import nothing_to_prune
+from lightning_prune.pruning.sharded_choice import check_sharded, choose_shards
 from lightning_prune.pruning.state import VERSION, check_state
-from lightning_prune.pruning.weights import weights_of
-from lightning_prune.units import Group, GroupCount
+from lightning_prune.pruning.weights import binds, weights_of
+from lightning_prune.shards import is_sharded
+from lightning_prune.units import Group
+from lightning_prune.unsharded import reshard
 
 
 class Pruner:
@@ -77,6 +80,7 @@ class Pruner:
         regrows: bool = False,
     ) -> None:
         self.groups = tuple(groups)
+        self._model = model
         self.of = of
         self._left_alone = dict(left_alone or {})
         if not self.groups:
@@ -86,8 +90,11 @@ class Pruner:
         self._granularity = granularity
         self._floors = floors(self.groups, granularity, allocation)
         self.weights = weights_of(model, self.groups)
+        self._sharded = is_sharded(next(iter(self.weights.values())))
         self._shapes = {name: weight.shape for name, weight in self.weights.items()}
         self._cost = cost_of(of, self.groups, self._shapes, prices)
+        if self._sharded:
+            check_sharded(self.groups, criterion, granularity, allocation, self._cost, regrows)
         self._kept = [torch.ones(g.units, dtype=torch.bool) for g in self.groups]
         self._reached = 0.0
         self.scorer = Scorer(
@@ -166,11 +173,8 @@ class Pruner:
             ValueError: if ``sparsity`` is outside its range.
             TargetError: if it is out of reach, or if there are no finite scores.
         """
-        if not 0.0 <= sparsity < 1.0:
-            raise ValueError(
-                f"Expected `sparsity` to be a fraction in [0, 1), but got {sparsity}. It is the "
-                "share removed, not the share kept."
-            )
+        check_sparsity(sparsity)
+        reshard(self._model)
         before, rounds = self._reached, self._criterion.rounds
         for done in range(1, rounds + 1 if sparsity > before else 1):
             # Every round removes the same fraction of what remains.
@@ -191,14 +195,12 @@ class Pruner:
 
     def report(self, target: float) -> PruningReport:
         """Return what is reached by now, beside the ``target`` asked for."""
-        pairs = zip(self.groups, self._kept, strict=True)
-        counts = tuple(GroupCount(g.name, g.units, int((~k).count_nonzero())) for g, k in pairs)
-        bound = tuple(
-            count.name
-            for count, floor in zip(counts, self._floors, strict=True)
-            if count.removed and count.kept <= floor
+        return report_of(
+            PruningReport(target, self._reached, self.of, (), self._left_alone),
+            self.groups,
+            self._kept,
+            self._floors,
         )
-        return PruningReport(target, self._reached, self.of, counts, self._left_alone, bound)
 
     def enforce(self) -> None:
         """Zero what is masked in the weights; call it after every optimizer step."""
@@ -214,11 +216,7 @@ class Pruner:
 
     def binds(self, model: nn.Module) -> bool:
         """Return whether ``model`` still has the very parameters that this pruner masks."""
-        parameters = parameters_by_any_name(model)
-        return all(
-            parameters.get(name) is weight and weight.shape == self._shapes[name]
-            for name, weight in self.weights.items()
-        )
+        return binds(model, self.weights, self._shapes)
 
     def fingerprint(self) -> int:
         """Return a checksum of the masks, by which ranks compare them."""
@@ -233,11 +231,7 @@ class Pruner:
         Enforcement(parameters_by_any_name(model), self.masks).mask_weights()
 
     def adopt(self, other: Pruner) -> None:
-        """Take over masks and scores of a pruner of the same model that knew fewer groups.
-
-        Args:
-            other: the pruner to go on from.
-        """
+        """Take over masks and scores of a pruner of the same model that knew fewer groups."""
         before = {group.name: kept for group, kept in zip(other.groups, other.kept, strict=True)}
         self._set(
             [before.get(g.name, kept) for g, kept in zip(self.groups, self._kept, strict=True)]
@@ -279,6 +273,10 @@ class Pruner:
     def preview(self, sparsity: float) -> list[Tensor]:
         """Return which units an update would keep now, on the CPU; nothing changes."""
         scores = self.scorer.scores()
+        if self._sharded and self.groups[0].single_weights:
+            return choose_shards(
+                scores, self._kept, list(self.weights.values()), self._cost, sparsity
+            )
         erased = find_erased(self.groups, self.weights)
         dead = [~kept.to(e.device) | e for kept, e in zip(self._kept, erased, strict=True)]
         priorities = rank(
@@ -291,7 +289,9 @@ class Pruner:
 
     def _set(self, kept: list[Tensor]) -> None:
         """Make these the masks, and zero what they mask."""
-        device = next(iter(self.weights.values())).device
+        weight = next(iter(self.weights.values()))
+        # Masks of sharded weights are whole, so they stay out of the accelerators' memory.
+        device = torch.device("cpu") if self._sharded else weight.device
         masks = parameter_masks(self.groups, kept, self._shapes, device)
         self._kept = kept
         self._reached = (

@@ -30,6 +30,7 @@ from lightning_prune.pruning.checks import (
 from lightning_prune.pruning.pruner import Pruner
 from lightning_prune.pruning.selection import select
 from lightning_prune.units import Group
+from lightning_prune.unsharded import has_shards, reshard, structure_of
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,9 @@ class Recipe:
             TargetError: if nothing is left to prune, or not as much as was asked for.
         """
         counts = self.granularity.needs_coupling or self.of == "macs"
-        coupling = couple(model, example_inputs) if counts else None
+        reshard(model)  # its parameters are looked up below
+        structure = structure_of(model) if has_shards(model) else model
+        coupling = couple(structure, example_inputs) if counts else None
         weights = parameters_by_name(model)
         groups = self.granularity.groups(weights, coupling.groups if coupling else ())
         _check_present(groups, among or ())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
 
 from lightning_prune.tables import format_table
-from lightning_prune.units import GroupCount
+from lightning_prune.units import Group, GroupCount
 
 
 @dataclass(frozen=True)
@@ -46,3 +49,27 @@ class PruningReport:
         ]
         table = format_table(["group", "kept", "units", "sparsity"], rows)
         return "\n".join([head, table, *left_alone])
+
+
+def report_of(
+    report: PruningReport, groups: Sequence[Group], kept: Sequence[Tensor], floors: Sequence[int]
+) -> PruningReport:
+    """Return a report with the counts of the groups.
+
+    Args:
+        report: the rest of it.
+        groups: the groups.
+        kept: what is kept of each, boolean, shape ``[units]``.
+        floors: how many units each group keeps at least.
+
+    Returns:
+        The report; groups that have reached their floor are named in it.
+    """
+    pairs = zip(groups, kept, strict=True)
+    counts = tuple(GroupCount(g.name, g.units, int((~k).count_nonzero())) for g, k in pairs)
+    bound = tuple(
+        count.name
+        for count, floor in zip(counts, floors, strict=True)
+        if count.removed and count.kept <= floor
+    )
+    return replace(report, groups=counts, bound=bound)

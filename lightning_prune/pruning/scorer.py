@@ -18,6 +18,7 @@ from lightning_prune.pruning.accumulator import Accumulator, split_like
 from lightning_prune.pruning.flow import flow_gradients
 from lightning_prune.pruning.observer import Observer, observable
 from lightning_prune.scores import Reduce, scored_members, unit_rows, unit_scores
+from lightning_prune.shards import join_like, local, sum_over_ranks
 from lightning_prune.units import Group
 
 
@@ -116,6 +117,8 @@ class Scorer:
     def scores(self) -> list[Tensor]:
         """Return the scores of each group's units, each of shape ``[units]``.
 
+        Of sharded single weights, each rank returns its part, flat.
+
         Raises:
             TargetError: if there are none, or some are not finite.
         """
@@ -130,7 +133,8 @@ class Scorer:
             scores = self._accumulator.mean()
         else:
             scores = self._unit_scores(self._weight_scores())
-        if not torch.stack([one.sum() for one in scores]).isfinite().all():
+        totals = torch.stack([one.sum() for one in scores])
+        if not sum_over_ranks(totals, next(iter(self._weights.values()))).isfinite().all():
             raise TargetError(
                 "Expected the weights to be finite, but got NaN or infinity. The training has "
                 "diverged before the update; nothing was pruned."
@@ -167,6 +171,7 @@ class Scorer:
         weights = list(self._weights.values())
         if self._accumulator is not None:
             return dict(zip(self._weights, self._accumulator.mean(), strict=True))
+        weights = [local(w) for w in weights]
         flat = torch.empty(sum(w.numel() for w in weights), device=weights[0].device)
         scores = split_like(flat, weights)
         self._criterion.write(scores, weights, self._observed())
@@ -185,6 +190,9 @@ class Scorer:
     def _unit_scores(self, scores: Mapping[str, Tensor]) -> list[Tensor]:
         """Make unit scores of the scores of weights."""
         criterion = self._criterion
+        # Single weights stay where they are; what several ranks hold of a unit is added up.
+        if not all(group.single_weights for group in self._groups):
+            scores = {name: join_like(s, self._weights[name]) for name, s in scores.items()}
         if criterion.whole_units:
             return [
                 criterion.score_units(unit_rows(group, scores, criterion.sides))

@@ -19,7 +19,11 @@ def on(strategy: Any) -> Any:
     return SimpleNamespace(strategy=strategy)
 
 
-@pytest.mark.parametrize("strategy", [SingleDeviceStrategy(), DDPStrategy()], ids=repr)
+@pytest.mark.parametrize(
+    "strategy",
+    [SingleDeviceStrategy(), DDPStrategy(), ModelParallelStrategy()],
+    ids=lambda s: type(s).__name__,
+)
 def test_strategies_that_were_tried_are_welcome(strategy: Any) -> None:
     assert check_strategy(on(strategy), "Pruning") is None
 
@@ -48,3 +52,13 @@ def test_sharding_is_refused_where_it_was_not_tried() -> None:
 
 def test_monitors_only_look() -> None:
     lp.LatencyMonitor().setup(on(FSDPStrategy()), None, "fit")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({}, "Expected `path` to be given"), ({"path": "x", "monitor": "a"}, "`monitor` to be None")],
+)
+def test_a_sharded_model_is_compacted_into_a_file(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        lp.Compaction(**options).setup(on(ModelParallelStrategy()), None, "fit")
+    lp.Compaction(path="x").setup(on(ModelParallelStrategy()), None, "validate")

@@ -1,5 +1,7 @@
-from lightning_prune.pruning.report import PruningReport
-from lightning_prune.units import GroupCount
+import torch
+
+from lightning_prune.pruning.report import PruningReport, report_of
+from lightning_prune.units import Group, GroupCount
 
 
 def test_prints_as_a_table():
@@ -15,3 +17,11 @@ def test_prints_as_a_table():
     assert lines[3].split() == ["conv", "6", "8", "0.2500"]
     assert lines[4].split() == ["fc", "1", "4", "0.7500"]
     assert lines[5] == "left alone, `head` is excluded: head"
+
+
+def test_counts_and_floors_of_groups() -> None:
+    kept = [torch.tensor([True, False, False]), torch.tensor([True, True])]
+    groups = [Group("a", 3, ()), Group("b", 2, ())]
+    report = report_of(PruningReport(0.5, 0.4, "units", ()), groups, kept, [1, 1])
+    assert [(g.name, g.removed) for g in report.groups] == [("a", 2), ("b", 0)]
+    assert report.bound == ("a",)

@@ -26,12 +26,11 @@ def test_several_devices_are_refused():
         weights_of(model, [reading("0.weight", "1.weight")])
 
 
-def test_sharded_parameters_are_refused():
+def test_layouts_that_are_mixed_are_refused():
     class Sharded(nn.Parameter):
-        def full_tensor(self):
-            return self
+        placements = "(Shard(dim=1),)"
 
     model = nn.Linear(2, 2)
     model.weight = Sharded(torch.ones(2, 2))
-    with pytest.raises(TargetError, match="whole on every rank"):
-        weights_of(model, [reading("weight")])
+    with pytest.raises(TargetError, match=r"along their first dimension .* got .*dim=1"):
+        weights_of(model, [reading("weight", "bias")])

@@ -1,0 +1,71 @@
+"""Two processes end with the masks of one, on the same global batches, killed and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ranks
+import torch
+from safetensors import safe_open
+
+import lightning_prune as lp
+
+KILLED_IN_EPOCH = 3
+
+
+def run(mode: str, folder: Path, **options: Any) -> int:
+    done = subprocess.run(
+        [sys.executable, ranks.__file__, mode, str(folder), json.dumps(options)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0 or "save" in options, done.stderr[-3000:]
+    return done.returncode
+
+
+def results(folder: Path, mode: str) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob(f"{mode}*.json"))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("granularity", ["Weight", "Channel"])
+@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
+def test_two_ranks_killed_and_resumed_end_as_one(
+    mode: str, granularity: str, tmp_path: Path
+) -> None:
+    options = {"granularity": granularity, "criterion": "Gradient"}
+    ranks.main("single", str(tmp_path), options)
+    assert run(mode, tmp_path, **options, save=str(tmp_path)) != 0
+    resume = str(tmp_path / f"epoch={KILLED_IN_EPOCH - 1}.ckpt")
+    run(mode, tmp_path, **options, resume=resume, compact=granularity == "Channel")
+    (one,) = results(tmp_path, "single")
+    two = results(tmp_path, mode)
+    assert len(two) == 2
+    for rank in two:
+        assert rank["kept"] == one["kept"]
+        assert rank["sparsity"] == one["sparsity"] == pytest.approx(0.5, abs=0.05)
+        assert rank["revived"] == 0
+        assert rank["sharded"] == (mode == "fsdp")
+    if granularity == "Weight":
+        assert [rank["zeros"] for rank in two] == [one["zeros"]] * 2
+        return
+    assert two[0]["shapes"] == two[1]["shapes"]
+    kept = [sum(group) for group in one["kept"]]
+    full, compact = (
+        [[n, 5], [n], [m, n], [m], [3, m], [3]] for n, m in ((13, 9), (kept[0], kept[1]))
+    )
+    # The sharded model keeps its size.
+    assert two[0]["shapes"] == (full if mode == "fsdp" else compact)
+    small = lp.load_compact(ranks.Net(), tmp_path / "small.safetensors")
+    assert [list(p.shape) for p in small.parameters()] == compact
+    with safe_open(tmp_path / "small.safetensors", "pt") as file:
+        assert torch.equal(file.get_tensor("net.0.weight"), small.net[0].weight)
