@@ -8,7 +8,7 @@ from lightning_prune.granularities import Channel, Weight
 from lightning_prune.pruning import prune, sensitivity
 from lightning_prune.sensitivity import Sensitivity
 
-X = torch.randn(32, 6)
+X = torch.randn(32, 6, generator=torch.Generator().manual_seed(0))
 
 
 def make_model():
