@@ -97,3 +97,40 @@ def test_units_whose_reader_writes_them_too_are_marked(labels):
     (group,) = build_groups(labels, solve(labels))[0]
     assert group.constant.all()
     assert group.members[1].side == "in"
+
+
+def test_ids_of_no_parameter_join_a_group_unseen(labels):
+    labels.tie(axis(labels, "a.weight", 0), labels.fresh(4))
+    late = axis(labels, "c.weight", 0)
+    labels.tie(late, axis(labels, "a.weight", 0))
+    (group,), frozen = build_groups(labels, solve(labels))
+    assert [str(m.axis) for m in group.members] == ["a.weight[0]", "b.weight[1]", "c.weight[0]"]
+    assert frozen == ()
+
+
+def test_what_reads_a_computed_weight_reads_all_that_it_is_computed_from(labels):
+    labels.tie(axis(labels, "b.mask", 0), axis(labels, "b.weight", 1), same_side=True)
+    (group,) = build_groups(labels, solve(labels))[0]
+    assert [m.side for m in group.members] == ["out", "in", "in"]
+
+
+def test_a_shape_is_on_no_side_and_spreads_to_none(labels):
+    direction = axis(labels, "a.direction", 0)
+    labels.tie(direction, axis(labels, "a.weight", 0), same_side=True)
+    labels.shape_only(direction)
+    (group,) = build_groups(labels, solve(labels))[0]
+    sides = {m.axis.tensor: m.side for m in group.members}
+    assert sides == {"a.weight": "out", "b.weight": "in", "a.direction": "shape"}
+
+
+def test_a_shape_alone_writes_nothing():
+    labels = Labels()
+    labels.shape_only(axis(labels, "a.direction", 0))
+    assert build_groups(labels, solve(labels)) == ((), ())
+
+
+def test_units_that_are_exposed_are_marked(labels):
+    labels.expose(axis(labels, "a.weight", 0)[1:2])
+    (group,) = build_groups(labels, solve(labels))[0]
+    assert group.exposed.tolist() == [False, True, False, False]
+    assert group.constant is None

@@ -63,3 +63,19 @@ def test_freezes_keep_their_reason_in_order():
     labels.freeze(torch.tensor([[2, 1], [2, 2]]), "why")
     assert labels.freezes[0].ids.tolist() == [1, 2]
     assert labels.freezes[0].reason == "why"
+
+
+def test_fresh_ids_lie_on_no_axis_and_are_never_given_twice():
+    labels = Labels()
+    axis = labels.axis(Axis("w", 0), 3)
+    fresh, more = labels.fresh(2), labels.fresh(2)
+    assert torch.cat([axis, fresh, more]).tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert list(labels.starts) == [Axis("w", 0)]
+
+
+def test_ties_of_one_side_are_noted_twice():
+    labels = Labels()
+    labels.tie(torch.tensor([1]), torch.tensor([2]), same_side=True)
+    labels.tie(torch.tensor([3]), torch.tensor([4]))
+    assert len(labels.ties) == 2
+    assert labels.same_side == labels.ties[:1]
