@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from lightning_prune.coupling.align import Operand, align
 from lightning_prune.coupling.graph import Node
 from lightning_prune.coupling.propagate import Planes, Propagation
 from lightning_prune.coupling.rules.base import rule
@@ -43,7 +44,7 @@ def reduce(p: Propagation, node: Node) -> Sequence[Planes]:
             for d in sorted(dims, reverse=True):
                 ids = ids.select(d, 0)
         out.append(replace(plane, ids=ids, zero=plane.zero and zero))
-    return [out for _ in node.results]
+    return _results(p, node, out)
 
 
 def _is_sum(node: Node) -> bool:
@@ -81,5 +82,23 @@ def along_positions(p: Propagation, node: Node) -> list[Planes]:
     spatial = int(next(character for character in node.name if character.isdigit()))
     positions = range(rank - spatial, rank)
     planes = p.fuse_all(p.planes(x), positions, "computed along a labelled position")
-    out = planes
-    return [out for _ in node.results]
+    return _results(p, node, planes)
+
+
+@rule("aten::max_unpool2d", "aten::max_unpool3d")
+def unpool(p: Propagation, node: Node) -> list[Planes]:
+    # y[b, c, index[b, c, ...]] = x[b, c, ...]   ties: x.1 ~ index.1 ~ y.1; positions stay
+    values = []
+    for ref in node.args[:2]:
+        shape = p.shape(ref)
+        positions = range(len(shape) - int(node.name[-2]), len(shape))
+        planes = p.fuse_all(p.planes(ref), positions, "computed along a labelled position")
+        values.append(Operand(shape, planes))
+    return [align(p, values, lambda zero: zero[0])]
+
+
+def _results(p: Propagation, node: Node, planes: Planes) -> list[Planes]:
+    """Return the planes of every output: those of another type are indices, which may be any."""
+    x = node.inputs[0]
+    indices = [replace(plane, zero=False) for plane in planes]
+    return [planes if p.dtype(ref) == p.dtype(x) else indices for ref in node.results]

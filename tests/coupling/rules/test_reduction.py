@@ -16,6 +16,7 @@ def linear():
 ALONG_POSITIONS = {
     "max_pool": lambda x: F.max_pool2d(x, 2),
     "max_pool_with_indices": lambda x: F.max_pool2d(x, 2, return_indices=True)[0],
+    "unpooled": lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2),
     "avg_pool": lambda x: F.avg_pool2d(x, 3, 1, 1),
     "adaptive_avg_pool": lambda x: F.adaptive_avg_pool2d(x, 3),
     "adaptive_max_pool": lambda x: F.adaptive_max_pool2d(x, 1),
@@ -36,6 +37,8 @@ ALONG_POSITIONS = {
 CONSTANT = {
     "logsumexp_kept": lambda x: x.logsumexp((2, 3), keepdim=True),
     "argmax_kept": lambda x: x.argmax(3, keepdim=True).to(x),
+    "place_of_the_maximum": lambda x: x.max(3, keepdim=True).indices.to(x),
+    "places_of_a_pooling": lambda x: F.max_pool2d(x, 2, return_indices=True)[1].to(x),
 }
 
 OVER_CHANNELS = {
