@@ -121,6 +121,8 @@ class _Follower(TorchDispatchMode):
             return result
         if self._is_corrected():
             return func(*args, **kwargs)
+        if func in _IDLE and not self._is_ahead(func):
+            return func(*args, **kwargs)
         node = self._align(func)
         self._check_shapes(node, args, kwargs)
         mended = mend(Expectation(node, self._trace, self._forecast), func, args, kwargs)
@@ -138,6 +140,13 @@ class _Follower(TorchDispatchMode):
         self._correction = frame
         return frame is not None
 
+    def _is_ahead(self, func: OpOverload) -> bool:
+        """Tell whether an operation comes next, but for those that may be left out."""
+        for node in self._trace.graph.nodes[self._next : self._next + _AHEAD]:
+            if node.op is func or node.name not in _FOLDED:
+                return node.op is func
+        return False
+
     def _align(self, func: OpOverload) -> Node:
         """Return the recorded operation that this one is."""
         nodes = self._trace.graph.nodes
@@ -152,7 +161,7 @@ class _Follower(TorchDispatchMode):
 
     def _skip(self, nodes: list[Node]) -> None:
         """Note slices that the interpreter has left out, for they now take all there is."""
-        for node in nodes:
+        for node in (node for node in nodes if node.name == "aten::slice"):
             bounds = cut_bounds(Expectation(node, self._trace, self._forecast))
             source: Ref = node.args[0]
             size = len(self._trace.graph[source].shape)
@@ -171,4 +180,8 @@ class _Follower(TorchDispatchMode):
                 )
 
 
-_FOLDED = frozenset({"aten::slice"})
+_FOLDED = frozenset({"aten::slice", "aten::contiguous"})
+"""Operations that are left out where they have nothing to do."""
+
+_IDLE = frozenset({torch.ops.aten.alias.default, torch.ops.aten.contiguous.default})
+"""Operations that run where others were left out."""

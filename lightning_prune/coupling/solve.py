@@ -77,11 +77,15 @@ def stuck_grids(labels: Labels, solution: Solution) -> NDArray[np.bool_]:
         labels: as solved.
         solution: what came of it.
     """
-    stuck = np.zeros(labels.count, bool)
+    stuck, held = np.zeros(labels.count, bool), np.zeros(labels.count, bool)
+    for axis, start in labels.starts.items():
+        held[start : start + labels.sizes[axis]] = axis.tensor not in labels.buffers
     for grid in _unique(labels.grids):
+        if not held[grid.numpy()].any():
+            continue
         components = np.unique(solution.component[grid.numpy()])
         reasons = {labels.freezes[index].reason for index in set(solution.reason[components])}
-        if len(components) == 1 or (solution.frozen[components].all() and reasons != {OUTPUT}):
+        if solution.frozen[components].all() and reasons != {OUTPUT}:
             stuck[grid.numpy()] = True
     return stuck
 
