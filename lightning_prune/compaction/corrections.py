@@ -129,10 +129,9 @@ def layer_norm(
 ) -> Tensor:
     r"""Normalise over ``width`` features of which those that are gone were zero.
 
-    .. math:: m = s \mu,\quad v = s \sigma^2 + s (1 - s) \mu^2,\quad s = n / \text{width}
+    .. math:: m = \frac{1}{w} \sum x,\quad v = \frac{1}{w} (\sum (x - m)^2 + (w - n) m^2)
 
-    with mean and variance of the *n* features that are left; every term is positive, so nothing
-    cancels.
+    over the *n* features that are left of the width *w*: no term is negative, so nothing cancels.
 
     Args:
         width: features that there were.
@@ -147,10 +146,12 @@ def layer_norm(
     Returns:
         The shape of ``input``.
     """
-    share = input.shape[-1] / width
-    variance, mean = torch.var_mean(input, -1, correction=0, keepdim=True)
-    variance = share * variance + share * (1 - share) * mean.square()
-    output = (input - share * mean) * torch.rsqrt(variance + eps)
+    x = input.to(torch.promote_types(input.dtype, torch.float32))  # as torch's own kernel does
+    mean = x.sum(-1, keepdim=True) / width
+    centred = x - mean
+    rest = (width - input.shape[-1]) * mean.square()
+    variance = (centred.square().sum(-1, keepdim=True) + rest) / width
+    output = (centred * torch.rsqrt(variance + eps)).to(input.dtype)
     if weight is None:
         return output
     return output * weight if bias is None else torch.addcmul(bias, output, weight)
