@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_prune.compaction.constants import Constants, fold_constants, may_be_constant
-from lightning_prune.compaction.removal import Removal
+from lightning_prune.compaction.removal import Checks, Removal
 from lightning_prune.compaction.report import CompactionReport
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import FOLDED_TOLERANCES, Verification
@@ -100,9 +100,9 @@ def _remove(model: nn.Module, inputs: ExampleInputs, coupling: Coupling) -> Remo
     """Remove what can be removed; leave the model exactly as it was if anything else happens."""
     removal = Removal(model, coupling, _dead(model, coupling))
     if removal.wanted:
-        verification = Verification(model, inputs)
+        checks = Checks(model, inputs, coupling)
         try:
-            removal.attempt(removal.wanted, verification)
+            removal.attempt(removal.wanted, checks)
         except BaseException:
             removal.surgery.undo()
             raise

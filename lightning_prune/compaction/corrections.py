@@ -7,10 +7,9 @@ statistics over the width that there was. They run inside compact models.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import torch
@@ -33,52 +32,98 @@ class Correction:
     kind: str
     value: Value
 
-    def function(self) -> Callable[..., Any]:
+    def function(self) -> Any:
         """Return what to call in place of the user's call, with the callee as first argument."""
+        if self.kind == "recut":
+            return Recut(self.value)
         return partial(KINDS[self.kind], self.value)
+
+    def then(self, other: Correction) -> Correction | None:
+        """Return what stands in for the call when what this one makes of it is corrected again.
+
+        Args:
+            other: the second correction.
+
+        Returns:
+            One correction for both, or None if there is none.
+        """
+        if self.kind != other.kind:
+            return None
+        if self.kind == "rescale":
+            return Correction(self.kind, self.value * other.value)
+        if self.kind in {"pin", "tensor_of", "pin_argument"}:
+            product = (self.value[0] * other.value[0], self.value[1] * other.value[1])
+            return Correction(self.kind, (*product, *self.value[2:]))
+        if self.kind == "resize":
+            return Correction(self.kind, _multiplied(self.value, other.value))
+        if self.kind == "recut":
+            cuts = {cut[:2]: cut for cut in (*self.value, *other.value)}
+            return Correction(self.kind, tuple(cuts.values()))
+        return other
+
+
+def _multiplied(
+    first: Sequence[tuple[int, int, int]], second: Sequence[tuple[int, int, int]]
+) -> tuple[tuple[int, int, int], ...]:
+    factors = {place: (numerator, denominator) for place, numerator, denominator in first}
+    for place, numerator, denominator in second:
+        before = factors.get(place, (1, 1))
+        factors[place] = (before[0] * numerator, before[1] * denominator)
+    return tuple((place, *factor) for place, factor in factors.items())
 
 
 def resize(
-    sizes: Sequence[tuple[int, int]], call: Callable[..., Any], *args: Any, **kw: Any
+    sizes: Sequence[tuple[int, int, int]], call: Callable[..., Any], *args: Any, **kw: Any
 ) -> Any:
-    """Call with other sizes; ``sizes`` lists places among the sizes and what stands there."""
-    changed = dict(sizes)
+    """Call with other sizes.
+
+    Args:
+        sizes: places among the sizes, and by which fraction each is multiplied: what depends on
+            the input's size goes on doing so. A denominator of zero leaves the size to torch.
+        call: what was called.
+        args: its arguments: the sizes as one of them, or as the last ones.
+        kw: its keyword arguments.
+
+    Returns:
+        What it returns.
+    """
     for name in ("size", "shape", "sizes"):
         if name in kw:
-            return call(*args, **kw | {name: _replaced(kw[name], changed)})
-    if args and isinstance(args[-1], (tuple, list)):
-        return call(*args[:-1], _replaced(args[-1], changed), **kw)
-    return call(*_replaced(args, changed), **kw)
+            return call(*args, **kw | {name: _resized(kw[name], sizes)})
+    for index, arg in enumerate(args):
+        if isinstance(arg, (tuple, list)):
+            return call(*args[:index], _resized(arg, sizes), *args[index + 1 :], **kw)
+    first = 1 if args and isinstance(args[0], Tensor) else 0
+    return call(*args[:first], *_resized(args[first:], sizes), **kw)
 
 
 def resplit(parts: Sequence[int], call: Callable[..., Any], *args: Any, **kw: Any) -> Any:
-    """Split into parts of other sizes."""
-    for name in ("split_size_or_sections", "split_size", "split_sizes"):
+    """Split into parts of other sizes, or at other indices."""
+    for name in _PARTS:
         if name in kw:
             return call(*args, **kw | {name: list(parts)})
     place = 1 if args and isinstance(args[0], Tensor) else 0
     return call(*args[:place], list(parts), *args[place + 1 :], **kw)
 
 
-def recut(bounds: Sequence[int], x: Tensor, index: Any) -> Tensor:
-    """Index with other bounds; ``bounds`` holds the dimension, the start and the end."""
-    dim, start, end = bounds
-    places = index if isinstance(index, tuple) else (index,)
-    taken = sum(place is not None and place is not Ellipsis for place in places)
-    done: list[Any] = []
-    at = 0
-    for place in places:
-        if place is Ellipsis:
-            at += x.dim() - taken
-        elif isinstance(place, slice):
-            done.append((at, place))
-            at += 1
-        else:
-            at += place is None
-        if not isinstance(place, slice):
-            done.append((-1, place))
-    changed = (slice(start, end) if found == dim else place for found, place in done)
-    return x[tuple(changed)]
+class Recut:
+    """Indexed in place of a tensor, gives the index with other bounds.
+
+    Args:
+        cuts: the dimension that is cut, of how many there are, the start and the end. Dimensions
+            are counted when those before are indexed already, as torch does it.
+    """
+
+    def __init__(self, cuts: Sequence[tuple[int, int, int, int]]) -> None:
+        self._cuts = cuts
+
+    def __getitem__(self, index: Any) -> Any:
+        places = list(index) if isinstance(index, tuple) else [index]
+        for dim, rank, start, end in self._cuts:
+            found = _place_of(dim, rank, places)
+            if found is not None:
+                places[found] = slice(start, end)
+        return tuple(places)
 
 
 def renarrow(bounds: Sequence[int], call: Callable[..., Any], *args: Any, **kw: Any) -> Any:
@@ -88,23 +133,25 @@ def renarrow(bounds: Sequence[int], call: Callable[..., Any], *args: Any, **kw: 
     return call(*args[:first], **given | {"start": bounds[0], "length": bounds[1]})
 
 
-def pin(known: Sequence[Any], value: Any) -> Any:
-    """Return the number in ``known`` where ``value`` is a number, and a tensor as it is."""
-    return value if isinstance(value, Tensor) else known[0]
+def pin(factor: Sequence[float], value: Any) -> Any:
+    """Return the number that a value was before its sizes shrank; tensors are what they were."""
+    return value if isinstance(value, Tensor) else _times(factor, value)
 
 
 def pin_argument(known: Sequence[Any], call: Callable[..., Any], *args: Any, **kw: Any) -> Any:
-    """Call with another number; ``known`` holds the number, its name and its place."""
-    number, name, place = known
+    """Call with another number; ``known`` holds its factor, its name and its place."""
+    numerator, denominator, name, place = known
+    factor = numerator, denominator
     if name in kw:
-        return call(*args, **kw | {name: number})
-    place = place if args and isinstance(args[0], Tensor) else place - 1
-    return call(*args[:place], number, *args[place + 1 :], **kw)
+        return call(*args, **kw | {name: pin(factor, kw[name])})
+    return call(*args[:place], pin(factor, args[place]), *args[place + 1 :], **kw)
 
 
-def tensor_of(number: float, call: Callable[..., Any], *args: Any, **kw: Any) -> Any:
+def tensor_of(factor: Sequence[float], call: Callable[..., Any], *args: Any, **kw: Any) -> Any:
     """Make the tensor of another number."""
-    return call(number, *args[1:], **kw)
+    if "data" in kw:
+        return call(*args, **kw | {"data": pin(factor, kw["data"])})
+    return call(pin(factor, args[0]), *args[1:], **kw)
 
 
 def rescale(factor: float, call: Callable[..., Any], *args: Any, **kw: Any) -> Any:
@@ -188,14 +235,47 @@ def rms_norm(
     return output
 
 
-def _replaced(values: Sequence[int], changed: Mapping[int, int]) -> list[int]:
-    return [changed.get(place, value) for place, value in enumerate(values)]
+def _resized(values: Sequence[int], sizes: Sequence[tuple[int, int, int]]) -> list[int]:
+    factors = {place: (numerator, denominator) for place, numerator, denominator in sizes}
+    return [
+        value if place not in factors else _times(factors[place], value)
+        for place, value in enumerate(values)
+    ]
 
+
+def _times(factor: Sequence[float], value: Any) -> Any:
+    numerator, denominator = factor
+    if not denominator:
+        return -1
+    if all(isinstance(number, int) for number in factor) and not isinstance(value, float):
+        return value * numerator // denominator
+    return value * (numerator / denominator)
+
+
+def _place_of(dim: int, rank: int, places: Sequence[Any]) -> int | None:
+    """Return which of the places in brackets is a slice of the dimension ``dim`` of ``rank``."""
+    at, after_ellipsis = 0, False
+    for index, place in enumerate(places):
+        if after_ellipsis:
+            left = sum(other is not None for other in places[index + 1 :])
+            found = dim == rank - 1 - left
+        else:
+            found = dim == at
+        if isinstance(place, slice) and found:
+            return index
+        after_ellipsis |= place is Ellipsis
+        at += type(place) is not int
+    return None
+
+
+_PARTS = (
+    "split_size_or_sections split_size split_sizes indices_or_sections indices sections".split()
+)
 
 KINDS: dict[str, Callable[..., Any]] = {
     "resize": resize,
     "resplit": resplit,
-    "recut": recut,
+    "recut": Recut,
     "renarrow": renarrow,
     "pin": pin,
     "pin_argument": pin_argument,
@@ -205,19 +285,3 @@ KINDS: dict[str, Callable[..., Any]] = {
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,
 }
-
-_OWN_WAY = {function.__code__ for function in (rescale, layer_norm, rms_norm)}
-
-
-def running(frame: FrameType | None) -> FrameType | None:
-    """Return the call of a correction that computes in its own way, in which ``frame`` runs.
-
-    Args:
-        frame: where to look, and in its callers.
-
-    Returns:
-        The frame of the correction; None if there is none.
-    """
-    while frame is not None and frame.f_code not in _OWN_WAY:
-        frame = frame.f_back
-    return frame

@@ -7,30 +7,31 @@ does something else than was recorded.
 
 from __future__ import annotations
 
-import sys
+import contextlib
 from dataclasses import dataclass
-from types import FrameType
+from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_map
 
-from lightning_prune.compaction import corrections
-from lightning_prune.compaction.corrections import Correction
-from lightning_prune.compaction.expect import Expectation, Mended, cut_bounds, mend
+from lightning_prune.compaction.expect import cut_bounds, cut_correction, mend
+from lightning_prune.compaction.expectation import Expectation, Mended
 from lightning_prune.coupling.couple import prepare_training
 from lightning_prune.coupling.forecast import Forecast, Trace
 from lightning_prune.coupling.graph import Node, Ref
 from lightning_prune.coupling.record import composite_operations, decompose
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.errors import ExampleInputsError
+from lightning_prune.inputs import tensors_in
 from lightning_prune.multihead import take_sizes_from_tensors
 from lightning_prune.twin import twin
 
 _AHEAD = 12
+_COMING_AND_GOING = frozenset({"aten::slice", "aten::contiguous"})
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,15 @@ class Followed:
 
     Args:
         stale: calls to correct.
+        right: operations that need no correction.
+        outputs: what the model returned, with every stale call made rightly.
         stopped: the operation at which the run ended early, None if it did not.
         reason: why.
     """
 
     stale: tuple[Stale, ...]
+    right: tuple[Node, ...]
+    outputs: tuple[Tensor, ...] = ()
     stopped: Node | None = None
     reason: str = ""
 
@@ -72,19 +77,42 @@ def follow(model: nn.Module, trace: Trace, forecast: Forecast) -> Followed:
     Returns:
         What is stale.
     """
+    follower = _Follower(trace, forecast)
+    try:
+        outputs = run_as_recorded(model, trace, follower)
+    except ExampleInputsError as error:
+        stopped, reason = follower.expected, str(error.__cause__)
+        return Followed(tuple(follower.stale), tuple(follower.right), (), stopped, reason)
+    return Followed(tuple(follower.stale), tuple(follower.right), outputs)
+
+
+def run_as_recorded(
+    model: nn.Module, trace: Trace, mode: TorchDispatchMode | None = None, seed: int = 0
+) -> tuple[Tensor, ...]:
+    """Run a twin of ``model`` in the way in which a recording was made.
+
+    Args:
+        model: the model; it is left alone.
+        trace: the recording.
+        mode: sees every operation.
+        seed: of its random numbers.
+
+    Returns:
+        The tensors that the model returned.
+
+    Raises:
+        ExampleInputsError: if it does not run.
+    """
     copy = twin(model)
     take_sizes_from_tensors(copy)
     copy.eval()
     if trace.training:
         prepare_training(copy)
-    follower = _Follower(trace, forecast)
     inputs = trace.inputs.map(torch.clone)
-    try:
-        with torch.random.fork_rng(devices=[]), composite_operations(), follower:
-            inputs(copy)
-    except ExampleInputsError as error:
-        return Followed(tuple(follower.stale), follower.expected, str(error.__cause__))
-    return Followed(tuple(follower.stale))
+    with torch.random.fork_rng(devices=[]), composite_operations():
+        torch.manual_seed(seed)
+        with mode if mode is not None else contextlib.nullcontext():
+            return tuple(tensors_in(inputs(copy)))
 
 
 class _AnotherCourseError(Exception):
@@ -97,10 +125,11 @@ class _Follower(TorchDispatchMode):
     def __init__(self, trace: Trace, forecast: Forecast) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.stale: list[Stale] = []
+        self.right: list[Node] = []
         self._trace = trace
         self._forecast = forecast
         self._next = 0
-        self._correction: FrameType | None = None
+        self._left_out: dict[Ref, list[tuple[int, int, int]]] = {}
 
     @property
     def expected(self) -> Node | None:
@@ -119,69 +148,85 @@ class _Follower(TorchDispatchMode):
         result = decompose(self, func, RULES.__contains__, args, kwargs)
         if result is not NotImplemented:
             return result
-        if self._is_corrected():
-            return func(*args, **kwargs)
-        if func in _IDLE and not self._is_ahead(func):
-            return func(*args, **kwargs)
         node = self._align(func)
-        self._check_shapes(node, args, kwargs)
+        if node is None:
+            return func(*args, **kwargs)
+        args, kwargs = self._as_foretold(node, args, kwargs)
         mended = mend(Expectation(node, self._trace, self._forecast), func, args, kwargs)
         self._next += 1
         if mended is None:
+            self.right.append(node)
             return func(*args, **kwargs)
         self.stale.append(Stale(node, mended))
         return mended.run()
 
-    def _is_corrected(self) -> bool:
-        """Tell whether a correction is running that computes a recorded operation its own way."""
-        frame = corrections.running(sys._getframe(1))
-        if frame is not None and frame is not self._correction:
-            self._next += 1
-        self._correction = frame
-        return frame is not None
+    def _align(self, func: OpOverload) -> Node | None:
+        """Return the recorded operation that this one is; None where it only passes on its input.
 
-    def _is_ahead(self, func: OpOverload) -> bool:
-        """Tell whether an operation comes next, but for those that may be left out."""
-        for node in self._trace.graph.nodes[self._next : self._next + _AHEAD]:
-            if node.op is func or node.name not in _FOLDED:
-                return node.op is func
-        return False
+        Such operations come and go with sizes: an index may take all there is, and what has been
+        moved may lie contiguously as it is.
 
-    def _align(self, func: OpOverload) -> Node:
-        """Return the recorded operation that this one is."""
+        Raises:
+            _AnotherCourseError: if it was not recorded here.
+        """
         nodes = self._trace.graph.nodes
         for ahead in range(self._next, min(self._next + _AHEAD, len(nodes))):
             if nodes[ahead].op is func:
-                self._skip(nodes[self._next : ahead])
-                self._next = ahead
+                self._leave_out(nodes[self._next : ahead])
                 return nodes[ahead]
-            if nodes[ahead].name not in _FOLDED:
+            if nodes[ahead].name not in _COMING_AND_GOING:
                 break
-        raise _AnotherCourseError(f"{func} runs instead of {self.expected}")
+        expected = self.expected
+        if func is torch.ops.aten.alias.default and expected and expected.name == "aten::slice":
+            rest = nodes[self._next :]
+            self._leave_out(list(takewhile(lambda node: _same_index(node, expected), rest)))
+            return None
+        if func is torch.ops.aten.contiguous.default:
+            return None
+        raise _AnotherCourseError(f"{func} runs instead of {expected}")
 
-    def _skip(self, nodes: list[Node]) -> None:
-        """Note slices that the interpreter has left out, for they now take all there is."""
-        for node in (node for node in nodes if node.name == "aten::slice"):
-            bounds = cut_bounds(Expectation(node, self._trace, self._forecast))
+    def _leave_out(self, nodes: list[Node]) -> None:
+        """Pass over operations that only pass on their input now.
+
+        Slices that should take less are stale, and who reads them gets what they should take.
+        """
+        for node in nodes:
             source: Ref = node.args[0]
-            size = len(self._trace.graph[source].shape)
-            dim = node.argument("dim", 0) % size
-            if bounds is not None and bounds != (0, self._forecast.shape(source)[dim]):
-                cut = Correction("recut", (dim, *bounds))
-                self.stale.append(Stale(node, Mended(cut, lambda: None)))
+            self._left_out[node.results[0]] = self._left_out.get(source, [])
+            if node.name == "aten::slice":
+                self._note_cut(node)
+        self._next += len(nodes)
 
-    def _check_shapes(self, node: Node, args: Any, kwargs: Any) -> None:
-        given = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
-        for tensor, ref in zip(given, node.inputs, strict=False):
+    def _note_cut(self, node: Node) -> None:
+        expectation = Expectation(node, self._trace, self._forecast)
+        bounds = cut_bounds(expectation)
+        source: Ref = node.args[0]
+        dim = node.argument("dim", 0) % len(self._trace.graph[source].shape)
+        if bounds != (0, self._forecast.shape(source)[dim]):
+            self._left_out[node.results[0]] = [*self._left_out.get(source, []), (dim, *bounds)]
+            self.stale.append(Stale(node, Mended(cut_correction(expectation), lambda: None)))
+
+    def _as_foretold(self, node: Node, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Return the arguments; they must have the sizes that the labels foretell."""
+        refs = iter(node.inputs)
+
+        def check(leaf: Any) -> Any:
+            if not isinstance(leaf, Tensor):
+                return leaf
+            ref = next(refs, None)
+            if ref is None:
+                return leaf
+            for dim, start, end in self._left_out.get(ref, ()):
+                leaf = leaf.narrow(dim, start, end - start)
             foretold = self._forecast.shape(ref)
-            if tuple(tensor.shape) != foretold:
+            if tuple(leaf.shape) != foretold:
                 raise _AnotherCourseError(
-                    f"{node} takes a tensor of {tuple(tensor.shape)}, not {foretold}"
+                    f"{node} takes a tensor of {tuple(leaf.shape)}, not {foretold}"
                 )
+            return leaf
+
+        return tree_map(check, args), tree_map(check, kwargs)
 
 
-_FOLDED = frozenset({"aten::slice", "aten::contiguous"})
-"""Operations that are left out where they have nothing to do."""
-
-_IDLE = frozenset({torch.ops.aten.alias.default, torch.ops.aten.contiguous.default})
-"""Operations that run where others were left out."""
+def _same_index(node: Node, other: Node) -> bool:
+    return node.name == "aten::slice" and node.site == other.site

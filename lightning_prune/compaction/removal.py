@@ -12,11 +12,28 @@ import torch
 from torch import Tensor, nn
 
 from lightning_prune.compaction.plan import Plan, plan_removal
-from lightning_prune.compaction.repair import Broken, repair
+from lightning_prune.compaction.repair import Broken, Repair
 from lightning_prune.compaction.surgery import Surgery
+from lightning_prune.compaction.training import Training
 from lightning_prune.compaction.verification import Errors, Verification
 from lightning_prune.coupling import Coupling
 from lightning_prune.errors import VerificationError
+from lightning_prune.inputs import ExampleInputs
+
+
+class Checks:
+    """What a smaller model is brought to, and held to.
+
+    Args:
+        model: the masked model, before surgery.
+        inputs: arguments for its ``forward``, on its device.
+        coupling: of the model.
+    """
+
+    def __init__(self, model: nn.Module, inputs: ExampleInputs, coupling: Coupling) -> None:
+        self.verification = Verification(model, inputs)
+        self.training = Training(model, coupling.traces)
+        self.repair = Repair(model, coupling.traces)
 
 
 class Removal:
@@ -45,28 +62,30 @@ class Removal:
         ]
         return plan_removal(self._coupling.groups, units, self._coupling.grouped)
 
-    def attempt(self, candidates: list[int], verification: Verification) -> None:
+    def attempt(self, candidates: list[int], checks: Checks) -> None:
         """Remove as many of the candidate groups as hold, beside those accepted before."""
         while candidates:
-            plan = self._plan_for([*self.accepted, *candidates])
-            forecasts = self._coupling.traces.forecasts(plan.kept)
-            self.surgery.undo()
-            self.surgery.apply(plan)
-            broken = repair(self._model, self.surgery, forecasts)
+            broken = self._remove(self._plan_for([*self.accepted, *candidates]), checks.repair)
             try:
-                self.errors = verification.check(self._model)
+                self.errors = checks.verification.check(self._model)
+                checks.training.check(self._model)
             except VerificationError as error:
                 culprits = self._passing(broken, candidates) if broken is not None else []
                 reason = str(error) if broken is None else broken.reason
                 if not culprits:
-                    return self._halve(candidates, reason, verification)
+                    return self._halve(candidates, reason, checks)
                 for index in culprits:
                     self.refused[self._coupling.groups[index].name] = reason
                 candidates = [index for index in candidates if index not in culprits]
             else:
                 self.accepted += candidates
                 return None
-        return self._restore()
+        return self._restore(checks.repair)
+
+    def _remove(self, plan: Plan, repair: Repair) -> Broken | None:
+        self.surgery.undo()
+        self.surgery.apply(plan)
+        return repair(self.surgery, plan.kept)
 
     def _passing(self, broken: Broken, candidates: list[int]) -> list[int]:
         """Return the candidates whose units pass an operation that cannot be made to fit."""
@@ -79,20 +98,19 @@ class Removal:
                 return [index for index, it in zip(candidates, passing, strict=True) if it]
         return []
 
-    def _halve(self, candidates: list[int], reason: str, verification: Verification) -> None:
+    def _halve(self, candidates: list[int], reason: str, checks: Checks) -> None:
         half = len(candidates) // 2
         if half == 0:
             self.refused[self._coupling.groups[candidates[0]].name] = reason
-            return self._restore()
-        self.attempt(candidates[:half], verification)
-        return self.attempt(candidates[half:], verification)
+            return self._restore(checks.repair)
+        self.attempt(candidates[:half], checks)
+        return self.attempt(candidates[half:], checks)
 
-    def _restore(self) -> None:
+    def _restore(self, repair: Repair) -> None:
         """Bring the model back to what was accepted."""
         self.surgery.undo()
         if self.accepted:
-            self.surgery.apply(self.plan)
-            repair(self._model, self.surgery, self._coupling.traces.forecasts(self.plan.kept))
+            self._remove(self.plan, repair)
 
     @property
     def plan(self) -> Plan:

@@ -8,32 +8,32 @@ the groups that pass there need to stay.
 
 from __future__ import annotations
 
-import ast
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_prune.compaction.corrections import Correction
-from lightning_prune.compaction.follow import Stale, follow
-from lightning_prune.compaction.rewrite import Edit, edit_at, expression_at, rewritten
+from lightning_prune.compaction.follow import Followed, Stale, follow
+from lightning_prune.compaction.place import Place
+from lightning_prune.compaction.rewrite import Edit, edits_of, joined, rewritten
 from lightning_prune.compaction.surgery import Surgery
-from lightning_prune.coupling.forecast import Forecast, Trace
+from lightning_prune.coupling.forecast import Forecast, Trace, Traces
 from lightning_prune.coupling.graph import Node
 from lightning_prune.errors import RewriteError
+from lightning_prune.twin import twin
+from lightning_prune.units import Axis
 
-_ROUNDS = 10
-
-_Pair = tuple[int, int]
-"""A place among the sizes of a call, and the size that belongs there."""
+_OF_NUMBERS = {"pin", "tensor_of"}
 
 
 @dataclass(frozen=True)
 class Broken:
-    """An operation that cannot be made to fit.
+    """Something that cannot be made to fit.
 
     Args:
-        trace: the recording to which it belongs.
+        trace: the recording in which it does not.
         node: the operation.
         reason: why not.
     """
@@ -43,125 +43,158 @@ class Broken:
     reason: str
 
 
-def repair(
-    model: nn.Module, surgery: Surgery, forecasts: list[tuple[Trace, Forecast]]
-) -> Broken | None:
-    """Make every call of ``model`` fit its tensors.
+class Repair:
+    """Makes the calls of a model fit its tensors, after surgery.
+
+    Made before surgery, it learns which numbers differ from run to run for other reasons, and
+    leaves them alone.
+
+    Args:
+        model: the model in full size.
+        traces: recordings of it.
+    """
+
+    def __init__(self, model: nn.Module, traces: Traces) -> None:
+        self._model = model
+        self._traces = traces
+        self._full = twin(model)  # surgery leaves it in full size
+        self._before: dict[Trace, Followed] = {}
+
+    def __call__(self, surgery: Surgery, kept: Mapping[Axis, Tensor]) -> Broken | None:
+        """Make every call fit.
+
+        Args:
+            surgery: what has cut the model; it writes down every change, so that it can be undone.
+            kept: positions that stay along each axis that shrinks.
+
+        Returns:
+            None if everything fits; else the first operation that does not.
+        """
+        forecasts = self._traces.forecasts(kept)
+        changed: set[tuple[str, str]] = set()
+        while True:  # an attribute changes once, so this ends
+            found = _Findings(self._model, changed)
+            runs: dict[Trace, Followed] = {}
+            for trace, forecast in forecasts:
+                runs[trace] = self._follow(trace, forecast)
+                broken = found.add(trace, runs[trace])
+                if broken is not None:
+                    return broken
+            if not found.attributes:
+                return found.rewrite(surgery) or self._stopped(runs)
+            for (module, name), size in found.attributes.items():
+                surgery.set(self._model.get_submodule(module), name, size)
+                changed.add((module, name))
+
+    def _follow(self, trace: Trace, forecast: Forecast) -> Followed:
+        """Follow the smaller model, but leave alone what differs between runs of the full one."""
+        run = follow(self._model, trace, forecast)
+        if any(stale.mended.correction.kind in _OF_NUMBERS for stale in run.stale):
+            restless = {stale.node for stale in self._again(trace).stale}
+            stale = tuple(one for one in run.stale if one.node not in restless)
+            run = replace(run, stale=stale)
+        if run.stopped is not None and trace.training and self._again(trace).stopped is not None:
+            run = replace(run, stopped=None)
+        return run
+
+    def _again(self, trace: Trace) -> Followed:
+        """Return what comes of following the full model."""
+        if trace not in self._before:
+            forecasts = dict(self._traces.forecasts({}))
+            self._before[trace] = follow(self._full, trace, forecasts[trace])
+        return self._before[trace]
+
+    def _stopped(self, runs: Mapping[Trace, Followed]) -> Broken | None:
+        for trace, run in runs.items():
+            if run.stopped is not None:
+                return Broken(trace, run.stopped, run.reason)
+        return None
+
+
+@dataclass(frozen=True)
+class _Found:
+    edit: Edit
+    trace: Trace
+    stale: Stale
+
+
+class _Findings:
+    """What one round has found stale in a model.
 
     Args:
         model: the smaller model.
-        surgery: writes down every change, so that it can be undone.
-        forecasts: the recordings of the full model, and what stays of them.
-
-    Returns:
-        None if everything fits; else the first operation that does not.
+        changed: modules and their attributes that were changed for another call already.
     """
-    repairs = _Repairs(model, surgery)
-    for _ in range(_ROUNDS):
-        changed = False
-        stopped: Broken | None = None
-        for trace, forecast in forecasts:
-            followed = follow(model, trace, forecast)
-            for stale in followed.stale:
-                try:
-                    changed |= repairs.add(stale)
-                except RewriteError as error:
-                    return Broken(trace, stale.node, f"{error} ({stale.node})")
-            if followed.stopped is not None and not trace.training:
-                stopped = stopped or Broken(trace, followed.stopped, followed.reason)
-        if not changed:
-            return stopped
-        repairs.apply()
-    return stopped or Broken(trace, stale.node, f"its sizes do not settle ({stale.node})")
 
-
-class _Repairs:
-    """What has been found stale in one model so far."""
-
-    def __init__(self, model: nn.Module, surgery: Surgery) -> None:
+    def __init__(self, model: nn.Module, changed: Set[tuple[str, str]]) -> None:
+        self.attributes: dict[tuple[str, str], int] = {}
         self._model = model
-        self._surgery = surgery
-        self._kinds: dict[str, type[nn.Module]] = {}
-        self._attributes: dict[tuple[str, str], Any] = {}
-        self._edits: dict[str, dict[Any, Edit]] = {}
+        self._changed = changed
+        self._edits: dict[str, dict[Any, _Found]] = {}
+        self._right: set[Any] = set()
 
-    def add(self, stale: Stale) -> bool:
-        """Take up a stale call; tell whether that was new."""
-        site = stale.node.site
-        if site is None:
-            raise RewriteError("called from code without source")
-        kind = self._kinds.setdefault(site.module, type(self._model.get_submodule(site.module)))
-        edit = edit_at(kind, site, stale.mended.correction)
-        if edit.correction.kind == "resize":
-            rest = self._take_attributes(site.module, kind, edit)
-            if not rest:
-                return True
-            edit = replace(edit, correction=Correction("resize", _inferred(rest, stale)))
-        return self._take_edit(site.module, edit)
+    def add(self, trace: Trace, run: Followed) -> Broken | None:
+        """Take up what a run has found; tell what cannot be mended."""
+        self._right |= {_call_of(node) for node in run.right}
+        for stale in run.stale:
+            try:
+                self._add(trace, stale)
+            except RewriteError as error:
+                return Broken(trace, stale.node, f"{error} ({stale.node})")
+        return None
 
-    def _take_attributes(self, module: str, kind: type[nn.Module], edit: Edit) -> list[_Pair]:
-        """Change the sizes that are attributes of the module; return the others."""
-        function, call = expression_at(kind, edit)
-        instance = function.__code__.co_varnames[0] if function.__code__.co_argcount else ""
+    def _add(self, trace: Trace, stale: Stale) -> None:
+        module = stale.node.site.module if stale.node.site is not None else ""
         owner = self._model.get_submodule(module)
-        rest = []
-        for place, size in edit.correction.value:
-            name = _attribute(call, place, instance)
-            old = getattr(owner, name, None) if name is not None else None
-            known = self._attributes.get((module, name or ""))
-            if type(old) is not int or len(edit.path) > 1 or known not in {None, size}:
-                rest.append((place, size))
-            elif known is None:
-                self._attributes[module, name or ""] = size
-            else:
-                rest.append((place, size))
-        return rest
-
-    def _take_edit(self, module: str, edit: Edit) -> bool:
+        place = Place.of(edits_of(type(owner))[0], stale.node)
+        correction = place.fitting(stale.mended.correction)
+        if self._take_attributes(module, owner, place, stale):
+            return
+        edit = Edit(place.method, place.path, correction, place.digest)
         edits = self._edits.setdefault(module, {})
-        key = (edit.method, edit.path)
-        known = edits.get(key)
-        if known is None:
-            edits[key] = edit
-            return True
-        if known == edit:
-            return False
-        edits[key] = replace(known, correction=_joined(known.correction, edit.correction))
-        return edits[key] != known
+        key = (place.method, place.path)
+        known = edits[key].edit.correction if key in edits else None
+        if known is not None and known != correction:
+            edit = replace(edit, correction=_both(known, correction))
+        edits[key] = _Found(edit, trace, stale)
 
-    def apply(self) -> None:
-        """Change the model."""
-        for (module, name), size in self._attributes.items():
-            self._surgery.set(self._model.get_submodule(module), name, size)
-        for module, edits in self._edits.items():
-            kind: type = rewritten(self._kinds[module], tuple(edits.values()))  # type: ignore[arg-type]
-            self._surgery.set_class(self._model.get_submodule(module), kind)
+    def _take_attributes(self, module: str, owner: nn.Module, place: Place, stale: Stale) -> bool:
+        """Note stale sizes that are attributes of the module; tell whether there are any."""
+        found = False
+        for index, given, size in stale.mended.sizes:
+            name = place.attribute(index) or ""
+            value = vars(owner).get(name)
+            free = (module, name) not in self._changed
+            if free and type(value) is int and value == given:
+                found |= self.attributes.setdefault((module, name), size) == size
+        return found
+
+    def rewrite(self, surgery: Surgery) -> Broken | None:
+        """Change the classes of the modules."""
+        for module, found in self._edits.items():
+            owner = self._model.get_submodule(module)
+            kind, before = edits_of(type(owner))
+            try:
+                for one in found.values():
+                    if _call_of(one.stale.node) in self._right:
+                        raise RewriteError("one call serves several sizes")
+                edits = joined(before, [one.edit for one in found.values()])
+                surgery.set_class(owner, rewritten(kind, edits))
+            except RewriteError as error:
+                return Broken(one.trace, one.stale.node, f"{error} ({one.stale.node})")
+        return None
 
 
-def _inferred(pairs: list[_Pair], stale: Stale) -> tuple[_Pair, ...]:
-    """Leave the last size to torch where it can tell: that holds for inputs of every size."""
-    return (*pairs[:-1], (pairs[-1][0], -1)) if stale.mended.infers else tuple(pairs)
+def _call_of(node: Node) -> Any:
+    """Return what two operations have in common that are the same call in the source."""
+    dim = node.argument("dim", 0) if node.name == "aten::slice" else None
+    return node.site, node.name, dim
 
 
-def _joined(first: Correction, second: Correction) -> Correction:
-    """Join two corrections of one call, found in several rounds or passes."""
-    if first.kind == second.kind == "resize":
-        pairs = dict(first.value) | dict(second.value)
-        if all(pairs[place] == size for place, size in first.value):
-            return Correction("resize", tuple(pairs.items()))
+def _both(known: Correction, correction: Correction) -> Correction:
+    """Join two corrections of one call, as of an index that cuts two dimensions."""
+    if known.kind == correction.kind == "recut":
+        cuts = {cut[:2]: cut for cut in (*known.value, *correction.value)}
+        if set(cuts.values()) == {*known.value, *correction.value}:
+            return Correction("recut", tuple(cuts.values()))
     raise RewriteError("one call serves several sizes")
-
-
-def _attribute(call: ast.AST, place: int, instance: str) -> str | None:
-    """Return the attribute of ``instance`` that a call passes as its size number ``place``."""
-    if not isinstance(call, ast.Call) or any(isinstance(a, ast.Starred) for a in call.args):
-        return None
-    sizes: list[ast.expr] = call.args
-    if sizes and isinstance(sizes[-1], (ast.Tuple, ast.List)):
-        sizes = sizes[-1].elts
-    elif len(sizes) > 1 and place >= len(sizes):
-        return None
-    node = sizes[place] if place < len(sizes) else None
-    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-        return node.attr if node.value.id == instance else None
-    return None

@@ -1,7 +1,7 @@
 """Compact models on disk: weights in a safetensors file, sizes in its metadata, no pickle.
 
-The file names every whole number that a module keeps in a public attribute, and every correction of
-its source, so that a fresh model of full size can be brought to the compact shapes in one call, in
+The file names every whole number that a module keeps in an attribute, and every correction of its
+source, so that a fresh model of full size can be brought to the compact shapes in one call, in
 a process that knows only its class.
 """
 
@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lightning_prune.compaction.corrections import Correction
-from lightning_prune.compaction.rewrite import Edit, layers_of, relaid
+from lightning_prune.compaction.rewrite import Edit, edits_of, rewritten
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.coupling.graph import Position
 from lightning_prune.errors import RewriteError
@@ -78,7 +78,7 @@ def load_compact(model: _Model, path: str | PathLike[str]) -> _Model:
     sizes: dict[str, dict[str, Any]] = json.loads(metadata["sizes"])
     classes: dict[str, dict[str, Any]] = json.loads(metadata["classes"])
     stored |= {name: stored[first] for name, first in json.loads(metadata["tied"]).items()}
-    _check(model, stored, sizes)
+    _check(model, stored, [*sizes, *classes])
     surgery = Surgery(model)
     try:
         _set_classes(model, classes, surgery)
@@ -102,11 +102,11 @@ def load_compact(model: _Model, path: str | PathLike[str]) -> _Model:
 
 
 def _sizes(module: nn.Module) -> dict[str, Any]:
-    """Return every public attribute that holds whole numbers."""
+    """Return every attribute that holds whole numbers."""
     return {
         name: value
         for name, value in vars(module).items()
-        if not name.startswith("_") and (type(value) is int or _is_shape(value))
+        if type(value) is int or _is_shape(value)
     }
 
 
@@ -121,9 +121,8 @@ def _plain(value: Any) -> Any:
 
 def _class(module: nn.Module) -> dict[str, Any]:
     """Return in what the class of a module differs from the user's."""
-    kind, layers = layers_of(type(module))
-    edits = [[asdict(edit) for edit in layer] for layer in layers]
-    found = {"attention": kind is TensorSizedAttention, "edits": edits}
+    kind, edits = edits_of(type(module))
+    found = {"attention": kind is TensorSizedAttention, "edits": [asdict(edit) for edit in edits]}
     return found if any(found.values()) else {}
 
 
@@ -132,8 +131,8 @@ def _set_classes(model: nn.Module, classes: dict[str, dict[str, Any]], surgery: 
         module = model.get_submodule(name)
         if found["attention"] and can_take_sizes_from_tensors(module):
             surgery.free_attention(module)
-        layers = [tuple(map(_edit, layer)) for layer in found["edits"]]
-        surgery.set_class(module, relaid(type(module), layers))
+        edits = tuple(map(_edit, found["edits"]))
+        surgery.set_class(module, rewritten(edits_of(type(module))[0], edits))
 
 
 def _edit(data: dict[str, Any]) -> Edit:
@@ -142,7 +141,7 @@ def _edit(data: dict[str, Any]) -> Edit:
     return Edit(data["method"], path, correction, data["digest"])
 
 
-def _check(model: nn.Module, stored: dict[str, Tensor], sizes: dict[str, dict[str, Any]]) -> None:
+def _check(model: nn.Module, stored: dict[str, Tensor], named: list[str]) -> None:
     own = model.state_dict()
     missing, unknown = sorted(own.keys() - stored.keys()), sorted(stored.keys() - own.keys())
     misfits = [
@@ -154,7 +153,7 @@ def _check(model: nn.Module, stored: dict[str, Tensor], sizes: dict[str, dict[st
         )
     ]
     modules = dict(model.named_modules())
-    absent = [name for name in sizes if name not in modules]
+    absent = [name for name in dict.fromkeys(named) if name not in modules]
     problems = {
         "tensors that the file lacks": missing,
         "tensors that the model lacks": unknown + absent,

@@ -67,10 +67,12 @@ class Site:
 
     Args:
         module: name of the module whose method ran, ``""`` for the root.
+        method: the name by which its class knows that method.
         calls: that method first, then the functions that it called, down to the operation.
     """
 
     module: str
+    method: str
     calls: tuple[Call, ...]
 
 

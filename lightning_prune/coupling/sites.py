@@ -11,6 +11,7 @@ import os
 import sys
 from itertools import islice
 from types import CodeType, FrameType
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,7 +20,14 @@ from lightning_prune.coupling.graph import Call, Position, Site
 
 _TORCH = os.path.dirname(torch.__file__) + os.sep
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
-_RECORDER = (os.path.dirname(__file__) + os.sep, os.path.join(_TORCH, "_ops.py"))
+_TRANSPARENT = (
+    os.path.dirname(__file__) + os.sep,
+    os.path.join(_PACKAGE, "compaction", "corrections.py"),
+    os.path.join(_TORCH, "_ops.py"),
+)
+"""Code that stands between a call in the user's source and the operation, and is no part of it."""
+
+_COPY = "<copy of "
 
 
 class Sites:
@@ -31,17 +39,22 @@ class Sites:
 
     def __init__(self, model: nn.Module) -> None:
         self._paths = {id(module): name for name, module in model.named_modules()}
+        kinds: set[type] = {type(module) for module in model.modules()}
+        self._methods = {kind: methods_of(kind) for kind in kinds}
+        self._codes = {code for methods in self._methods.values() for code in methods}
 
     def here(self) -> Site | None:
         """Return where the running operation was called; None outside of the model's methods."""
         calls: list[Call] = []
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
-            if not frame.f_code.co_filename.startswith(_RECORDER):
+            if not frame.f_code.co_filename.startswith(_TRANSPARENT):
                 calls.append(Call(frame.f_code, _position(frame)))
-                module = _running_module(frame)
-                if module is not None and id(module) in self._paths:
-                    return Site(self._paths[id(module)], tuple(reversed(calls)))
+                if frame.f_code in self._codes:
+                    owner = frame.f_locals.get(frame.f_code.co_varnames[0])
+                    method = self._methods.get(type(owner), {}).get(frame.f_code)
+                    if method is not None and id(owner) in self._paths:
+                        return Site(self._paths[id(owner)], method, tuple(reversed(calls)))
             frame = frame.f_back
         return None
 
@@ -50,34 +63,72 @@ class Sites:
         """Return file and line of the innermost code that is neither torch's nor this package's."""
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
-            path = frame.f_code.co_filename
+            path = file_of(frame.f_code)
             if not path.startswith((_TORCH, _PACKAGE, "<")):
                 return f"{os.path.basename(path)}:{frame.f_lineno}"
             frame = frame.f_back
         return ""
 
 
+def methods_of(kind: type) -> dict[CodeType, str]:
+    """Return the code of every method and property that instances of ``kind`` run, by name.
+
+    What a class overrides is not among them, and neither is what `torch.nn.Module` does for all.
+    """
+    found: dict[CodeType, str] = {}
+    for name in dict.fromkeys(name for base in kind.__mro__ for name in vars(base)):
+        function = inspect.getattr_static(kind, name)
+        code = getattr(unwrapped(function), "__code__", None)
+        is_method = not isinstance(function, (staticmethod, classmethod))
+        if is_method and isinstance(code, CodeType) and code.co_argcount:
+            found.setdefault(code, name)
+    common = {getattr(function, "__code__", None) for function in vars(nn.Module).values()}
+    return {code: name for code, name in found.items() if code not in common}
+
+
+def unwrapped(function: Any) -> Any:
+    """Return the function below all decorators that say what they wrap, also of a property."""
+    while True:
+        inner = function
+        if isinstance(function, property):
+            inner = function.fget
+        elif isinstance(function, (staticmethod, classmethod)):
+            inner = function.__func__
+        elif not isinstance(function, type):
+            inner = inspect.getattr_static(function, "__wrapped__", function)
+        if inner is function:
+            return inner
+        function = inner
+
+
 def is_torch(code: CodeType) -> bool:
     """Tell whether a function belongs to torch itself."""
-    return code.co_filename.startswith(_TORCH)
+    return file_of(code).startswith(_TORCH)
+
+
+def is_torch_layer(code: CodeType) -> bool:
+    """Tell whether a function belongs to one of torch's own layers."""
+    layers = os.path.join(_TORCH, "nn", "modules", "")
+    path = file_of(code)
+    return path.startswith(layers) and not path.endswith(os.sep + "module.py")
+
+
+def file_of(code: CodeType) -> str:
+    """Return the file in which the source of a function stands, also of a copy of a function."""
+    path = code.co_filename
+    return path[len(_COPY) : -1] if path.startswith(_COPY) else path
+
+
+def file_of_copy(code: CodeType) -> str:
+    """Return what to write into a changed copy of ``code`` as its file.
+
+    The positions are those of the original. No source can be read there, so that nothing compiles
+    the original in place of the copy.
+    """
+    return f"{_COPY}{file_of(code)}>"
 
 
 def _position(frame: FrameType) -> Position:
     positions = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None))
     line, end_line, column, end_column = (p if p is not None else -1 for p in positions)
     return Position(line, end_line, column, end_column)
-
-
-def _running_module(frame: FrameType) -> nn.Module | None:
-    """Return the module whose method runs in ``frame``, None if it is not a method of one."""
-    code = frame.f_code
-    if not code.co_argcount:
-        return None
-    owner = frame.f_locals.get(code.co_varnames[0])
-    if not isinstance(owner, nn.Module):
-        return None
-    for kind in type(owner).__mro__:
-        function = vars(kind).get(code.co_name)
-        if callable(function) and getattr(inspect.unwrap(function), "__code__", None) is code:
-            return owner
-    return None

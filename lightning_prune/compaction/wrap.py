@@ -1,0 +1,225 @@
+"""Wrap: a copy of a function in which some expressions are corrected.
+
+The syntax tree of its source is changed and compiled; everything else is the function's own:
+defaults, global variables and those of enclosing functions, decorators. Positions stay those of
+the source, so that a copy can be found there, and be copied again.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import inspect
+from collections.abc import Callable, Iterator
+from types import CellType, CodeType, FunctionType
+from typing import Any
+
+from lightning_prune.compaction.corrections import Correction
+from lightning_prune.compaction.source import Source, cell_contents, is_super
+from lightning_prune.coupling.graph import Position
+from lightning_prune.coupling.sites import file_of_copy
+from lightning_prune.errors import RewriteError
+
+
+class Changer:
+    """Collects the changes of one function, and makes the copy.
+
+    Args:
+        source: the function.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._original = source.tree
+        self._tree = copy.deepcopy(self._original)
+        self._same = dict(zip(ast.walk(self._original), ast.walk(self._tree), strict=True))
+        self._wraps: dict[ast.AST, list[Callable[[Any], ast.AST]]] = {}
+        self._helpers: dict[str, Any] = {}
+        self._taken = {node.id for node in ast.walk(self._tree) if isinstance(node, ast.Name)}
+        self._taken |= {node.arg for node in ast.walk(self._tree) if isinstance(node, ast.arg)}
+
+    def correct(self, position: Position, correction: Correction) -> None:
+        """Let ``correction`` stand in for the expression at ``position``.
+
+        Raises:
+            RewriteError: if it cannot.
+        """
+        node = self._source.find(position)
+        wrap = _WRAPS.get((type(node), correction.kind))
+        if wrap is None:
+            raise RewriteError(f"no correction of {ast.unparse(node)}")
+        name = self._helper(correction.kind, correction.function())
+        self._wrap(node, lambda found: wrap(name, found))
+
+    def reroute(self, position: Position, function: Any) -> None:
+        """Let the call at ``position`` call ``function`` instead.
+
+        Raises:
+            RewriteError: if there is no call.
+        """
+        node = self._source.find(position)
+        if not isinstance(node, ast.Call):
+            raise RewriteError(f"{ast.unparse(node)} is no call")
+        first = []
+        if isinstance(node.func, ast.Attribute) and is_super(node.func.value):
+            first = [_name(self._source.function.__code__.co_varnames[0])]
+        name = self._helper("rerouted", function)
+        self._wrap(node, lambda it: ast.Call(_name(name), [*first, *it.args], it.keywords))
+
+    def _wrap(self, node: ast.AST, wrap: Callable[[Any], ast.AST]) -> None:
+        self._wraps.setdefault(self._same[node], []).append(wrap)
+
+    def _helper(self, name: str, function: Any) -> str:
+        number = len(self._helpers)
+        while f"{name}_{number}" in self._taken:
+            number += 1
+        self._taken.add(f"{name}_{number}")
+        self._helpers[f"{name}_{number}"] = function
+        return f"{name}_{number}"
+
+    def copy(self) -> Any:
+        """Return what stands for the copy: it, or what the same decorators make of it.
+
+        Raises:
+            RewriteError: if it cannot be made.
+        """
+        function = self._source.function
+        tree = _Rewriter(self._wraps).visit(self._tree)
+        if not isinstance(tree, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            raise RewriteError(f"{function.__qualname__} is not defined by a statement of its own")
+        code = _compiled(tree, function, list(self._helpers))
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        cells |= {name: CellType(helper) for name, helper in self._helpers.items()}
+        closure = tuple(cells[name] for name in code.co_freevars)
+        made = _like(function, code, closure)
+        return _decorated(self._source.decorated, function, made)
+
+
+class _Rewriter(ast.NodeTransformer):
+    """Replaces expressions by what wraps them, at the same positions."""
+
+    def __init__(self, wraps: dict[ast.AST, list[Callable[[Any], ast.AST]]]) -> None:
+        self._wraps = wraps
+
+    def visit(self, node: ast.AST) -> Any:
+        """Change what is below ``node``, then ``node`` itself."""
+        changed = self.generic_visit(node)
+        for wrap in self._wraps.get(node, ()):
+            changed = wrap(changed)
+            for new in ast.walk(changed):
+                if isinstance(new, (ast.expr, ast.stmt)) and not hasattr(new, "lineno"):
+                    ast.copy_location(new, node)
+        return changed
+
+
+def _compiled(
+    tree: ast.FunctionDef | ast.AsyncFunctionDef, function: FunctionType, helpers: list[str]
+) -> CodeType:
+    """Return the code of the changed function, with helpers as variables from outside."""
+    tree.decorator_list, tree.returns = [], None
+    if hasattr(tree, "type_params"):
+        tree.type_params = []
+    tree.args.defaults, tree.args.kw_defaults = [], [None for _ in tree.args.kwonlyargs]
+    for argument in ast.walk(tree.args):
+        if isinstance(argument, ast.arg):
+            argument.annotation = None
+    body: ast.stmt = tree
+    kind = function.__qualname__.split(".")[-2:-1]
+    if kind and kind[0].isidentifier():  # private names are mangled with the name of the class
+        body = ast.parse(f"class {kind[0]}: pass").body[0]
+        body.body = [tree]  # type: ignore[attr-defined]
+    free = [*function.__code__.co_freevars, *helpers]
+    factory = ast.parse(f"def _factory({', '.join(free)}): pass")
+    factory.body[0].body = [body]  # type: ignore[attr-defined]
+    try:
+        code = compile(factory, file_of_copy(function.__code__), "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        raise RewriteError(f"{function.__qualname__} cannot be made anew: {error}") from error
+    inside = _codes(next(_codes(code)))
+    found = next(c for c in inside if c.co_name == function.__code__.co_name)
+    return found.replace(co_qualname=function.__code__.co_qualname)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from _codes(constant)
+
+
+def _like(function: FunctionType, code: CodeType, closure: tuple[CellType, ...]) -> FunctionType:
+    """Return a function that differs from another one in its code and its outer variables."""
+    made = FunctionType(
+        code, function.__globals__, function.__name__, function.__defaults__, closure
+    )
+    for name in ("__kwdefaults__", "__annotations__", "__doc__", "__qualname__", "__module__"):
+        setattr(made, name, getattr(function, name))
+    vars(made).update(vars(function))
+    return made
+
+
+def _decorated(decorated: Any, function: FunctionType, made: FunctionType) -> Any:
+    """Return ``decorated`` with ``made`` in place of ``function``; no decorator runs again."""
+    if decorated is function:
+        return made
+    if isinstance(decorated, property):
+        getter = _decorated(decorated.fget, function, made)
+        return property(getter, decorated.fset, decorated.fdel, decorated.__doc__)
+    if isinstance(decorated, (staticmethod, classmethod)):
+        return type(decorated)(_decorated(decorated.__func__, function, made))
+    wrapped = inspect.getattr_static(decorated, "__wrapped__", None)
+    cells = decorated.__closure__ or () if isinstance(decorated, FunctionType) else ()
+    if not any(cell_contents(cell) is wrapped for cell in cells):
+        raise RewriteError(f"the decorators of {function.__qualname__} cannot be repeated")
+    inner = _decorated(wrapped, function, made)
+    closure = tuple(CellType(inner) if cell_contents(c) is wrapped else c for c in cells)
+    outer = _like(decorated, decorated.__code__, closure)
+    outer.__wrapped__ = inner  # type: ignore[attr-defined]
+    return outer
+
+
+def _name(name: str) -> ast.Name:
+    return ast.Name(name, ast.Load())
+
+
+def _call(helper: str, node: ast.Call) -> ast.AST:
+    return ast.Call(_name(helper), [node.func, *node.args], node.keywords)
+
+
+def _operator(helper: str, node: ast.BinOp) -> ast.AST:
+    node.left, node.right = _pinned(helper, node.left), _pinned(helper, node.right)
+    return node
+
+
+def _assignment(helper: str, node: ast.AugAssign) -> ast.AST:
+    node.value = _pinned(helper, node.value)
+    return node
+
+
+def _comparison(helper: str, node: ast.Compare) -> ast.AST:
+    node.left = _pinned(helper, node.left)
+    node.comparators = [_pinned(helper, one) for one in node.comparators]
+    return node
+
+
+def _pinned(helper: str, node: ast.expr) -> ast.expr:
+    return node if isinstance(node, ast.Constant) else ast.Call(_name(helper), [node], [])
+
+
+def _index(helper: str, node: ast.Subscript) -> ast.AST:
+    node.slice = ast.Subscript(_name(helper), node.slice, ast.Load())
+    return node
+
+
+_WRAPS: dict[tuple[type[ast.AST], str], Callable[[str, Any], ast.AST]] = {
+    **{
+        (ast.Call, kind): _call
+        for kind in (
+            "resize resplit renarrow pin_argument tensor_of rescale attend layer_norm rms_norm"
+        ).split()
+    },
+    (ast.BinOp, "pin"): _operator,
+    (ast.AugAssign, "pin"): _assignment,
+    (ast.Compare, "pin"): _comparison,
+    (ast.Subscript, "recut"): _index,
+}
