@@ -54,6 +54,9 @@ class GeometricMedian(Criterion):
             Scores of shape ``[units]``.
         """
         every = torch.cat(list(rows), dim=1)
-        # Without matrix products, in which small distances would cancel out.
-        mode = "donot_use_mm_for_euclid_dist"
-        return torch.cdist(every, every, compute_mode=mode).sum(1)
+        if every.device.type == "mps":  # has no float64
+            return torch.cdist(every, every, compute_mode="donot_use_mm_for_euclid_dist").sum(1)
+        # Matrix products are fast, and in float64 small distances do not cancel out.
+        wide = every.double()
+        distances = torch.cdist(wide, wide, compute_mode="use_mm_for_euclid_dist")
+        return distances.sum(1).to(every.dtype)

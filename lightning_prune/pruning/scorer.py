@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lightning_prune.criteria.base import Criterion
 from lightning_prune.errors import TargetError
 from lightning_prune.inputs import ExampleInputs
+from lightning_prune.names import plain_name
 from lightning_prune.pruning.accumulator import Accumulator, split_like
 from lightning_prune.pruning.flow import flow_gradients
 from lightning_prune.pruning.observer import Observer, observable
@@ -53,12 +54,14 @@ class Scorer:
         self._reduce = reduce
         self._inputs = inputs
         names = criterion.scored(model, list(weights))
-        watched = observable(model) if criterion.reads == "activations" else {}
+        watched: dict[str, nn.Module] = {}
         if criterion.reads == "activations":
-            names &= set(watched)
+            modules = observable(model)
+            watched = {n: modules[plain_name(n)] for n in names if plain_name(n) in modules}
+            names = set(watched)
         self._weights = {name: weight for name, weight in weights.items() if name in names}
         self._check_scored()
-        self._observer = Observer({n: watched[n] for n in names & set(watched)}, criterion.observe)
+        self._observer = Observer(watched, criterion.observe)
         self._accumulator: Accumulator | None = None
 
     @property

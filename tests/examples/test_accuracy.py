@@ -25,7 +25,7 @@ def test_table_plot_and_controls(tmp_path):
     assert printed.count("| dense, trained longer |") == 2
     assert (tmp_path / "out" / "accuracy.png").stat().st_size > 5_000
     assert (tmp_path / "out" / "accuracy.md").read_text() == printed
-    rows = list(csv.DictReader((tmp_path / "out" / "accuracy.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "out" / "accuracy.csv").read_text().splitlines()))
     assert len(rows) == 2 * (2 + 1)
     for row in rows:
         assert 0.0 <= float(row["accuracy"]) <= 1.0

@@ -4,6 +4,7 @@ from torch import nn
 
 from lightning_prune.criteria import ActivationRate, Gradient, Magnitude, Taylor, Wanda
 from lightning_prune.errors import TargetError
+from lightning_prune.pruning import prune
 from lightning_prune.pruning.scorer import Scorer
 from lightning_prune.units import Axis, Group, Member
 
@@ -89,3 +90,19 @@ def test_reset_forgets():
     step(model, scorer)
     scorer.reset()
     assert not scorer.ready
+
+
+def test_a_compiled_model_is_watched_by_its_plain_names():
+    model = nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2))
+    x = torch.randn(6, 5)
+    report = prune(
+        torch.compile(model, backend="eager"),
+        x,
+        sparsity=0.5,
+        criterion=ActivationRate(),
+        batches=[x],
+        loss=lambda m, batch: m(batch).sum(),
+        of="units",
+    )
+    assert report.sparsity == 0.5
+    assert (model[0].weight == 0).all(1).sum() == 2
