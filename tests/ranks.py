@@ -99,12 +99,11 @@ def main(mode: str, folder: str, options: dict[str, Any]) -> None:
     rows = range(int(os.environ.get("LOCAL_RANK", "0")), len(x), world)
     loader = DataLoader(TensorDataset(x, y), batch_size=BATCH // world, sampler=rows)
     granularity = {"Weight": lp.Weight(), "Channel": lp.Channel()}[options["granularity"]]
-    criterion = {"Gradient": lp.Gradient(), "Taylor": lp.Taylor(), "Magnitude": lp.Magnitude()}
     pruning = lp.Pruning(
         0.5,
-        criterion[options["criterion"]],
+        getattr(lp, options["criterion"])(),
         granularity=granularity,
-        schedule=lp.Linear(start_epoch=0, end_epoch=4),
+        schedule=lp.Linear(start_epoch=options.get("start", 0), end_epoch=4),
     )
     revived = Revived()
     callbacks: list[L.Callback] = [pruning, revived]

@@ -57,7 +57,12 @@ class Scorer:
         watched: dict[str, nn.Module] = {}
         if criterion.reads == "activations":
             modules = observable(model)
-            watched = {n: modules[plain_name(n)] for n in names if plain_name(n) in modules}
+            # In the order of the weights, which is that of every rank; a set's is not.
+            watched = {
+                n: modules[plain_name(n)]
+                for n in weights
+                if n in names and plain_name(n) in modules
+            }
             names = set(watched)
         self._weights = {name: weight for name, weight in weights.items() if name in names}
         self._check_scored()

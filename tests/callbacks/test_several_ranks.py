@@ -69,3 +69,15 @@ def test_two_ranks_killed_and_resumed_end_as_one(
     assert [list(p.shape) for p in small.parameters()] == compact
     with safe_open(tmp_path / "small.safetensors", "pt") as file:
         assert torch.equal(file.get_tensor("net.0.weight"), small.net[0].weight)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("criterion", ["Wanda", "ActivationRate"])
+def test_activations_that_each_rank_sees_of_its_own_data_add_up(
+    criterion: str, tmp_path: Path
+) -> None:
+    options = {"granularity": "Channel", "criterion": criterion, "start": 1}
+    ranks.main("single", str(tmp_path), options)
+    run("ddp", tmp_path, **options)
+    (one,) = results(tmp_path, "single")
+    assert [rank["kept"] for rank in results(tmp_path, "ddp")] == [one["kept"]] * 2
