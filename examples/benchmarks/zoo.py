@@ -141,7 +141,7 @@ def _inputs(name: str) -> Any:
     if family == "optical_flow":
         return (torch.rand(1, 3, 128, 128), torch.rand(1, 3, 128, 128))
     if family == "video":
-        size = 224 if name.startswith(("mvit", "swin")) else 112
+        size = 224 if name.startswith(("mvit", "s3d", "swin")) else 112
         return torch.rand(1, 3, 16, size, size)
     if family == "segmentation":
         return torch.rand(1, 3, 128, 128)
@@ -150,6 +150,8 @@ def _inputs(name: str) -> Any:
 
 
 def _crop_size(name: str) -> int:
+    if name == "vit_h_14":
+        return 224  # its best weights were trained on larger images than it is built for
     size = torchvision.models.get_model_weights(name).DEFAULT.transforms().crop_size
     return int(size[0] if isinstance(size, (list, tuple)) else size)
 
