@@ -1,4 +1,4 @@
-"""What gradients are still multiplied with just before an optimizer step."""
+"""What an optimizer is about to step on: its parameters, and the scale of their gradients."""
 
 from __future__ import annotations
 
@@ -26,3 +26,8 @@ def grad_scale(trainer: L.Trainer, optimizer: Optimizer) -> Tensor | None:
     # The public `get_scale` would wait for the device.
     scale = scaler._get_scale_async()
     return scale if isinstance(scale, Tensor) else None
+
+
+def parameters_of(optimizer: Optimizer) -> list[Tensor]:
+    """Return the parameters that an optimizer steps on."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

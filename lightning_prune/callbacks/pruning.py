@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from lightning_prune.allocations import Allocation, Global
 from lightning_prune.callbacks.binding import Binding
-from lightning_prune.callbacks.grad_scale import grad_scale
+from lightning_prune.callbacks.grad_scale import grad_scale, parameters_of
 from lightning_prune.callbacks.mask_update import MaskUpdate
 from lightning_prune.callbacks.neighbours import restart_early_stopping
 from lightning_prune.callbacks.place import Place
@@ -175,11 +175,7 @@ class Pruning(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Update the masks if that is due; a resumed epoch starts here.
-
-        Raises:
-            ExampleInputsError: if the channels are not known yet, nor any example inputs.
-        """
+        """Update the masks if that is due; a resumed epoch starts here."""
         # First the masks, so that layers unfrozen just now are not judged before their first step.
         self._advance(trainer, pl_module)
         self._bind(pl_module, batch)
@@ -194,8 +190,7 @@ class Pruning(L.Callback):
         if self.pruner is None:
             return
         if self.place.is_open(self.schedule):
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            self.pruner.accumulate(parameters, grad_scale(trainer, optimizer))
+            self.pruner.accumulate(parameters_of(optimizer), grad_scale(trainer, optimizer))
             self._regularizer.before_step(self.pruner, self.place)
         self.pruner.mask_gradients()
 
@@ -243,11 +238,7 @@ class Pruning(L.Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep a state until the training starts; the parameters may not be ready before.
-
-        Args:
-            state_dict: what `state_dict` returned.
-        """
+        """Keep a state until the training starts; the parameters may not be ready before."""
         self._loaded = state_dict
 
     def _bind(self, pl_module: L.LightningModule, batch: Any) -> None:
@@ -297,7 +288,8 @@ class Pruning(L.Callback):
         """Zero again what the optimizer has revived."""
         if self.pruner is not None:
             self._regularizer.after_step(self.pruner, optimizer)
-            self.pruner.enforce()
+            # Not the others: they may be part of a graph that is still to be differentiated.
+            self.pruner.enforce(parameters_of(optimizer))
 
     def _unhook(self) -> None:
         """Stop following optimizers."""

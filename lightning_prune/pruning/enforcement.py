@@ -6,7 +6,7 @@ revive all of them, even where gradients are masked.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -34,10 +34,20 @@ class Enforcement:
         self._factors: list[Tensor] = []
 
     @torch.no_grad()
-    def mask_weights(self) -> None:
-        """Zero the masked elements of the weights."""
-        if self._weights:
-            torch._foreach_mul_([local(w) for w in self._weights], self._bound_factors())
+    def mask_weights(self, parameters: Iterable[Tensor] | None = None) -> None:
+        """Zero the masked elements of the weights.
+
+        Args:
+            parameters: only weights among these are written to, ``None`` = all.
+        """
+        among = None if parameters is None else {id(parameter) for parameter in parameters}
+        weights, factors = [], []
+        for weight, factor in zip(self._weights, self._bound_factors(), strict=True):
+            if among is None or id(weight) in among:
+                weights.append(local(weight))
+                factors.append(factor)
+        if weights:
+            torch._foreach_mul_(weights, factors)
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
@@ -68,7 +78,7 @@ class Enforcement:
 
     def _bound_factors(self) -> list[Tensor]:
         """Return the factors in the place, type and layout of the weights, which may move."""
-        if not self._factors or not _alike(self._factors[0], self._weights[0]):
+        if self._weights and (not self._factors or not _alike(self._factors[0], self._weights[0])):
             self._factors = [
                 torch.empty_like(local(weight), requires_grad=False).copy_(shard_like(mask, weight))
                 for weight, mask in zip(self._weights, self.masks.values(), strict=True)

@@ -195,16 +195,16 @@ class Pruner:
 
     def report(self, target: float) -> PruningReport:
         """Return what is reached by now, beside the ``target`` asked for."""
-        return report_of(
-            PruningReport(target, self._reached, self.of, (), self._left_alone),
-            self.groups,
-            self._kept,
-            self._floors,
-        )
+        report = PruningReport(target, self._reached, self.of, (), self._left_alone)
+        return report_of(report, self.groups, self._kept, self._floors)
 
-    def enforce(self) -> None:
-        """Zero what is masked in the weights; call it after every optimizer step."""
-        self._enforcement.mask_weights()
+    def enforce(self, parameters: Iterable[Tensor] | None = None) -> None:
+        """Zero what is masked in the weights among ``parameters``, ``None`` = in all of them.
+
+        Call it after every step, with the optimizer's parameters: others may be part of a graph
+        that is still to be differentiated.
+        """
+        self._enforcement.mask_weights(parameters)
 
     def mask_gradients(self) -> None:
         """Zero what is masked in the gradients, so that they do not count in a clipping norm."""
@@ -250,10 +250,7 @@ class Pruner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over masks and scores, and zero what is masked.
-
-        Args:
-            state: what `state_dict` returned for the same groups.
+        """Take over masks and scores of the same groups, and zero what is masked.
 
         Raises:
             ValueError: if it is of other groups or of another version.

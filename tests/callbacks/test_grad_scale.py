@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_prune.callbacks.grad_scale import grad_scale
+from lightning_prune.callbacks.grad_scale import grad_scale, parameters_of
 
 SCALER = SimpleNamespace(_get_scale_async=lambda: torch.tensor(1024.0))
 
@@ -29,3 +29,12 @@ def test_only_fused_optimizers_see_scaled_gradients(
 
 def test_the_scaler_of_torch_has_what_is_read() -> None:
     assert callable(torch.amp.GradScaler("cpu")._get_scale_async)
+
+
+def test_the_parameters_of_all_groups() -> None:
+    one, two = nn.Linear(1, 1), nn.Linear(1, 1)
+    groups = [{"params": one.parameters()}, {"params": two.parameters()}]
+    optimizer = torch.optim.SGD(groups, lr=0.1)
+    assert [id(p) for p in parameters_of(optimizer)] == [
+        id(p) for p in (*one.parameters(), *two.parameters())
+    ]

@@ -122,15 +122,15 @@ class Gan(L.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         real = batch[0].flatten(1)[:, :4]
+        drawn = self.generator(real[:, :3])  # differentiated after the critic's step
         one, two = self.optimizers()
-        loss = self.critic(self.generator(real[:, :3])).mean()
-        one.zero_grad()
-        self.manual_backward(-loss)
-        one.step()
-        loss = self.critic(self.generator(real[:, :3]).detach()).mean() - self.critic(real).mean()
+        loss = self.critic(drawn.detach()).mean() - self.critic(real).mean()
         two.zero_grad()
         self.manual_backward(loss)
         two.step()
+        one.zero_grad()
+        self.manual_backward(-self.critic(drawn).mean())
+        one.step()
 
     def configure_optimizers(self) -> Any:
         return [

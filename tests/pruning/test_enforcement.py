@@ -24,6 +24,15 @@ def test_weights(dtype):
     assert weights["a"].dtype == dtype
 
 
+def test_weights_of_other_optimizers_are_not_written_to():
+    weights, enforcement = bound()
+    version = weights["a"]._version
+    enforcement.mask_weights([weights["b"]])
+    assert weights["a"]._version == version
+    enforcement.mask_weights([weights["a"]])
+    assert torch.equal(weights["a"] != 0, MASK)
+
+
 def test_weights_that_change_type_later():
     weights, enforcement = bound()
     enforcement.mask_weights()
