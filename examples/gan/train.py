@@ -41,8 +41,8 @@ class Gan(L.LightningModule):
         self.automatic_optimization = False
         self.noise = noise
         self.generator = nn.Sequential(
-            nn.Linear(noise, width * 4),
-            nn.Unflatten(1, (width, 2, 2)),
+            nn.Unflatten(1, (noise, 1, 1)),
+            nn.ConvTranspose2d(noise, width, 2),
             nn.BatchNorm2d(width),
             nn.ReLU(),
             nn.ConvTranspose2d(width, width // 2, 4, stride=2, padding=1),
@@ -60,7 +60,7 @@ class Gan(L.LightningModule):
             nn.Linear(width * 4, 1),
         )
         # Both networks run in `forward`, so that the channels of both are found.
-        self.example_input_array = torch.zeros(2, noise)
+        self.example_input_array = torch.zeros(64, noise)
 
     def forward(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Return drawn digits, shape ``[batch, 1, 8, 8]``, and what the critic says of them."""
