@@ -87,7 +87,7 @@ def resize(
     Returns:
         What it returns.
     """
-    for name in ("size", "shape", "sizes"):
+    for name in ("size", "shape", "sizes", "repeats"):
         if name in kw:
             return call(*args, **kw | {name: _resized(kw[name], sizes)})
     for index, arg in enumerate(args):

@@ -90,6 +90,17 @@ def _inferred(e: Expectation, stale: Sequence[tuple[int, int, int]]) -> int:
     return wanted[0] if wanted else stale[-1][0]
 
 
+def _repeat(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
+    before, after = (e.forecast.shape(ref) for ref in (e.node.args[0], e.node.results[0]))
+    before = (1,) * (len(after) - len(before)) + before
+    literal = list(given["repeats"])
+    right = [n // m if m else k for n, m, k in zip(after, before, literal, strict=True)]
+    stale = tuple((i, literal[i], n) for i, n in enumerate(right) if n != literal[i])
+    if not stale:
+        return None
+    return Mended(_resized(stale, None), call_with(func, given, repeats=right), stale)
+
+
 def _split(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
     name = next(n for n in ("split_size", "split_sizes", "sections", "indices") if n in given)
     dim = given.get("dim", 0)
@@ -179,6 +190,7 @@ _FACTORIES = frozenset(
 _Rule = Callable[[Expectation, OpOverload, Arguments], Mended | None]
 _RULES: dict[str, _Rule] = {
     **dict.fromkeys([*_INFERRING, *_FACTORIES, "aten::expand", "aten::broadcast_to"], _sizes),
+    "aten::repeat": _repeat,
     "aten::split": _split,
     "aten::unsafe_split": _split,
     "aten::split_with_sizes": _split,

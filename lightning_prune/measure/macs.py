@@ -50,7 +50,8 @@ def count_macs(model: nn.Module, example_inputs: Any) -> int:
         >>> count_macs(nn.Linear(16, 32), torch.zeros(1, 16)) == 1 * 16 * 32
         True
     """
-    measured = twin(model).eval()
+    # Hooks of the counter fail on views of parameters that require gradients.
+    measured = twin(model).eval().requires_grad_(False)
     inputs = ExampleInputs.of(example_inputs).on(measured).map(torch.clone)
     counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
     devices = {t.device for t in inputs.tensors} - {torch.device("cpu")}

@@ -96,6 +96,26 @@ def test_parts_are_cut_where_they_belong(kind):
     assert_exact(kind(), torch.randn(4, 3))
 
 
+class Repeated(nn.Module):
+    """A vector over features, repeated for each head by a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 12)
+        self.shift = nn.Parameter(torch.randn(1, 3))
+        self.last = nn.Linear(12, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = self.first(x).unflatten(-1, (-1, 3)) * self.shift.repeat(4, 1)
+        return self.last(heads.flatten(-2))
+
+
+def test_repeats_are_those_that_give_the_size():
+    model = assert_exact(Repeated(), torch.randn(2, 3))
+    assert model.first.weight.shape == (6, 3)
+    assert model.shift.shape == (1, 3)
+
+
 class OneHead(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -87,3 +87,18 @@ def test_the_backends_are_restored_after_a_failure() -> None:
     with pytest.raises(ExampleInputsError, match=r"Linear\.forward"):
         count_macs(nn.Linear(4, 2), torch.zeros(1, 5))
     assert (mkldnn.enabled, cudnn.enabled, mha.get_fastpath_enabled()) == flags
+
+
+def test_all_of_a_parameter_that_is_cut_out_and_given_to_a_layer():
+    class Table(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Parameter(torch.randn(4, 16))
+            self.layer = nn.Linear(16, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x @ self.layer(self.table[0:4, :].unsqueeze(0))[0].mT
+
+    model = Table()
+    assert count_macs(model, torch.randn(2, 8)) == 4 * 16 * 8 + 2 * 8 * 4
+    assert all(parameter.requires_grad for parameter in model.parameters())
