@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 _Model = TypeVar("_Model", bound=nn.Module)
 
@@ -31,7 +32,9 @@ def twin(model: _Model) -> _Model:
 
     Raises:
         TypeError: if the module holds something that cannot be copied.
+        ValueError: if a parameter or buffer has no size yet.
     """
+    _require_sizes(model)
     memo: dict[int, object] = {}
     for module in model.modules():
         for tensor in vars(module).values():
@@ -53,6 +56,15 @@ def twin(model: _Model) -> _Model:
     for module in copied.modules():
         _forget_compiled_calls(module)
     return copied
+
+
+def _require_sizes(model: nn.Module) -> None:
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if is_lazy(tensor):
+            raise ValueError(
+                f"Expected `model` to hold tensors of known sizes, but got {name}, which a lazy "
+                "module has not made yet. Run the model once on real inputs first."
+            )
 
 
 def _forget_compiled_calls(module: nn.Module) -> None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from types import CodeType
 
 from lightning_prune.compaction.corrections import Correction
-from lightning_prune.compaction.source import Source, called_by, method_of, value_of
+from lightning_prune.compaction.source import Source, called_by, method_of, position_of, value_of
 from lightning_prune.coupling.graph import Call, Node, Position
-from lightning_prune.coupling.sites import is_torch, is_torch_layer
+from lightning_prune.coupling.sites import is_torch, is_torch_layer, is_transformation
 from lightning_prune.errors import RewriteError
 
 _ALSO_CALLED = {
@@ -67,11 +67,11 @@ class Place:
             raise RewriteError("it is called by code without source")
         path: list[Position] = []
         for call in _users_calls(node.site.calls):
-            sources = sources_along(kind, node.site.method, [*path, call.position])
+            sources = sources_along(kind, node.site.method, path)
             if not sources[-1].is_what_ran(call.code):
                 raise RewriteError(f"{call.code.co_qualname} is not what its caller names")
-            path.append(_moved(call.position, -sources[-1].first_line))
-        expression = sources[-1].find(path[-1])
+            expression = sources[-1].find(_moved(call.position, -sources[-1].first_line))
+            path.append(_moved(position_of(expression), -sources[-1].first_line))
         operation = node.name.rpartition("::")[2]
         return cls(
             node.site.method, tuple(path), digest(sources), sources[-1], expression, operation
@@ -127,13 +127,13 @@ class Place:
 
 
 def sources_along(kind: type, method: str, path: Sequence[Position]) -> list[Source]:
-    """Return a method and the functions called on the way to the last position of a path.
+    """Return a method and the functions called at the positions of a path.
 
     Raises:
         RewriteError: if one of them has no source.
     """
     sources = [method_of(kind, method)]
-    for position in path[:-1]:
+    for position in path:
         sources.append(called_by(sources[-1], sources[-1].find(position), kind))
     return sources
 
@@ -145,14 +145,18 @@ def digest(sources: Iterable[Source]) -> str:
 
 
 def _users_calls(calls: Sequence[Call]) -> list[Call]:
-    """Return the calls down to the innermost one in the user's code, or in a layer of torch."""
-    inner = len(calls)
-    while (
-        inner > 1 and is_torch(calls[inner - 1].code) and not is_torch_layer(calls[inner - 1].code)
-    ):
-        inner -= 1
+    """Return the calls down to the innermost one in the user's code, or in a layer of torch.
+
+    Raises:
+        RewriteError: if a transformation changes the sizes of what is called.
+    """
+    calls = list(calls)
+    while len(calls) > 1 and is_torch(calls[-1].code) and not is_torch_layer(calls[-1].code):
+        calls.pop()
+    if any(is_transformation(call.code) for call in calls):
+        raise RewriteError("it is called under a transformation of torch.func")
     merged: list[Call] = []
-    for call in calls[:inner]:
+    for call in calls:
         for index, earlier in enumerate(merged):
             if _contains(earlier.code, call.code):
                 # A lambda or a comprehension stands in the source of the function around it.

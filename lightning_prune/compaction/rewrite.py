@@ -60,7 +60,7 @@ def rewritten(kind: type, edits: tuple[Edit, ...]) -> type:
     if not edits:
         return kind
     for edit in edits:
-        if digest(sources_along(kind, edit.method, edit.path)) != edit.digest:
+        if digest(sources_along(kind, edit.method, edit.path[:-1])) != edit.digest:
             raise RewriteError(f"the source of {kind.__qualname__}.{edit.method} has changed")
     body: dict[str, Any] = {"_rewritten": (kind, edits), "__reduce_ex__": _reduce}
     body |= {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}

@@ -138,13 +138,19 @@ def find(tree: ast.AST, position: Position) -> ast.AST:
     """
     nodes = [n for n in ast.walk(tree) if isinstance(n, (ast.expr, ast.AugAssign))]
     for node in nodes:
-        if (node.lineno, node.end_lineno, node.col_offset, node.end_col_offset) == position:
+        if position_of(node) == position:
             return node
     for node in nodes:  # of a method called over several lines only the end is told
         end = (node.end_lineno, node.end_col_offset)
         if isinstance(node, ast.Call) and end == (position.end_line, position.end_column):
             return node
     raise RewriteError("the call is not found in the source")
+
+
+def position_of(node: ast.AST) -> Position:
+    """Return where an expression stands."""
+    names = ("lineno", "end_lineno", "col_offset", "end_col_offset")
+    return Position(*(getattr(node, name) for name in names))
 
 
 def _method_called(source: Source, named: ast.Attribute, kind: type) -> Any:

@@ -67,8 +67,8 @@ def build_groups(
     components = len(solution.reason)
     pairs, counts = np.unique(table.axis * components + table.component, return_counts=True)
     pair_axis, pair_component = np.divmod(pairs, components)
-    sizes = np.array([labels.sizes[axis] for axis in table.axes])
-    parameter = np.array([axis.tensor not in labels.buffers for axis in table.axes])
+    sizes = np.array([labels.sizes[axis] for axis in table.axes], np.int64)
+    parameter = np.array([axis.tensor not in labels.buffers for axis in table.axes], bool)
 
     # A component that is all of an axis cannot go: the axis would be empty.
     whole = np.zeros(components, bool)

@@ -178,6 +178,9 @@ def _is_number(tensor: Tensor) -> bool:
 
 
 def _storage(tensor: Tensor) -> int:
+    """Return what tells the memory of a tensor from others; a sparse tensor has its own."""
+    if tensor.layout != torch.strided:
+        return -id(tensor)
     return int(tensor.untyped_storage()._cdata)
 
 

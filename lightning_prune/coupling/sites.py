@@ -113,6 +113,11 @@ def is_torch_layer(code: CodeType) -> bool:
     return path.startswith(layers) and not path.endswith(os.sep + "module.py")
 
 
+def is_transformation(code: CodeType) -> bool:
+    """Tell whether a function belongs to the transformations of ``torch.func``, such as vmap."""
+    return file_of(code).startswith(os.path.join(_TORCH, "_functorch", ""))
+
+
 def file_of(code: CodeType) -> str:
     """Return the file in which the source of a function stands, also of a copy of a function."""
     path = code.co_filename
