@@ -61,6 +61,29 @@ def zeroed(
     return model
 
 
+def halved(model: nn.Module, inputs: Sequence[Tensor], seed: int = 0) -> nn.Module:
+    """Return a copy with random weights in which half of the units of every group are zero."""
+    model = randomize(copy.deepcopy(model), seed)
+    groups = couple(model, tuple(inputs)).groups
+    return zeroed(model, groups, half_of_every_group(groups, seed), ["out in"] * len(groups))
+
+
+def assert_equal(masked: nn.Module, small: nn.Module, inputs: Sequence[Tensor]) -> None:
+    """Assert that two models compute the same in float64, in eval and in train mode.
+
+    They are compared on the inputs, and on random ones of one and of three examples.
+    """
+    masked, small = copy.deepcopy(masked).double(), copy.deepcopy(small).double()
+    for training in (False, True):
+        for batch in (None, 1, 3):
+            given = [
+                x.double() if batch is None else torch.randn(batch, *x.shape[1:]).double()
+                for x in inputs
+            ]
+            expected, obtained = (outputs(m, given, training) for m in (masked, small))
+            assert relative_error(expected, obtained) <= TOLERANCE, (training, batch)
+
+
 def sliced(model: nn.Module, coupling: Coupling, removed: Sequence[Tensor]) -> nn.Module:
     """Return a copy without the marked units."""
     model = copy.deepcopy(model)

@@ -51,9 +51,11 @@ class Correction:
             return None
         if self.kind == "rescale":
             return Correction(self.kind, self.value * other.value)
-        if self.kind in {"pin", "tensor_of", "pin_argument"}:
-            product = (self.value[0] * other.value[0], self.value[1] * other.value[1])
-            return Correction(self.kind, (*product, *self.value[2:]))
+        if self.kind in {"pin", "tensor_of"}:
+            factor = (self.value[0] * other.value[0], self.value[1] * other.value[1])
+            return Correction(self.kind, factor)
+        if self.kind == "pin_arguments":
+            return Correction(self.kind, (*self.value, *other.value))
         if self.kind == "resize":
             return Correction(self.kind, _multiplied(self.value, other.value))
         if self.kind == "recut":
@@ -138,13 +140,18 @@ def pin(factor: Sequence[float], value: Any) -> Any:
     return value if isinstance(value, Tensor) else _times(factor, value)
 
 
-def pin_argument(known: Sequence[Any], call: Callable[..., Any], *args: Any, **kw: Any) -> Any:
-    """Call with another number; ``known`` holds its factor, its name and its place."""
-    numerator, denominator, name, place = known
-    factor = numerator, denominator
-    if name in kw:
-        return call(*args, **kw | {name: pin(factor, kw[name])})
-    return call(*args[:place], pin(factor, args[place]), *args[place + 1 :], **kw)
+def pin_arguments(
+    pins: Sequence[tuple[float, float, str, int]], call: Callable[..., Any], *args: Any, **kw: Any
+) -> Any:
+    """Call with other numbers; ``pins`` lists their factors, names and places."""
+    given = list(args)
+    for numerator, denominator, name, place in pins:
+        factor = numerator, denominator
+        if name in kw:
+            kw[name] = pin(factor, kw[name])
+        else:
+            given[place] = pin(factor, given[place])
+    return call(*given, **kw)
 
 
 def tensor_of(factor: Sequence[float], call: Callable[..., Any], *args: Any, **kw: Any) -> Any:
@@ -278,7 +285,7 @@ KINDS: dict[str, Callable[..., Any]] = {
     "recut": Recut,
     "renarrow": renarrow,
     "pin": pin,
-    "pin_argument": pin_argument,
+    "pin_arguments": pin_arguments,
     "tensor_of": tensor_of,
     "rescale": rescale,
     "attend": attend,

@@ -149,7 +149,8 @@ def cut_correction(e: Expectation) -> Correction:
 def _recorded_bounds(node: Node, size: int) -> tuple[int, int]:
     start = node.argument("start", 0) or 0
     if node.name == "aten::narrow":
-        return start % size if start < 0 else start, start + node.argument("length")
+        start = start + size if start < 0 else start
+        return start, start + node.argument("length")
     return slice(start, node.argument("end")).indices(size)[:2]
 
 

@@ -66,23 +66,33 @@ _FITTING = frozenset({"normalized_shape", "groups", "num_groups", "N", "C", "HxW
 
 def numbers(e: Expectation, func: OpOverload, given: Arguments, *, lists: bool) -> Mended | None:
     """Compare every single number with the recorded one, also those in constant tensors."""
+    pins = []
+    right = {}
     for place, argument in enumerate(func._schema.arguments):
         name = argument.name
         if name not in given or name in _FITTING:
             continue
         value, recorded = given[name], e.node.argument(name)
         if isinstance(value, Tensor):
-            number = e.trace.graph[recorded].number if isinstance(recorded, Ref) else None
-            if number is not None and value.numel() == 1 and not _same(value.item(), number):
-                right = torch.full_like(value, number)
-                correction = Correction("tensor_of", _factor(number, value.item()))
-                return Mended(correction, call_with(func, given, **{name: right}))
+            mended = _constant(e, func, given, name)
+            if mended is not None:
+                return mended
         elif _is_number(value) and _is_number(recorded) and not _same(value, recorded):
-            known = (*_factor(recorded, value), name, place)
-            return Mended(Correction("pin", known), call_with(func, given, **{name: recorded}))
+            pins.append((*_factor(recorded, value), name, place))
+            right[name] = recorded
         elif lists and _is_list(value) and list(value) != list(recorded):
             raise LookupError(f"{name} {list(value)} instead of {list(recorded)}")
-    return None
+    return Mended(Correction("pin", tuple(pins)), call_with(func, given, **right)) if pins else None
+
+
+def _constant(e: Expectation, func: OpOverload, given: Arguments, name: str) -> Mended | None:
+    """Compare a tensor of one number that was made of a number."""
+    value, recorded = given[name], e.node.argument(name)
+    number = e.trace.graph[recorded].number if isinstance(recorded, Ref) else None
+    if number is None or value.numel() != 1 or _same(value.item(), number):
+        return None
+    correction = Correction("tensor_of", _factor(number, value.item()))
+    return Mended(correction, call_with(func, given, **{name: torch.full_like(value, number)}))
 
 
 def _factor(recorded: float, value: float) -> tuple[float, float]:

@@ -84,15 +84,15 @@ class Place:
             RewriteError: if it is not this operation that is called here.
         """
         if not isinstance(self.expression, ast.Call):
-            is_number = correction.kind == "pin"
-            return Correction("pin", correction.value[:2]) if is_number else correction
+            if correction.kind != "pin":
+                return correction
+            return Correction("pin", correction.value[0][:2])
         name = self._called.rstrip("_")
         if name not in {self.operation, *_ALSO_CALLED.get(self.operation, ())}:
             raise RewriteError(f"it is a part of what {ast.unparse(self.expression.func)} does")
         if correction.kind == "pin":
-            *factor, argument, index = correction.value
-            index -= self._is_bound
-            return Correction("pin_argument", (*factor, argument, index))
+            pins = [(*others, index - self._is_bound) for *others, index in correction.value]
+            return Correction("pin_arguments", tuple(pins))
         return correction
 
     def attribute(self, place: int) -> str | None:

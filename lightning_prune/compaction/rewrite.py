@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -66,12 +67,20 @@ def rewritten(kind: type, edits: tuple[Edit, ...]) -> type:
     body |= {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
     for name in dict.fromkeys(edit.method for edit in edits):
         tasks = [(edit.path, edit.correction) for edit in edits if edit.method == name]
-        body[name] = _edited(method_of(kind, name), tasks, kind)
+        copy = _edited(method_of(kind, name), tasks, kind)
+        body |= dict.fromkeys(_names_of(kind, name), copy)
     try:
         made: type = type(kind)(kind.__name__, (kind,), body)
     except Exception as error:  # whatever the class makes of its subclasses
         raise RewriteError(f"{kind.__qualname__} has no subclasses: {error}") from error
     return made
+
+
+def _names_of(kind: type, name: str) -> list[str]:
+    """Return every name by which a class knows a method."""
+    method = inspect.getattr_static(kind, name)
+    names = {n for base in kind.__mro__ for n in vars(base)}
+    return [n for n in names if inspect.getattr_static(kind, n) is method]
 
 
 def edits_of(kind: type) -> tuple[type, tuple[Edit, ...]]:

@@ -215,7 +215,7 @@ _WRAPS: dict[tuple[type[ast.AST], str], Callable[[str, Any], ast.AST]] = {
     **{
         (ast.Call, kind): _call
         for kind in (
-            "resize resplit renarrow pin_argument tensor_of rescale attend layer_norm rms_norm"
+            "resize resplit renarrow pin_arguments tensor_of rescale attend layer_norm rms_norm"
         ).split()
     },
     (ast.BinOp, "pin"): _operator,
