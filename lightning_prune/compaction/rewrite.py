@@ -79,7 +79,7 @@ def rewritten(kind: type, edits: tuple[Edit, ...]) -> type:
 def _names_of(kind: type, name: str) -> list[str]:
     """Return every name by which a class knows a method."""
     method = inspect.getattr_static(kind, name)
-    names = {n for base in kind.__mro__ for n in vars(base)}
+    names = dict.fromkeys(n for base in kind.__mro__ for n in vars(base))
     return [n for n in names if inspect.getattr_static(kind, n) is method]
 
 
