@@ -125,7 +125,11 @@ def _half_of_parameters(name: str, coupling: Coupling) -> float:
 def build(name: str) -> tuple[nn.Module, Any]:
     """Return a model with random weights, in eval mode, and inputs for it."""
     torch.manual_seed(0)
-    options = {"weights_backbone": None} if _family(name) in {"segmentation", "detection"} else {}
+    options: dict[str, Any] = (
+        {"weights_backbone": None} if _family(name) in {"segmentation", "detection"} else {}
+    )
+    if "rcnn" in name:  # as many proposals as small pictures need
+        options |= {"rpn_pre_nms_top_n_test": 200, "rpn_post_nms_top_n_test": 100}
     model = torchvision.models.get_model(name, weights=None, **options).eval()
     with torch.no_grad():
         for tensor in [*model.parameters(), *model.buffers()]:
