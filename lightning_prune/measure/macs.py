@@ -51,7 +51,9 @@ def count_macs(model: nn.Module, example_inputs: Any) -> int:
         True
     """
     # Hooks of the counter fail on views of parameters that require gradients.
-    measured = twin(model).eval().requires_grad_(False)
+    measured = twin(model).eval()
+    for parameter in measured.parameters():  # one by one: a scripted module has no method for it
+        parameter.requires_grad_(False)
     inputs = ExampleInputs.of(example_inputs).on(measured).map(torch.clone)
     counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
     devices = {t.device for t in inputs.tensors} - {torch.device("cpu")}
