@@ -1,15 +1,22 @@
 """Compact models travel through a file without pickle."""
 
+import copy
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from oracle import halved
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lightning_prune.compaction import compact, load_compact, save_compact
+from lightning_prune.multihead import TensorSizedAttention
 
 
 class Net(nn.Module):
@@ -94,8 +101,6 @@ def test_a_model_of_another_class_is_refused_by_name(small, tmp_path):
 
 
 def test_another_file_is_refused(tmp_path):
-    from safetensors.torch import save_file
-
     save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match=r"Write it with `save_compact`"):
         load_compact(Net(), tmp_path / "other.safetensors")
@@ -157,3 +162,85 @@ def test_every_size_in_an_attribute_is_brought_up_to_date(tmp_path):
     loaded = load_compact(Mixed().eval(), tmp_path / "mixed.safetensors")
     assert torch.equal(loaded(x), model(x))
     assert repr(loaded) == repr(model)
+
+
+class Hard(nn.Module):
+    """Sizes in attributes and in the source, and attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.width, self._hidden, self.tail = 8, 8, (4, 8)
+        self.first = nn.Linear(5, 8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.norm = nn.LayerNorm(8)
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        x = self.norm(x + self.attention(x, x, x, need_weights=False)[0])
+        x = x.flatten(1).view(x.shape[0], -1, self.width)
+        x = x.flatten(1).view(x.shape[0], -1, self._hidden)
+        x = x.flatten(1).view(-1, *self.tail)
+        return self.last(x.flatten(1).reshape(x.shape[0], 4, 8) / x.shape[-1])
+
+
+@pytest.fixture
+def hard() -> tuple[Hard, Tensor]:
+    x = torch.randn(2, 4, 5)
+    model = halved(Hard(), (x,)).eval()
+    report = compact(model, x, latency=False)
+    assert report.refused == {}
+    return model, x
+
+
+def test_attributes_source_and_attention_are_in_the_file(hard, tmp_path):
+    model, x = hard
+    save_compact(model, tmp_path / "hard.safetensors")
+    loaded = load_compact(Hard().eval(), tmp_path / "hard.safetensors")
+    assert torch.equal(loaded(x), model(x))
+    assert (loaded.width, loaded._hidden, loaded.tail) == (4, 4, (4, 8))
+    assert [type(m) for m in loaded.modules()] == [type(m) for m in model.modules()]
+    assert isinstance(loaded.attention, TensorSizedAttention)
+
+
+def test_a_loaded_model_is_saved_and_loaded_again(hard, tmp_path):
+    model, x = hard
+    save_compact(model, tmp_path / "hard.safetensors")
+    loaded = load_compact(Hard().eval(), tmp_path / "hard.safetensors")
+    save_compact(loaded, tmp_path / "again.safetensors")
+    again = load_compact(Hard().eval(), tmp_path / "again.safetensors")
+    assert torch.equal(again(x), model(x))
+
+
+def altered(path: Path, key: str, change: Callable[[Any], Any]) -> Path:
+    """Write a file in which one entry of the metadata is another."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 no dict
+    metadata[key] = json.dumps(change(json.loads(metadata[key])))
+    save_file(tensors, path.with_name("altered.safetensors"), metadata)
+    return path.with_name("altered.safetensors")
+
+
+def test_source_that_differs_is_refused_and_the_model_stays_as_it_was(hard, tmp_path):
+    save_compact(hard[0], tmp_path / "hard.safetensors")
+
+    def change(classes):
+        classes[""]["edits"][0]["digest"] = "of another time"
+        return classes
+
+    path = altered(tmp_path / "hard.safetensors", "classes", change)
+    fresh = Hard()
+    state, classes = copy.deepcopy(fresh.state_dict()), [type(m) for m in fresh.modules()]
+    with pytest.raises(ValueError, match=r"source of Hard.forward has changed. Use the version"):
+        load_compact(fresh, path)
+    assert [type(m) for m in fresh.modules()] == classes
+    assert all(torch.equal(t, state[name]) for name, t in fresh.state_dict().items())
+    assert (fresh.width, fresh.attention._qkv_same_embed_dim) == (8, True)
+
+
+def test_a_module_that_is_missing_is_named(hard, tmp_path):
+    save_compact(hard[0], tmp_path / "hard.safetensors")
+    path = altered(tmp_path / "hard.safetensors", "classes", lambda found: {"gone": found[""]})
+    with pytest.raises(ValueError, match="tensors that the model lacks: gone"):
+        load_compact(Hard(), path)

@@ -11,6 +11,7 @@ from torch import nn
 from lightning_prune.compaction.plan import Plan, plan_removal
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.coupling import couple
+from lightning_prune.multihead import TensorSizedAttention
 from lightning_prune.units import Axis
 
 zoo = pytest.mark.parametrize("example", ZOO.values(), ids=ZOO)
@@ -180,3 +181,28 @@ def test_a_model_trains_on_while_an_older_output_lives(dtype, undone):
     model(x).sum().backward()
     assert [p.grad.shape for p in model.parameters()] == [p.shape for p in model.parameters()]
     assert older.requires_grad
+
+
+class Other(nn.Linear):
+    """A class to which a module is brought."""
+
+
+def test_classes_and_attributes_are_undone():
+    model = nn.Sequential(nn.Linear(3, 4), nn.MultiheadAttention(4, 2))
+    before, classes = snapshot(model), [type(m) for m in model.modules()]
+    surgery = Surgery(model)
+    surgery.set_class(model[0], Other)
+    surgery.set_class(model[0], Other)
+    surgery.free_attention(model[1])
+    surgery.set(model[0], "out_features", 2)
+    assert [type(model[0]), type(model[1])] == [Other, TensorSizedAttention]
+    surgery.undo()
+    assert [type(m) for m in model.modules()] == classes
+    assert snapshot(model) == before
+    assert model[1]._qkv_same_embed_dim is True
+
+
+def test_attention_is_freed_where_it_is_cut_and_only_there():
+    model = nn.ModuleList([nn.MultiheadAttention(4, 2) for _ in range(2)])
+    Surgery(model).apply(cut("0.out_proj.weight", 0, 1, 2))
+    assert [type(m) for m in model] == [TensorSizedAttention, nn.MultiheadAttention]

@@ -1,0 +1,167 @@
+"""The site of an operation is the method that runs and the expressions on the way."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import helping
+import torch
+from nets import Net
+from torch import Tensor, nn
+
+from lightning_prune.coupling import couple
+from lightning_prune.coupling.graph import Site
+from lightning_prune.coupling.sites import (
+    Sites,
+    file_of,
+    file_of_copy,
+    is_torch,
+    is_torch_layer,
+    is_transformation,
+    methods_of,
+    unwrapped,
+)
+
+
+def wrapping(function: Any) -> Any:
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapper
+
+
+def negative(x: Tensor) -> Tensor:
+    return x.neg()
+
+
+class Base(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x).abs()
+
+
+class Derived(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = super().forward(x)
+        x = negative(self.__square(x))
+        doubled = [t.exp() for t in (x, x)]
+        x = doubled[0] + self.decorated(x)
+        return x + self.cosine + self.other(x)
+
+    def __square(self, x: Tensor) -> Tensor:
+        self.x = x.square()
+        return self.x
+
+    @torch.no_grad()
+    @wrapping
+    def decorated(self, x: Tensor) -> Tensor:
+        return (lambda t: t.sin())(x)
+
+    @property
+    def cosine(self) -> Tensor:
+        return self.x.cos()
+
+    def name_of_its_own(self, x: Tensor) -> Tensor:
+        return helping.folded(x, 3).tan()
+
+    other = name_of_its_own
+
+
+def sites(model: nn.Module, x: Tensor) -> dict[str, Site | None]:
+    graph = couple(model, x).traces.traces[0].graph
+    return {node.name.removeprefix("aten::"): node.site for node in graph}
+
+
+def chain(site: Site | None) -> list[str]:
+    assert site is not None
+    return [call.code.co_name for call in site.calls if not is_torch(call.code)]
+
+
+def test_sites_name_the_module_the_method_and_the_calls():
+    found = sites(Derived(), torch.randn(2, 3))
+    assert found["abs"].module == ""
+    assert found["abs"].method == "forward"
+    assert chain(found["abs"]) == ["forward", "forward"]  # through super
+    assert chain(found["neg"]) == ["forward", "negative"]
+    assert found["square"].method == "_Derived__square"
+    assert chain(found["square"]) == ["__square"]
+    assert chain(found["exp"]) == ["forward", "<listcomp>"] or chain(found["exp"]) == ["forward"]
+    assert found["sin"].method == "decorated"
+    assert chain(found["sin"]) == ["decorated", "<lambda>"]
+    assert found["cos"].method == "cosine"
+    assert found["tan"].method in {"other", "name_of_its_own"}
+    assert chain(found["reshape"]) == ["name_of_its_own", "folded"]
+    assert (found["linear"].module, found["linear"].method) == ("inner", "forward")
+
+
+def test_positions_are_those_of_the_expression():
+    found = sites(Derived(), torch.randn(2, 3))
+    call = found["neg"].calls[1]
+    first = call.code.co_firstlineno
+    line = "    return x.neg()"
+    assert call.position.line == call.position.end_line == first + 1
+    assert line[call.position.column : call.position.end_column] == "x.neg()"
+
+
+def test_outside_of_a_model_there_is_no_site():
+    assert Sites(nn.Linear(2, 2)).here() is None
+
+
+def test_the_line_is_that_of_code_which_is_not_torchs():
+    net = Net(lambda m, x: torch.nn.functional.normalize(m.first(x)), first=nn.Linear(3, 3))
+    lines = {node.line for node in couple(net, torch.randn(2, 3)).traces.traces[0].graph}
+    assert all(line.startswith("test_sites.py:") for line in lines)
+
+
+def test_methods_are_those_that_instances_run():
+    methods = set(methods_of(Derived).values())
+    assert {"forward", "_Derived__square", "decorated", "cosine"} <= methods
+    assert Base.forward.__code__ not in methods_of(Derived)
+    assert Base.forward.__code__ in methods_of(Base)
+    assert nn.Module.__call__.__code__ not in methods_of(Derived)
+    assert "train" not in methods
+
+
+class WithStatics(nn.Module):
+    @staticmethod
+    def static(x: Tensor) -> Tensor:
+        return x
+
+    @classmethod
+    def of_the_class(cls, x: Tensor) -> Tensor:
+        return x
+
+
+def test_functions_that_do_not_know_the_instance_are_no_methods():
+    assert not {"static", "of_the_class"} & set(methods_of(WithStatics).values())
+
+
+def test_unwrapped_is_below_decorators_and_properties():
+    assert unwrapped(vars(Derived)["decorated"]).__code__.co_name == "decorated"
+    assert unwrapped(vars(Derived)["cosine"]).__code__.co_name == "cosine"
+    assert unwrapped(vars(WithStatics)["static"]) is WithStatics.static
+    assert unwrapped(negative) is negative
+    assert unwrapped(3) == 3
+
+
+def test_a_copy_stands_in_the_file_of_the_original_and_cannot_be_read():
+    code = negative.__code__
+    copied = code.replace(co_filename=file_of_copy(code))
+    assert file_of(copied) == file_of(code) == __file__
+    assert file_of_copy(copied) == file_of_copy(code)
+    assert copied.co_filename != __file__
+
+
+def test_code_of_torch():
+    assert is_torch(torch.nn.functional.layer_norm.__code__)
+    assert not is_torch(negative.__code__)
+    assert is_torch_layer(nn.LayerNorm.forward.__code__)
+    assert not is_torch_layer(nn.Module.__call__.__code__)
+    assert not is_torch_layer(torch.nn.functional.layer_norm.__code__)
+    assert is_transformation(torch.func.vmap.__code__)
+    assert not is_transformation(nn.LayerNorm.forward.__code__)
