@@ -128,6 +128,8 @@ def build(name: str) -> tuple[nn.Module, Any]:
     options: dict[str, Any] = (
         {"weights_backbone": None} if _family(name) in {"segmentation", "detection"} else {}
     )
+    if name.startswith(("fcos", "retinanet")) or "rcnn" in name:
+        options |= {"min_size": 160, "max_size": 224}  # they enlarge pictures to 800 pixels
     if "rcnn" in name:  # as many proposals as small pictures need
         options |= {"rpn_pre_nms_top_n_test": 200, "rpn_post_nms_top_n_test": 100}
     model = torchvision.models.get_model(name, weights=None, **options).eval()
