@@ -147,7 +147,7 @@ def _inputs(name: str) -> Any:
     if family == "optical_flow":
         return (torch.rand(1, 3, 128, 128), torch.rand(1, 3, 128, 128))
     if family == "video":
-        size = 224 if name.startswith(("mvit", "s3d", "swin")) else 112
+        size = 224 if name.startswith(("mvit", "s3d")) else 112
         return torch.rand(1, 3, 16, size, size)
     if family == "segmentation":
         return torch.rand(1, 3, 128, 128)
