@@ -150,11 +150,11 @@ def main() -> None:
     asked = _asked(
         arguments.granularities, arguments.criteria, arguments.sparsities, arguments.seeds
     )
-    todo = [run for run in asked if run.key not in keys]
+    missing = [run for run in asked if run.key not in keys]
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        seeds = {run.seed for run in todo}
+        seeds = {run.seed for run in missing}
         list(pool.map(train_dense, itertools.repeat(setting), seeds))
-        futures = [pool.submit(execute, setting, run) for run in todo]
+        futures = [pool.submit(execute, setting, run) for run in missing]
         for future in tqdm(as_completed(futures), total=len(futures)):
             done.append(future.result())
             _write(table, sorted(done, key=lambda run: run.key))
