@@ -40,7 +40,7 @@ from lightning_prune.errors import (
     TargetError,
     VerificationError,
 )
-from lightning_prune.granularities import NM, Block, Channel, Granularity, Head, Weight
+from lightning_prune.granularities import NM, Block, Channel, Granularity, Head, Layer, Weight
 from lightning_prune.measure import (
     Latency,
     Sparsity,
@@ -99,6 +99,7 @@ __all__ = [
     "Lamp",
     "Latency",
     "LatencyMonitor",
+    "Layer",
     "Linear",
     "Magnitude",
     "Movement",

@@ -102,6 +102,19 @@ class Group:
         return all(m.axis.dim < 0 and m.width == 1 for m in self.members)
 
 
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """What a forward pass tells of the units of a model.
+
+    Args:
+        coupled: the groups of coupled axes.
+        branches: the residual branches, each a group of one unit.
+    """
+
+    coupled: tuple[Group, ...] = ()
+    branches: tuple[Group, ...] = ()
+
+
 @dataclass(frozen=True)
 class GroupCount:
     """How much of a group goes.

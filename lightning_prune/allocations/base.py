@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,9 +28,14 @@ class Allocation(ABC):
         max_sparsity: no group loses more than this fraction of its units, in (0, 1]; each keeps at
             least one in any case. The report names the groups that are at their bound.
 
+    Attributes:
+        within_groups: takes a fraction of the units of every group, so groups must have several.
+
     Raises:
         ValueError: if ``max_sparsity`` is outside its range.
     """
+
+    within_groups: ClassVar[bool] = False
 
     max_sparsity: float = field(default=1.0, kw_only=True)
 

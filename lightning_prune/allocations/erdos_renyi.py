@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,8 @@ class ErdosRenyi(Allocation):
         max_sparsity: the largest fraction that a single group may lose, in (0, 1].
         kernel: count the kernel sizes, too; else only the channels, in both places.
     """
+
+    within_groups: ClassVar[bool] = True
 
     kernel: bool = True
 

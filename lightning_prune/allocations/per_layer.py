@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +37,8 @@ class PerLayer(Allocation):
     Raises:
         ValueError: if a sparsity is outside its range.
     """
+
+    within_groups: ClassVar[bool] = True
 
     sparsities: dict[str, float] = field(default_factory=dict)
     default: float = 0.0

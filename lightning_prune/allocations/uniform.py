@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ class Uniform(Allocation):
     Args:
         max_sparsity: the largest fraction that a single group may lose, in (0, 1].
     """
+
+    within_groups: ClassVar[bool] = True
 
     def priorities(
         self, scores: Sequence[Tensor], groups: Sequence[Group], shapes: Mapping[str, torch.Size]

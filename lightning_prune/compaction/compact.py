@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
 
+from lightning_prune.compaction.bypass import Bypass, dead_branches
 from lightning_prune.compaction.constants import Constants, fold_constants, may_be_constant
 from lightning_prune.compaction.removal import Checks, Removal
 from lightning_prune.compaction.report import CompactionReport
@@ -26,10 +28,11 @@ log = logging.getLogger(__name__)
 def compact(model: nn.Module, example_inputs: Any, *, latency: bool = True) -> CompactionReport:
     """Remove every unit of ``model`` that is exactly zero in its weights, in place.
 
-    It does not matter who zeroed them. The result is held to the outputs of the model as it was,
-    in float32 and float64, on two inputs. Groups whose removal does not hold are left as they
-    were and named in the report. State-dict keys, tied parameters and the identity of parameters
-    stay; optimizers made before must be made anew.
+    Residual branches that add nothing are taken out as a whole: their layers do not run any more,
+    and their parameters become empty. It does not matter who zeroed them. The result is held to
+    the outputs of the model as it was, in float32 and float64, on two inputs. Groups and branches
+    whose removal does not hold are left as they were and named in the report. State-dict keys,
+    tied parameters and the identity of parameters stay; optimizers made before must be made anew.
 
     Args:
         model: any module.
@@ -49,13 +52,20 @@ def compact(model: nn.Module, example_inputs: Any, *, latency: bool = True) -> C
     inputs = ExampleInputs.of(example_inputs).on(model)
     coupling = couple(model, inputs)
     before = twin(model)
+    reference = _Reference(before, inputs)
     folding = Surgery(model)
+    bypass = Bypass(model, inputs, dead_branches(model, coupling.branches))
     try:
-        constants = _fold(model, folding, inputs, coupling)
-        outcome = _remove(model, inputs, coupling)
+        coupling = _take_out(model, bypass, reference, coupling)
+        constants = _fold(model, folding, reference, coupling)
+        outcome = _remove(model, reference, coupling)
+        if outcome.refused and not (outcome.accepted or bypass.accepted):
+            raise VerificationError(_nothing_held(outcome.refused))
     except BaseException:
         folding.undo()
+        bypass.surgery.undo()
         raise
+    errors = bypass.errors | outcome.errors
     latencies = measure_in_turns([before, model], inputs) if latency else [None, None]
     return CompactionReport(
         params_before=count_parameters(before),
@@ -64,10 +74,10 @@ def compact(model: nn.Module, example_inputs: Any, *, latency: bool = True) -> C
         macs_after=count_macs(model, inputs),
         bytes_before=count_bytes(before),
         bytes_after=count_bytes(model),
-        max_abs_error=outcome.errors.max_abs_error,
-        max_rel_error=outcome.errors.max_rel_error,
-        groups=outcome.plan.groups,
-        refused=outcome.refused,
+        max_abs_error=errors.max_abs_error,
+        max_rel_error=errors.max_rel_error,
+        groups=(*bypass.counts, *outcome.plan.groups),
+        refused=bypass.refused | outcome.refused,
         constant=constants.kept,
         latency_before=latencies[0],
         latency_after=latencies[1],
@@ -78,44 +88,81 @@ def _dead(model: nn.Module, coupling: Coupling) -> list[Tensor]:
     return find_dead(coupling.groups, {name: p.detach() for name, p in model.named_parameters()})
 
 
+class _Reference:
+    """What the model computes as it was given; taken only if it is asked for.
+
+    Args:
+        before: a twin of the masked model.
+        inputs: arguments for its ``forward``, on its device.
+    """
+
+    def __init__(self, before: nn.Module, inputs: ExampleInputs) -> None:
+        self.inputs = inputs
+        self._before = before
+
+    @cached_property
+    def verification(self) -> Verification:
+        """That to which every later form of the model is held."""
+        return Verification(self._before, self.inputs)
+
+    def renew(self, model: nn.Module) -> None:
+        """Hold later forms to ``model`` as it is now: its biases were rounded."""
+        self._before = twin(model)
+        self.__dict__.pop("verification", None)
+
+
+def _take_out(
+    model: nn.Module, bypass: Bypass, reference: _Reference, coupling: Coupling
+) -> Coupling:
+    """Take out the branches that add zeros; return the coupling of what is left."""
+    if not bypass.counts:
+        return coupling
+    bypass.attempt(reference.verification)
+    for name, reason in bypass.refused.items():
+        log.warning("Left the branch %s as it was: %s", name, reason)
+    return couple(model, reference.inputs) if bypass.accepted else coupling
+
+
 def _fold(
-    model: nn.Module, surgery: Surgery, inputs: ExampleInputs, coupling: Coupling
+    model: nn.Module, surgery: Surgery, reference: _Reference, coupling: Coupling
 ) -> Constants:
     """Fold constant units into their readers, if the model then computes the same."""
     dead = _dead(model, coupling)
     if not may_be_constant(model, coupling, dead):
         return Constants()
-    verification = Verification(model, inputs)
+    verification = reference.verification
     constants = fold_constants(model, surgery, verification.inputs, coupling, dead)
+    if not constants.folded:
+        return constants
     try:
         # A bias is rounded to its own type, which arithmetic in float64 sees.
         verification.check(model, FOLDED_TOLERANCES)
     except VerificationError as error:
         surgery.undo()
         return Constants(kept=dict.fromkeys(constants.folded, f"its constant: {error}"))
+    reference.renew(model)
     return constants
 
 
-def _remove(model: nn.Module, inputs: ExampleInputs, coupling: Coupling) -> Removal:
+def _remove(model: nn.Module, reference: _Reference, coupling: Coupling) -> Removal:
     """Remove what can be removed; leave the model exactly as it was if anything else happens."""
     removal = Removal(model, coupling, _dead(model, coupling))
     if removal.wanted:
-        checks = Checks(model, inputs, coupling)
+        checks = Checks(model, reference.verification, coupling)
         try:
             removal.attempt(removal.wanted, checks)
         except BaseException:
             removal.surgery.undo()
             raise
-    if removal.wanted and not removal.accepted:
-        raise VerificationError(
-            "Expected the compact model to compute what the masked one computes, but no group of "
-            f"dead units could be removed: {_listing(removal.refused)}. The model is as it was. "
-            "Exclude these groups from pruning, or derive their sizes from the tensors' shapes."
-        )
     for name, reason in removal.refused.items():
         log.warning("Left %s as it was: %s", name, reason)
     return removal
 
 
-def _listing(refused: dict[str, str]) -> str:
-    return "; ".join(f"{name} ({reason})" for name, reason in refused.items())
+def _nothing_held(refused: dict[str, str]) -> str:
+    listing = "; ".join(f"{name} ({reason})" for name, reason in refused.items())
+    return (
+        "Expected the compact model to compute what the masked one computes, but no group of dead "
+        f"units could be removed: {listing}. The model is as it was. Exclude these groups from "
+        "pruning, or derive their sizes from the tensors' shapes."
+    )

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_prune.compaction.stand_ins import give_back, keep
+
 Value = Any
 """What JSON can hold."""
 
@@ -291,4 +293,7 @@ KINDS: dict[str, Callable[..., Any]] = {
     "attend": attend,
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,
+    "keep_left": keep,
+    "keep_right": keep,
+    "give_back": give_back,
 }

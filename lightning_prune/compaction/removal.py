@@ -18,7 +18,6 @@ from lightning_prune.compaction.training import Training
 from lightning_prune.compaction.verification import Errors, Verification
 from lightning_prune.coupling import Coupling
 from lightning_prune.errors import VerificationError
-from lightning_prune.inputs import ExampleInputs
 
 
 class Checks:
@@ -26,12 +25,12 @@ class Checks:
 
     Args:
         model: the masked model, before surgery.
-        inputs: arguments for its ``forward``, on its device.
+        verification: what the model is held to.
         coupling: of the model.
     """
 
-    def __init__(self, model: nn.Module, inputs: ExampleInputs, coupling: Coupling) -> None:
-        self.verification = Verification(model, inputs)
+    def __init__(self, model: nn.Module, verification: Verification, coupling: Coupling) -> None:
+        self.verification = verification
         self.training = Training(model, coupling.traces)
         self.repair = Repair(model, coupling.traces)
 

@@ -32,7 +32,8 @@ class Edit:
     Args:
         method: name of the module's method.
         path: where the method, and each function called on the way, calls the next one; at last
-            the call to correct. Lines count from the function's first.
+            the call to correct. Lines count from the function's first. Empty if it is the whole
+            method that is replaced.
         correction: what stands in for the call.
         digest: of the source of all these functions.
     """
@@ -67,7 +68,8 @@ def rewritten(kind: type, edits: tuple[Edit, ...]) -> type:
     body |= {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
     for name in dict.fromkeys(edit.method for edit in edits):
         tasks = [(edit.path, edit.correction) for edit in edits if edit.method == name]
-        copy = _edited(method_of(kind, name), tasks, kind)
+        whole = [correction for path, correction in tasks if not path]
+        copy = _method(whole[0]) if whole else _edited(method_of(kind, name), tasks, kind)
         body |= dict.fromkeys(_names_of(kind, name), copy)
     try:
         made: type = type(kind)(kind.__name__, (kind,), body)
@@ -122,6 +124,16 @@ def _edited(
             if not path:
                 changer.correct(position, correction)
     return changer.copy()
+
+
+def _method(correction: Correction) -> Any:
+    """Return a method that does what a correction does."""
+    function = correction.function()
+
+    def method(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return method
 
 
 def _reduce(self: nn.Module, protocol: Any) -> Any:

@@ -6,7 +6,7 @@ Every change is written down first, so that all of it can be undone.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,15 @@ from torch import Tensor, nn
 from lightning_prune.compaction.plan import Plan
 from lightning_prune.compaction.sizes import GROUP_ATTRIBUTES, module_sizes
 from lightning_prune.multihead import TensorSizedAttention, can_take_sizes_from_tensors
+
+
+class _Held(NamedTuple):
+    """What a tensor was like before it was changed."""
+
+    tensor: Tensor
+    data: Tensor
+    gradient: Tensor | None
+    requires_grad: bool
 
 
 class Surgery:
@@ -25,7 +34,7 @@ class Surgery:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        self._tensors: list[tuple[Tensor, Tensor, Tensor | None]] = []
+        self._tensors: list[_Held] = []
         self._attributes: list[tuple[nn.Module, str, Any]] = []
         self._classes: list[tuple[nn.Module, type[nn.Module]]] = []
 
@@ -66,10 +75,15 @@ class Surgery:
                 self.free_attention(module)
 
     def replace(self, tensor: Tensor, data: Tensor) -> None:
-        """Let ``tensor`` hold ``data`` from now on; its gradient is dropped."""
-        self._tensors.append((tensor, tensor.data, tensor.grad))
+        """Let ``tensor`` hold ``data`` from now on; its gradient is dropped.
+
+        What is empty asks for no gradient any more: there is none to wait for.
+        """
+        self._tensors.append(_Held(tensor, tensor.data, tensor.grad, tensor.requires_grad))
         tensor.grad = None
-        _hold(tensor, data.contiguous(memory_format=_layout(tensor)))
+        layout = _layout(tensor)
+        tensor.requires_grad_(tensor.requires_grad and data.numel() > 0)
+        _hold(tensor, data.contiguous(memory_format=layout))
 
     def set(self, module: nn.Module, attribute: str, value: Any) -> None:
         """Set an attribute of a module if it differs."""
@@ -93,9 +107,10 @@ class Surgery:
             module, attribute, old = self._attributes.pop()
             setattr(module, attribute, old)
         while self._tensors:
-            tensor, data, gradient = self._tensors.pop()
-            _hold(tensor, data)
-            tensor.grad = gradient
+            held = self._tensors.pop()
+            held.tensor.requires_grad_(held.requires_grad)
+            _hold(held.tensor, held.data)
+            held.tensor.grad = held.gradient
 
 
 def _hold(tensor: Tensor, data: Tensor) -> None:

@@ -1,6 +1,7 @@
 """Wrap: a copy of a function in which some expressions are corrected.
 
-The syntax tree of its source is changed and compiled; everything else is the function's own:
+The syntax tree of its source is changed and compiled. Where a sum is reduced to one of its terms,
+what only computed the other one is left out. Everything else is the function's own:
 defaults, global variables and those of enclosing functions, decorators. Positions stay those of
 the source, so that a copy can be found there, and be copied again.
 """
@@ -15,6 +16,7 @@ from types import CellType, CodeType, FunctionType
 from typing import Any
 
 from lightning_prune.compaction.corrections import Correction
+from lightning_prune.compaction.liveness import unneeded, without
 from lightning_prune.compaction.source import Source, cell_contents, is_super
 from lightning_prune.coupling.graph import Position
 from lightning_prune.coupling.sites import file_of_copy
@@ -85,8 +87,11 @@ class Changer:
         """
         function = self._source.function
         tree = _Rewriter(self._wraps).visit(self._tree)
-        if not isinstance(tree, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        defined = (ast.FunctionDef, ast.AsyncFunctionDef)
+        if not isinstance(tree, defined) or not isinstance(self._original, defined):
             raise RewriteError(f"{function.__qualname__} is not defined by a statement of its own")
+        # What was computed for nobody in the first place stays.
+        without(tree, unneeded(tree, needed=unneeded(self._original)))
         code = _compiled(tree, function, list(self._helpers))
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
         cells |= {name: CellType(helper) for name, helper in self._helpers.items()}
@@ -211,6 +216,29 @@ def _index(helper: str, node: ast.Subscript) -> ast.AST:
     return node
 
 
+def _left(helper: str, node: Any) -> ast.AST:
+    return _term(helper, node, 0)
+
+
+def _right(helper: str, node: Any) -> ast.AST:
+    return _term(helper, node, 1)
+
+
+def _term(helper: str, node: ast.BinOp | ast.AugAssign | ast.Call, index: int) -> ast.AST:
+    """Return what stands for a sum of which one term is left."""
+    match node:
+        case ast.BinOp(op=ast.Add()):
+            return ast.Call(_name(helper), [(node.left, node.right)[index]], [])
+        case ast.AugAssign(op=ast.Add(), target=ast.Name(id=target)):
+            kept = (_name(target), node.value)[index]
+            return ast.Assign([node.target], ast.Call(_name(helper), [kept], []))
+        case ast.Call(args=[first, second]):
+            return ast.Call(_name(helper), [(first, second)[index]], [])
+        case ast.Call(func=ast.Attribute(value=first), args=[second]):
+            return ast.Call(_name(helper), [(first, second)[index]], [])
+    raise RewriteError(f"{ast.unparse(node)} is no plain sum")
+
+
 _WRAPS: dict[tuple[type[ast.AST], str], Callable[[str, Any], ast.AST]] = {
     **{
         (ast.Call, kind): _call
@@ -222,4 +250,9 @@ _WRAPS: dict[tuple[type[ast.AST], str], Callable[[str, Any], ast.AST]] = {
     (ast.AugAssign, "pin"): _assignment,
     (ast.Compare, "pin"): _comparison,
     (ast.Subscript, "recut"): _index,
+    **{
+        (form, kind): wrap
+        for form in (ast.BinOp, ast.AugAssign, ast.Call)
+        for kind, wrap in (("keep_left", _left), ("keep_right", _right))
+    },
 }

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from lightning_prune.cost import element_cost
+from lightning_prune.coupling.branches import Branch, find_branches
 from lightning_prune.coupling.forecast import Trace, Traces
 from lightning_prune.coupling.graph import Graph
 from lightning_prune.coupling.groups import Frozen, build_groups
@@ -31,7 +32,7 @@ from lightning_prune.inputs import ExampleInputs
 from lightning_prune.multihead import take_sizes_from_tensors
 from lightning_prune.tables import format_table
 from lightning_prune.twin import twin
-from lightning_prune.units import Group
+from lightning_prune.units import Group, Structure
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Coupling:
         grouped: weights of grouped convolutions and group norms that lose whole groups.
         shapes: of every parameter, by name.
         traces: the recorded passes with their labels.
+        branches: residual branches, in the order of the network.
     """
 
     groups: tuple[Group, ...]
@@ -59,11 +61,18 @@ class Coupling:
     grouped: frozenset[str]
     shapes: dict[str, torch.Size]
     traces: Traces
+    branches: tuple[Branch, ...]
 
     @property
     def prunable(self) -> int:
         """Elements of parameters that lie on at least one unit."""
         return int(element_cost(self.groups, self.shapes).prunable)
+
+    @property
+    def structure(self) -> Structure:
+        """The units that the model has."""
+        branches = tuple(branch.group(self.shapes) for branch in self.branches)
+        return Structure(self.groups, branches)
 
     def __str__(self) -> str:
         total = sum(shape.numel() for shape in self.shapes.values())
@@ -79,6 +88,12 @@ class Coupling:
             for group in self.groups
         ]
         tables = [head, format_table(["group", "units", "parameters", "ties"], rows)]
+        if self.branches:
+            rows = [
+                [branch.name, f"{element_cost([branch], self.shapes).prunable:,.0f}"]
+                for branch in self.structure.branches
+            ]
+            tables.append(format_table(["branch", "parameters"], rows))
         if self.frozen:
             rows = [
                 [str(one.axis), f"{one.positions} of {one.size}", one.reason] for one in self.frozen
@@ -108,7 +123,7 @@ def couple(model: nn.Module, example_inputs: Any) -> Coupling:
     Raises:
         ExampleInputsError: if the model does not run on the inputs.
     """
-    recordings = _recordings(model, _on(model, ExampleInputs.of(example_inputs)))
+    recordings = record_modes(model, _on(model, ExampleInputs.of(example_inputs)))
     with real():
         return _analyse(model, recordings)
 
@@ -123,17 +138,21 @@ def _on(model: nn.Module, inputs: ExampleInputs) -> ExampleInputs:
 
 def _analyse(model: nn.Module, recordings: list[tuple[Graph, ExampleInputs, bool]]) -> Coupling:
     labels = Labels()
-    first, solution = _label(model, recordings, labels)
+    branches = find_branches([graph for graph, _, _ in recordings])
+    first, solution = _label(model, recordings, labels, branches)
     stuck = stuck_grids(labels, solution)
     if not stuck.any():
         return first
     # Where heads must stay, their features may go.
-    second = _label(model, recordings, Labels(stuck))[0]
+    second = _label(model, recordings, Labels(stuck), branches)[0]
     return second if second.prunable > first.prunable else first
 
 
 def _label(
-    model: nn.Module, recordings: list[tuple[Graph, ExampleInputs, bool]], labels: Labels
+    model: nn.Module,
+    recordings: list[tuple[Graph, ExampleInputs, bool]],
+    labels: Labels,
+    branches: tuple[Branch, ...],
 ) -> tuple[Coupling, Solution]:
     prices: dict[str, float] | None = None
     traces = []
@@ -148,17 +167,31 @@ def _label(
     coupling = Coupling(
         groups,
         frozen,
-        tuple(n for n, p in parameters.items() if n not in used and max(p.shape, default=1) > 1),
+        tuple(n for n, p in parameters.items() if n not in used and p.numel() > 1),
         prices or {},
         frozenset(labels.grouped),
         {name: parameter.shape for name, parameter in parameters.items()},
         Traces(tuple(traces), labels, solution.component),
+        branches,
     )
     return coupling, solution
 
 
-def _recordings(model: nn.Module, inputs: ExampleInputs) -> list[tuple[Graph, ExampleInputs, bool]]:
-    """Record the model in eval mode and, where it runs so, in train mode."""
+def record_modes(
+    model: nn.Module, inputs: ExampleInputs
+) -> list[tuple[Graph, ExampleInputs, bool]]:
+    """Record a model in eval mode and, where it runs so, in train mode.
+
+    Args:
+        model: any module; a twin of it runs.
+        inputs: arguments for its ``forward``, on its device.
+
+    Returns:
+        For each mode the recording, what the model was called with, and whether it was training.
+
+    Raises:
+        ExampleInputsError: if the model does not run on the inputs in eval mode.
+    """
     copy = twin(model)
     take_sizes_from_tensors(copy)
     devices = list({p.device for p in model.parameters() if p.device.type == "cuda"})

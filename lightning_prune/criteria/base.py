@@ -56,6 +56,7 @@ class Criterion(ABC):
             on nothing else; where no rank holds whole weights, only such scores can be had.
         sides: which weights of a unit count: those that write it, that read it, or both.
         single_weights: a unit of one weight has a score, too.
+        relative: the score of a unit comes from comparing it with the others of its group.
     """
 
     reads: ClassVar[Reads]
@@ -63,6 +64,7 @@ class Criterion(ABC):
     elementwise: ClassVar[bool] = False
     sides: ClassVar[Sides] = "both"
     single_weights: ClassVar[bool] = True
+    relative: ClassVar[bool] = False
 
     @abstractmethod
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:

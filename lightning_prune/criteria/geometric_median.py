@@ -28,6 +28,7 @@ class GeometricMedian(Criterion):
     reads: ClassVar[Reads] = "weights"
     sides: ClassVar[Sides] = "out"
     single_weights: ClassVar[bool] = False
+    relative: ClassVar[bool] = True
 
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
         """Copy the weights into ``out``.

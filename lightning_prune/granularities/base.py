@@ -8,14 +8,14 @@ that are removed together. Which groups may be pruned is decided elsewhere
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
 from lightning_prune.scores import Normalize, Reduce
-from lightning_prune.units import Group
+from lightning_prune.units import Group, Structure
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,21 @@ class Granularity(ABC):
         needs_coupling: the units follow from the coupling of the model's axes, which takes
             example inputs to find.
         regrows: a removed unit gets a gradient, by which it could grow again.
+        whole_groups: every group is one unit, and may go.
         rules: what holds for scores and counts of units.
     """
 
     needs_coupling: ClassVar[bool]
     regrows: ClassVar[bool] = False
+    whole_groups: ClassVar[bool] = False
 
     @abstractmethod
-    def groups(self, weights: Mapping[str, Tensor], coupled: Sequence[Group]) -> list[Group]:
+    def groups(self, weights: Mapping[str, Tensor], structure: Structure) -> list[Group]:
         """Return every group of such units.
 
         Args:
             weights: every parameter, by name, frozen ones too.
-            coupled: the groups of coupled axes; empty if none are needed.
+            structure: the coupled axes and the branches of the model; empty if not needed.
 
         Returns:
             The groups, in a stable order.
@@ -77,7 +79,7 @@ class Granularity(ABC):
         return {}
 
     def floor(self, group: Group) -> int:
-        """Return how many units a group keeps at least, in [1, units]."""
+        """Return how many units a group keeps at least, in [0, units]; 0 only if it may vanish."""
         rules = self.rules
         if group.units < rules.round_to:
             return group.units

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_prune.granularities.base import Granularity, UnitRules
 from lightning_prune.granularities.checks import check_at_least
 from lightning_prune.scores import Normalize, Reduce
-from lightning_prune.units import Axis, Group, Member
+from lightning_prune.units import Axis, Group, Member, Structure
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class Block(Granularity):
         """The options."""
         return UnitRules(self.reduce, self.normalize)
 
-    def groups(self, weights: Mapping[str, Tensor], coupled: Sequence[Group]) -> list[Group]:
+    def groups(self, weights: Mapping[str, Tensor], structure: Structure) -> list[Group]:
         """Return one group for each weight tensor that tiles cover.
 
         Args:
             weights: every parameter, by name, frozen ones too.
-            coupled: ignored.
+            structure: ignored.
 
         Returns:
             Groups named as the parameters; tiles are counted row by row.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_prune.granularities.base import Granularity, UnitRules
 from lightning_prune.granularities.checks import check_at_least
 from lightning_prune.scores import Normalize, Reduce
-from lightning_prune.units import Group
+from lightning_prune.units import Group, Structure
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class Channel(Granularity):
         """The options."""
         return UnitRules(self.reduce, self.normalize, self.round_to, self.min_units)
 
-    def groups(self, weights: Mapping[str, Tensor], coupled: Sequence[Group]) -> list[Group]:
+    def groups(self, weights: Mapping[str, Tensor], structure: Structure) -> list[Group]:
         """Return the coupled groups themselves.
 
         Args:
             weights: ignored.
-            coupled: the groups of coupled axes.
+            structure: the coupled axes of the model.
 
         Returns:
             The same groups.
         """
-        return list(coupled)
+        return list(structure.coupled)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_prune.granularities.base import Granularity, UnitRules
 from lightning_prune.granularities.checks import check_at_least
 from lightning_prune.scores import Normalize, Reduce
-from lightning_prune.units import Group
+from lightning_prune.units import Group, Structure
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,17 @@ class Head(Granularity):
         """The options."""
         return UnitRules(self.reduce, self.normalize, min_units=self.min_units)
 
-    def groups(self, weights: Mapping[str, Tensor], coupled: Sequence[Group]) -> list[Group]:
+    def groups(self, weights: Mapping[str, Tensor], structure: Structure) -> list[Group]:
         """Return the coupled groups whose units are heads.
 
         Args:
             weights: every parameter, by name.
-            coupled: the groups of coupled axes.
+            structure: the coupled axes of the model.
 
         Returns:
             Some of the groups.
         """
-        return [group for group in coupled if _projections(group, weights) >= 2]
+        return [group for group in structure.coupled if _projections(group, weights) >= 2]
 
 
 def _projections(group: Group, weights: Mapping[str, Tensor]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_prune.granularities.base import Granularity
 from lightning_prune.granularities.checks import check_at_least
-from lightning_prune.units import Axis, Group, Member
+from lightning_prune.units import Axis, Group, Member, Structure
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class NM(Granularity):
         check_at_least("n", self.n)
         check_at_least("m", self.m, self.n + 1)
 
-    def groups(self, weights: Mapping[str, Tensor], coupled: Sequence[Group]) -> list[Group]:
+    def groups(self, weights: Mapping[str, Tensor], structure: Structure) -> list[Group]:
         """Return one group for each weight tensor with a multiple of ``m`` inputs.
 
         Args:
             weights: every parameter, by name, frozen ones too.
-            coupled: ignored.
+            structure: ignored.
 
         Returns:
             Groups named as the parameters; their units lie in the order of the inputs, so that

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
 from lightning_prune.granularities.base import Granularity
-from lightning_prune.units import Axis, Group, Member
+from lightning_prune.units import Axis, Group, Member, Structure
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class Weight(Granularity):
     needs_coupling: ClassVar[bool] = False
     regrows: ClassVar[bool] = True
 
-    def groups(self, weights: Mapping[str, Tensor], coupled: Sequence[Group]) -> list[Group]:
+    def groups(self, weights: Mapping[str, Tensor], structure: Structure) -> list[Group]:
         """Return one group for each weight tensor.
 
         Args:
             weights: every parameter, by name, frozen ones too.
-            coupled: ignored.
+            structure: ignored.
 
         Returns:
             Groups named as the parameters.

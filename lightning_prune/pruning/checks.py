@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
+from lightning_prune.allocations.base import Allocation
 from lightning_prune.cost import Of
+from lightning_prune.criteria.base import Criterion
 from lightning_prune.granularities.base import Granularity
 
 
@@ -47,6 +49,28 @@ def check_regrows(granularity: Granularity) -> None:
         raise ValueError(
             f"Expected a granularity whose removed units can grow again, but got {granularity}. "
             "Use Weight() or Block(rows, cols), or a schedule that does not regrow."
+        )
+
+
+def check_groups(granularity: Granularity, criterion: Criterion, allocation: Allocation) -> None:
+    """Refuse what takes several units to a group, where every group is a single unit.
+
+    Raises:
+        ValueError: if the criterion compares the units of a group, or the allocation takes a
+            fraction of them.
+    """
+    if not granularity.whole_groups:
+        return
+    if criterion.relative:
+        raise ValueError(
+            f"Expected `criterion` to score every unit by itself, but got {criterion} for "
+            f"{granularity}, each of whose groups is a single unit. Use Taylor(), say."
+        )
+    if allocation.within_groups or allocation.max_sparsity < 1.0:
+        raise ValueError(
+            f"Expected `allocation` to rank the units of all groups together, but got {allocation} "
+            f"for {granularity}, each of whose groups is a single unit. Use Global() or "
+            "Isomorphic(), without `max_sparsity`."
         )
 
 

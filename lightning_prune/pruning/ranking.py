@@ -58,12 +58,12 @@ def floors(groups: Sequence[Group], granularity: Granularity, allocation: Alloca
         allocation: its bound on the sparsity of a group.
 
     Returns:
-        Numbers of units, each at least 1.
+        Numbers of units.
     """
     step = granularity.rules.round_to
     least = []
     for group in groups:
-        bound = max(1, math.ceil((1.0 - allocation.max_sparsity) * group.units - 1e-9))
+        bound = math.ceil((1.0 - allocation.max_sparsity) * group.units - 1e-9)
         rounded = min(group.units, -(-bound // step) * step)
         least.append(max(rounded, granularity.floor(group)))
     return least

@@ -21,6 +21,7 @@ from lightning_prune.inputs import ExampleInputs
 from lightning_prune.names import parameters_by_any_name, parameters_by_name, plain_name
 from lightning_prune.patterns import check_patterns
 from lightning_prune.pruning.checks import (
+    check_groups,
     check_kind,
     check_list,
     check_of,
@@ -29,7 +30,7 @@ from lightning_prune.pruning.checks import (
 )
 from lightning_prune.pruning.pruner import Pruner
 from lightning_prune.pruning.selection import select
-from lightning_prune.units import Group
+from lightning_prune.units import Group, Structure
 from lightning_prune.unsharded import has_shards, reshard, structure_of
 
 
@@ -67,6 +68,7 @@ class Recipe:
         check_kind("granularity", self.granularity, Granularity)
         check_kind("allocation", self.allocation, Allocation)
         check_of(self.of)
+        check_groups(self.granularity, self.criterion, self.allocation)
         if self.regrows:
             check_regrows(self.granularity)
         check_list("include", () if self.include is None else self.include)
@@ -119,10 +121,10 @@ class Recipe:
         """
         counts = self.granularity.needs_coupling or self.of == "macs"
         reshard(model)  # its parameters are looked up below
-        structure = structure_of(model) if has_shards(model) else model
-        coupling = couple(structure, example_inputs) if counts else None
+        unsharded = structure_of(model) if has_shards(model) else model
+        coupling = couple(unsharded, example_inputs) if counts else None
         weights = parameters_by_name(model)
-        groups = self.granularity.groups(weights, coupling.groups if coupling else ())
+        groups = self.granularity.groups(weights, coupling.structure if coupling else Structure())
         _check_present(groups, among or ())
         selection = select(
             groups,

@@ -7,12 +7,13 @@ from lightning_prune.allocations import ErdosRenyi
 from lightning_prune.cost import element_cost
 from lightning_prune.granularities import Weight
 from lightning_prune.pruning.choice import choose
+from lightning_prune.units import Structure
 
 
 def densities(model, sparsity, allocation):
     """Density of every weight tensor by name, with random scores."""
     weights = {n: p for n, p in model.named_parameters() if p.dim() > 1}
-    groups = Weight().groups(weights, [])
+    groups = Weight().groups(weights, Structure())
     shapes = {name: p.shape for name, p in weights.items()}
     generator = torch.Generator().manual_seed(0)
     scores = [torch.rand(g.units, generator=generator) for g in groups]

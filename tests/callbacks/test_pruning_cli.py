@@ -105,6 +105,7 @@ WORDS = [
     ("granularity", "Weight"),
     ("granularity", "Channel"),
     ("granularity", "Head"),
+    ("granularity", "Layer"),
     ("granularity", "NM"),
 ]
 WITH_OPTIONS = [

@@ -9,7 +9,7 @@ from torch import nn
 
 from lightning_prune import granularities
 from lightning_prune.granularities import NM, Block, Channel, Granularity, Head, UnitRules
-from lightning_prune.units import Axis, Group, Member
+from lightning_prune.units import Axis, Group, Member, Structure
 
 EXAMPLES = {
     "NM": [NM(2, 4), NM(1, 2)],
@@ -25,15 +25,20 @@ ALL = [
 ]
 MODEL = nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2), nn.Conv2d(4, 2, 3), nn.Linear(4, 8))
 ROWS = torch.tensor([[0, 1, 4, 5], [2, 3, 6, 7]])  # of two heads in two projections
-COUPLED = [
-    Group("0", 4, (Member(Axis("0.weight", 0), "out", 4), Member(Axis("1.weight", 1), "in", 4))),
-    Group("3", 2, (Member(Axis("3.weight", 0), "out", 8, ROWS),)),
-]
+STRUCTURE = Structure(
+    coupled=(
+        Group(
+            "0", 4, (Member(Axis("0.weight", 0), "out", 4), Member(Axis("1.weight", 1), "in", 4))
+        ),
+        Group("3", 2, (Member(Axis("3.weight", 0), "out", 8, ROWS),)),
+    ),
+    branches=(Group("1", 1, (Member(Axis("1.weight", 0), "out", 2, torch.tensor([[0, 1]])),)),),
+)
 
 
 def groups(granularity):
     weights = dict(MODEL.named_parameters())
-    return granularity.groups(weights, COUPLED if granularity.needs_coupling else [])
+    return granularity.groups(weights, STRUCTURE if granularity.needs_coupling else Structure())
 
 
 @pytest.mark.parametrize("granularity", ALL)
@@ -69,7 +74,7 @@ def test_is_deterministic(granularity):
 @pytest.mark.parametrize("granularity", ALL)
 def test_the_floor_is_a_number_of_units(granularity):
     for group in groups(granularity):
-        assert 1 <= granularity.floor(group) <= group.units
+        assert (not granularity.whole_groups) <= granularity.floor(group) <= group.units
         if granularity.rules.round_to <= group.units:
             assert granularity.floor(group) % granularity.rules.round_to == 0
 

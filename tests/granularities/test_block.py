@@ -5,11 +5,12 @@ from torch import nn
 from lightning_prune.criteria import Magnitude
 from lightning_prune.granularities import Block
 from lightning_prune.pruning import prune
+from lightning_prune.units import Structure
 
 
 def test_tiles_row_by_row():
     weight = torch.zeros(4, 6)
-    (group,) = Block(2, 3).groups({"w": weight}, [])
+    (group,) = Block(2, 3).groups({"w": weight}, Structure())
     tiles = group.members[0].positions
     assert group.units == 4
     assert tiles[0].tolist() == [0, 1, 2, 6, 7, 8]
@@ -18,14 +19,14 @@ def test_tiles_row_by_row():
 
 
 def test_a_tile_of_a_convolution_takes_whole_kernels():
-    (group,) = Block(1, 2).groups({"w": torch.zeros(3, 4, 2, 1)}, [])
+    (group,) = Block(1, 2).groups({"w": torch.zeros(3, 4, 2, 1)}, Structure())
     assert group.units == 3 * 2
     assert group.members[0].positions[0].tolist() == [0, 1, 2, 3]
 
 
 def test_what_tiles_do_not_cover_is_named():
     weights = {"w": torch.zeros(4, 6), "b": torch.zeros(4), "t": torch.zeros(2, 2).int()}
-    assert Block(2, 4).groups(weights, []) == []
+    assert Block(2, 4).groups(weights, Structure()) == []
     assert Block(2, 4).refused(weights) == {"w": "its sizes are no multiples of 2 by 4"}
 
 

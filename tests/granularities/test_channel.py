@@ -1,7 +1,7 @@
 import pytest
 
 from lightning_prune.granularities import Channel, UnitRules
-from lightning_prune.units import Axis, Group, Member
+from lightning_prune.units import Axis, Group, Member, Structure
 
 
 def group(units):
@@ -10,7 +10,7 @@ def group(units):
 
 def test_channels_are_the_coupled_groups():
     one = group(8)
-    assert Channel().groups({}, (one,)) == [one]
+    assert Channel().groups({}, Structure((one,))) == [one]
 
 
 def test_options_are_rules():

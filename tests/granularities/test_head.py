@@ -46,18 +46,18 @@ X = torch.randn(2, 6, 5)
 )
 def test_heads_are_found_among_all_groups(make, name, units):
     model = make()
-    coupled = couple(model, X).groups
-    assert len(coupled) > 1
-    groups = Head().groups(dict(model.named_parameters()), coupled)
+    structure = couple(model, X).structure
+    assert len(structure.coupled) > 1
+    groups = Head().groups(dict(model.named_parameters()), structure)
     assert [(g.name, g.units) for g in groups] == [(name, units)]
 
 
 def test_channels_of_a_decoder_are_no_heads():
     # Every channel owns 9 neighbouring rows of one projection.
     model = nn.Sequential(nn.Linear(5, 36), nn.Unflatten(1, (4, 3, 3)), nn.Conv2d(4, 2, 3))
-    coupled = couple(model, torch.randn(2, 5)).groups
-    assert [g.units for g in coupled] == [4]
-    assert Head().groups(dict(model.named_parameters()), coupled) == []
+    structure = couple(model, torch.randn(2, 5)).structure
+    assert [g.units for g in structure.coupled] == [4]
+    assert Head().groups(dict(model.named_parameters()), structure) == []
 
 
 def test_half_of_the_heads_go_and_compaction_takes_them_out():
@@ -72,7 +72,8 @@ def test_half_of_the_heads_go_and_compaction_takes_them_out():
 
 
 def test_a_floor_of_heads():
-    (group,) = Head().groups(dict(Attention().named_parameters()), couple(Attention(), X).groups)
+    model = Attention()
+    (group,) = Head().groups(dict(model.named_parameters()), couple(model, X).structure)
     assert Head(min_units=3).floor(group) == 3
     with pytest.raises(ValueError, match="Expected `min_units`"):
         Head(min_units=0)

@@ -1,0 +1,236 @@
+"""Bypass: take out residual branches that add nothing but zeros.
+
+The sum that added a branch is reduced to its shortcut in the source, together with the statements
+that served the branch alone; modules of it that are called all the same do nothing from then on.
+Its parameters keep their names and become empty. Branches that cannot be taken out are named with
+the reason and stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_prune.compaction.corrections import Correction
+from lightning_prune.compaction.place import Place, digest, sources_along
+from lightning_prune.compaction.plan import Plan
+from lightning_prune.compaction.rewrite import Edit, edits_of, joined, rewritten
+from lightning_prune.compaction.stand_ins import form_of
+from lightning_prune.compaction.surgery import Surgery
+from lightning_prune.compaction.verification import Errors, Verification
+from lightning_prune.compaction.zeros import zero_values
+from lightning_prune.coupling.branches import Branch, Sum
+from lightning_prune.coupling.couple import record_modes
+from lightning_prune.coupling.graph import Graph
+from lightning_prune.errors import ExampleInputsError, RewriteError, VerificationError
+from lightning_prune.inputs import ExampleInputs
+from lightning_prune.twin import twin
+from lightning_prune.units import Axis, GroupCount
+
+
+def dead_branches(model: nn.Module, branches: Iterable[Branch]) -> list[Branch]:
+    """Return the branches that add zeros, whatever the model is given."""
+    tensors = {name: t.detach() for name, t in model.named_parameters()}
+    zero = {name for name, t in tensors.items() if not bool(t.any())}
+    tensors |= dict(model.named_buffers())
+    suspects = [branch for branch in branches if not zero.isdisjoint(branch.parameters)]
+    return [b for b in suspects if all(_adds_zeros(one, tensors) for one in b.sums)]
+
+
+def _adds_zeros(one: Sum, tensors: Mapping[str, Tensor]) -> bool:
+    return one.branch in zero_values(one.graph, one.inside, tensors)
+
+
+class Bypass:
+    """What is taken out of one model.
+
+    Args:
+        model: the masked model, which is changed in place.
+        inputs: arguments for its ``forward``, on its device.
+        branches: those to take out.
+    """
+
+    def __init__(self, model: nn.Module, inputs: ExampleInputs, branches: Sequence[Branch]) -> None:
+        self.surgery = Surgery(model)
+        self.accepted: list[Branch] = []
+        self.refused: dict[str, str] = {}
+        self.errors = Errors()
+        self._model = model
+        self._inputs = inputs
+        self._branches = list(branches)
+        self._full = twin(model)
+
+    @property
+    def counts(self) -> tuple[GroupCount, ...]:
+        """What became of each branch."""
+        return tuple(GroupCount(b.name, 1, int(b in self.accepted)) for b in self._branches)
+
+    def attempt(self, verification: Verification) -> None:
+        """Take out as many branches as the model stays the same without.
+
+        Args:
+            verification: made from the model before.
+        """
+        possible = []
+        for branch in self._branches:
+            try:
+                self._edits([branch])
+                possible.append(branch)
+            except RewriteError as error:
+                self.refused[branch.name] = str(error)
+        self._attempt(possible, verification)
+
+    def _attempt(self, candidates: list[Branch], verification: Verification) -> None:
+        while candidates:
+            try:
+                faults = self._take_out([*self.accepted, *candidates])
+                if not faults:
+                    self.errors = verification.check(self._model)
+                    self.accepted += candidates
+                    return
+            except (VerificationError, ExampleInputsError) as error:
+                half = len(candidates) // 2
+                if half:
+                    self._attempt(candidates[:half], verification)
+                    self._attempt(candidates[half:], verification)
+                    return
+                faults = {candidates[0].name: str(error)}
+            self.refused |= faults
+            candidates = [branch for branch in candidates if branch.name not in faults]
+        self._take_out(self.accepted)
+
+    def _take_out(self, branches: Sequence[Branch]) -> dict[str, str]:
+        """Take out just these branches; tell which ones cannot be, and why."""
+        self.surgery.undo()
+        if not branches:
+            return {}
+        self._rewrite(self._edits(branches))
+        left = self._used_by(branches)
+        if left:
+            reasons = self._let_idle(_modules_inside(branches, left))
+            left = self._used_by(branches)
+        if left:
+            owners = {b.name: next((n for n in left if n in b.parameters), "") for b in branches}
+            return {
+                branch: reasons.get(name, f"{name} would be computed with all the same")
+                for branch, name in owners.items()
+                if name
+            }
+        self._empty([name for b in branches for name in (*b.parameters, *b.buffers)])
+        return {}
+
+    def _used_by(self, branches: Iterable[Branch]) -> list[str]:
+        """Return the parameters of branches with which the model computes all the same."""
+        recordings = record_modes(self._model, self._inputs)
+        used = {value.name for graph, _, _ in recordings for value in graph.values}
+        return [name for branch in branches for name in branch.parameters if name in used]
+
+    def _edits(self, branches: Sequence[Branch]) -> dict[str, list[Edit]]:
+        """Return the edits that reduce the sums to their shortcuts, by module."""
+        sums = [one for branch in branches for one in branch.sums]
+        places = {(id(one.graph), one.place) for one in sums}
+        edits: dict[str, list[Edit]] = {}
+        for one in sums:
+            site = one.node.site
+            same = [
+                i for i, n in enumerate(one.graph) if n.site == site and n.name == one.node.name
+            ]
+            if site is None or any((id(one.graph), place) not in places for place in same):
+                raise RewriteError("its sum is written by code that serves other sums as well")
+            kind = edits_of(type(self._model.get_submodule(site.module)))[0]
+            place = Place.of(kind, one.node)
+            correction = Correction(_SIDES[one.shortcut], _is_written(one))
+            edit = Edit(place.method, place.path, place.fitting(correction), place.digest)
+            known = edits.setdefault(site.module, [])
+            known += [edit] if edit not in known else []
+        return edits
+
+    def _let_idle(self, modules: Mapping[str, str]) -> dict[str, str]:
+        """Let modules do nothing.
+
+        Args:
+            modules: for names of parameters the module that holds them.
+
+        Returns:
+            Why that cannot be, for some of the parameters.
+        """
+        calls = _calls(self._full, self._inputs, dict.fromkeys(modules.values()))
+        reasons: dict[str, str] = {}
+        edits = {}
+        for parameter, name in modules.items():
+            try:
+                args, output = calls[name]
+                kind = edits_of(type(self._model.get_submodule(name)))[0]
+                correction = Correction("give_back", form_of(output, args))
+                source = digest(sources_along(kind, "forward", ()))
+                edits[name] = [Edit("forward", (), correction, source)]
+            except RewriteError as error:
+                reasons[parameter] = str(error)
+        self._rewrite(edits)
+        return reasons
+
+    def _rewrite(self, edits: Mapping[str, Sequence[Edit]]) -> None:
+        for name, later in edits.items():
+            module = self._model.get_submodule(name)
+            kind, before = edits_of(type(module))
+            self.surgery.set_class(module, rewritten(kind, joined(before, later)))
+
+    def _empty(self, names: Iterable[str]) -> None:
+        tensors = dict(self._model.named_parameters()) | dict(self._model.named_buffers())
+        none = torch.zeros(0, dtype=torch.int64)
+        kept = {Axis(name, 0): none for name in names if tensors[name].dim()}
+        self.surgery.apply(Plan(kept, (), {}))
+
+
+def _calls(
+    model: nn.Module, inputs: ExampleInputs, modules: Iterable[str]
+) -> dict[str, tuple[tuple[Any, ...], Any]]:
+    """Return with which arguments modules are called, and what they return, by name."""
+    calls: dict[str, tuple[tuple[Any, ...], Any]] = {}
+    copied = twin(model).eval()
+    for name in modules:
+
+        def note(module: nn.Module, args: tuple[Any, ...], output: Any, name: str = name) -> None:
+            calls[name] = (args, output)
+
+        copied.get_submodule(name).register_forward_hook(note)
+    with torch.no_grad():
+        inputs.map(torch.clone)(copied)
+    return calls
+
+
+_SIDES = ("keep_left", "keep_right")
+
+
+def _is_written(one: Sum) -> bool:
+    """Tell whether a later operation writes into the memory of a sum."""
+    result = one.node.results[0]
+    later = one.graph.nodes[one.place + 1 :]
+    return any(n.writes and (n.inputs[:1] == [result] or result in n.aliases) for n in later)
+
+
+def _modules_inside(branches: Sequence[Branch], parameters: Iterable[str]) -> dict[str, str]:
+    """Return for parameters the outermost module with them that works for branches alone."""
+    busy: set[str] = set()
+    for graph, inside in _by_graph(branches):
+        idle = inside | graph.discarded()
+        busy |= {f"{node.module}." for place, node in enumerate(graph) if place not in idle}
+    found = {}
+    for parameter in parameters:
+        parts = parameter.split(".")
+        outer = [".".join(parts[:end]) for end in range(1, len(parts))]
+        idle_ones = [m for m in outer if not any(b.startswith(f"{m}.") for b in busy)]
+        if idle_ones:
+            found[parameter] = idle_ones[0]
+    return found
+
+
+def _by_graph(branches: Sequence[Branch]) -> list[tuple[Graph, set[int]]]:
+    """Return every recording, and what of it computes for some branch alone."""
+    return [
+        (sums[0].graph, set[int]().union(*(one.inside for one in sums)))
+        for sums in zip(*(branch.sums for branch in branches), strict=True)
+    ]

@@ -1,0 +1,80 @@
+"""Zeros: which values of a recorded pass are zero, whatever the model is given.
+
+Nothing is written down per operation. Each is run on tensors of the recorded shapes: parameters
+and buffers as they are, zeros where zero is known, arbitrary numbers elsewhere. What then yields
+zeros, yields zeros. A value that only happens to be zero, as behind a dead rectifier, does not
+count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+from lightning_prune.coupling.graph import Graph, Node, Ref, Value
+
+_SCALES = (1.0, -1.0)
+
+
+def zero_values(graph: Graph, places: Iterable[int], tensors: Mapping[str, Tensor]) -> set[Ref]:
+    """Return the values that are zero for any input.
+
+    Args:
+        graph: a recorded pass.
+        places: of the nodes to look at; what other nodes compute may be anything.
+        tensors: every parameter and buffer, by name.
+
+    Returns:
+        The parameters and buffers that are zero, and what is zero because of them.
+    """
+    known = {
+        Ref(index): tensors[value.name]
+        for index, value in enumerate(graph.values)
+        if value.name is not None and value.name in tensors
+    }
+    zeros = {ref for ref, tensor in known.items() if not bool(tensor.any())}
+    for place in sorted(places):
+        node = graph.nodes[place]
+        if node.writes:
+            zeros.difference_update(node.aliases)
+        if not zeros.isdisjoint(node.inputs) and _yields_zeros(graph, node, zeros, known):
+            zeros.update(node.results)
+    return zeros
+
+
+def _yields_zeros(graph: Graph, node: Node, zeros: set[Ref], known: Mapping[Ref, Tensor]) -> bool:
+    device = next(iter(known.values())).device
+
+    def run(scale: float) -> list[Any]:
+        def stand_in(leaf: Any) -> Any:
+            if not isinstance(leaf, Ref):
+                return leaf
+            if leaf in known:
+                return known[leaf].clone() if node.writes else known[leaf]
+            value = graph[leaf]
+            return _numbers(value, 0.0 if leaf in zeros else scale).to(device)
+
+        args, kwargs = tree_map(stand_in, (node.args, node.kwargs))
+        return tree_leaves(node.op(*args, **kwargs))
+
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        try:
+            results = [result for scale in _SCALES for result in run(scale)]
+        except (RuntimeError, TypeError, ValueError, NotImplementedError, IndexError):
+            return False
+    return all(isinstance(result, Tensor) and not bool(result.any()) for result in results)
+
+
+def _numbers(value: Value, scale: float) -> Tensor:
+    """Return a tensor like a recorded one: of zeros, or of arbitrary numbers that are not zero."""
+    if value.number is not None:
+        return torch.tensor(value.number, dtype=value.dtype).reshape(value.shape)
+    if value.dtype.is_floating_point or value.dtype.is_complex:
+        return ((torch.rand(value.shape) + 0.5) * scale).to(value.dtype)
+    # Of whole numbers most are indices, of which only 0 is sure to be one.
+    return torch.zeros(value.shape, dtype=value.dtype)

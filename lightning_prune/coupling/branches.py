@@ -1,0 +1,239 @@
+"""Branches: the parts of a residual network that are added to what they were computed from.
+
+In ``y = x + f(x)`` everything that computes for the sum alone is the branch: without it ``y = x``.
+A shortcut may itself be computed, by a single weight, as where sizes change; the branch is then
+the other side. Of branches around branches only the inner ones count, so that no two share a
+parameter. Nothing here looks at values.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+
+from lightning_prune.coupling.graph import Graph, Node, Ref
+from lightning_prune.units import Axis, Group, Member
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """Where one recorded pass adds a branch to its shortcut.
+
+    Args:
+        graph: the recording.
+        place: of the sum among its nodes.
+        shortcut: which argument of the sum is the shortcut, 0 or 1.
+        inside: places of the nodes that compute for the branch alone.
+        computed: whether the shortcut is computed from what the branch reads, too.
+    """
+
+    graph: Graph
+    place: int
+    shortcut: int
+    inside: frozenset[int]
+    computed: bool
+
+    @property
+    def node(self) -> Node:
+        """The sum itself."""
+        return self.graph.nodes[self.place]
+
+    @property
+    def branch(self) -> Ref:
+        """What the branch adds."""
+        ref: Ref = self.node.args[1 - self.shortcut]
+        return ref
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """A residual branch.
+
+    Args:
+        name: what the names of its weights have in common.
+        parameters: names of the parameters that it alone uses.
+        buffers: names of the buffers that it alone uses.
+        sums: where each recorded pass adds it.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    buffers: tuple[str, ...]
+    sums: tuple[Sum, ...]
+
+    def group(self, shapes: Mapping[str, torch.Size]) -> Group:
+        """Return the branch as one unit, which owns every element of its parameters.
+
+        Args:
+            shapes: shape of every parameter, by name.
+        """
+        return Group(self.name, 1, tuple(_all_of(name, shapes[name]) for name in self.parameters))
+
+
+def find_branches(graphs: Sequence[Graph]) -> tuple[Branch, ...]:
+    """Return the residual branches of a model, in the order of the network.
+
+    Args:
+        graphs: recordings of it; what is a branch in all of them is one.
+
+    Returns:
+        Branches that share no parameter; their names differ.
+    """
+    found = [{b.parameters: b for b in _Flow(graph).branches()} for graph in graphs]
+    names: list[str] = []
+    branches = []
+    for parameters, branch in found[0].items() if found else ():
+        if all(parameters in others for others in found):
+            again = names.count(branch.name)
+            names.append(branch.name)
+            name = f"{branch.name} ({again + 1})" if again else branch.name
+            sums = tuple(others[parameters].sums[0] for others in found)
+            branches.append(replace(branch, name=name, sums=sums))
+    return tuple(branches)
+
+
+def _all_of(name: str, shape: torch.Size) -> Member:
+    size = shape[0] if shape else 1
+    return Member(Axis(name, 0 if shape else -1), "out", size, torch.arange(size).unsqueeze(0))
+
+
+class _Flow:
+    """Who computes, and who uses, the values of one recording."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._sources: dict[Ref, list[int]] = defaultdict(list)
+        self._uses: dict[Ref, list[int]] = defaultdict(list)
+        discarded = graph.discarded()
+        for place, node in enumerate(graph):
+            for ref in (*node.results, *node.aliases):
+                self._sources[ref].append(place)
+            for ref in node.inputs if place not in discarded else ():
+                self._uses[ref].append(place)
+        for ref in graph.outputs:
+            self._uses[ref].append(len(graph.nodes))
+
+    def branches(self) -> list[Branch]:
+        """Return the innermost branches."""
+        sums = [found for place in range(len(self._graph.nodes)) for found in self._sums(place)]
+        plain = [one for one in sums if not one.computed]
+        inner = [a for a in plain if not any(b.inside < a.inside for b in plain)]
+        taken = frozenset[int]().union(*(one.inside for one in inner))
+        inner += [one for one in sums if one.computed and taken.isdisjoint(one.inside)]
+        named = [self._branch(one) for one in sorted(inner, key=lambda one: one.place)]
+        return [branch for branch in named if branch.parameters]
+
+    def _sums(self, place: int) -> Iterator[Sum]:
+        """Return the sum at a place, if it adds a branch to a shortcut."""
+        node = self._graph.nodes[place]
+        if not self._is_sum(node):
+            return
+        inside = [self._inside(ref, place) for ref in node.args[:2]]
+        for shortcut in (0, 1):
+            branch = 1 - shortcut
+            if inside[branch] and self._leads_to(node.args[shortcut], node.args[branch]):
+                yield Sum(self._graph, place, shortcut, inside[branch], computed=False)
+                return
+        for shortcut in (0, 1):
+            if self._is_projection(inside[shortcut], inside[1 - shortcut]):
+                yield Sum(self._graph, place, shortcut, inside[1 - shortcut], computed=True)
+                return
+
+    def _is_sum(self, node: Node) -> bool:
+        if node.name != "aten::add" or not all(isinstance(arg, Ref) for arg in node.args[:2]):
+            return False
+        values = [self._graph[ref] for ref in (*node.args[:2], node.results[0])]
+        alike = len({(value.shape, value.dtype) for value in values}) == 1
+        return alike and node.argument("alpha", 1) == 1
+
+    def _inside(self, ref: Ref, place: int) -> frozenset[int]:
+        """Return the nodes that compute ``ref``, and nothing that others than ``place`` use."""
+        inside: set[int] = set()
+        waiting = [-source for source in self._sources[ref] if source < place]
+        heapq.heapify(waiting)
+        while waiting:
+            source = -heapq.heappop(waiting)
+            node = self._graph.nodes[source]
+            if source in inside or not self._serves(source, inside, (ref, place)):
+                continue
+            inside.add(source)
+            for read in node.inputs:
+                for earlier in self._sources[read]:
+                    if earlier < source:
+                        heapq.heappush(waiting, -earlier)
+        return frozenset(inside)
+
+    def _serves(self, source: int, inside: set[int], sink: tuple[Ref, int]) -> bool:
+        """Tell whether what a node computes is only used inside, or as ``sink``."""
+        node = self._graph.nodes[source]
+        uses = {(ref, use) for ref in (*node.results, *node.aliases) for use in self._uses[ref]}
+        later = {use for ref, use in uses if use > source and (ref, use) != sink}
+        return later <= inside
+
+    @cached_property
+    def _ancestors(self) -> dict[Ref, int]:
+        """For every value the set, as bits by number, of those that it is computed from, and it."""
+        found: dict[Ref, int] = defaultdict(int)
+        for node in self._graph:
+            read = 0
+            for ref in node.inputs:
+                read |= found[ref] | 1 << ref.index
+            for ref in (*node.results, *node.aliases):
+                found[ref] |= read | 1 << ref.index
+        return found
+
+    def _leads_to(self, ref: Ref, branch: Ref) -> bool:
+        """Tell whether ``branch`` is computed from ``ref``, or from a term of that sum."""
+        if self._ancestors[branch] >> ref.index & 1:
+            return ref != branch
+        sources = [self._graph.nodes[place] for place in self._sources[ref]]
+        if len(sources) != 1 or len(self._uses[ref]) != 1 or not self._is_sum(sources[0]):
+            return False
+        return any(self._leads_to(term, branch) for term in sources[0].args[:2])
+
+    def _is_projection(self, shortcut: frozenset[int], branch: frozenset[int]) -> bool:
+        """Tell whether a shortcut is computed, by one weight, from what the branch reads."""
+        if not shortcut or len(self._weights(shortcut)) > 1 or len(self._weights(branch)) < 2:
+            return False
+        return self._read(shortcut) <= self._read(branch)
+
+    def _read(self, inside: frozenset[int]) -> set[Ref]:
+        """Return the values computed elsewhere that some nodes read."""
+        refs = {ref for place in inside for ref in self._graph.nodes[place].inputs}
+        return {r for r in refs if self._moves(r) and inside.isdisjoint(self._sources[r])}
+
+    def _moves(self, ref: Ref) -> bool:
+        return self._graph[ref].kind in {"input", "activation"}
+
+    def _weights(self, inside: frozenset[int]) -> list[Ref]:
+        return [ref for ref in self._own(inside, "parameter") if len(self._graph[ref].shape) > 1]
+
+    def _own(self, inside: frozenset[int], kind: str) -> list[Ref]:
+        """Return the parameters or buffers that only some nodes use, in the order of their use."""
+        places = sorted(inside)
+        refs = dict.fromkeys(ref for place in places for ref in self._graph.nodes[place].inputs)
+        own = [ref for ref in refs if inside.issuperset(self._uses[ref])]
+        return [ref for ref in own if self._graph[ref].kind == kind]
+
+    def _branch(self, found: Sum) -> Branch:
+        weights = [str(self._graph[ref].name) for ref in self._weights(found.inside)]
+        parameters = [str(self._graph[ref].name) for ref in self._own(found.inside, "parameter")]
+        buffers = [str(self._graph[ref].name) for ref in self._own(found.inside, "buffer")]
+        name = _common_module(weights or parameters)
+        return Branch(name, tuple(parameters), tuple(buffers), (found,))
+
+
+def _common_module(names: Sequence[str]) -> str:
+    """Return the innermost module that holds all of these parameters; the first's if it is all."""
+    parts = [name.split(".")[:-1] for name in names]
+    common = []
+    for column in zip(*parts, strict=False):
+        if len(set(column)) > 1:
+            break
+        common.append(column[0])
+    return ".".join(common or (parts[0] if parts else []))

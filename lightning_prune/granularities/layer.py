@@ -1,0 +1,50 @@
+"""Layers: whole residual branches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from lightning_prune.granularities.base import Granularity, UnitRules
+from lightning_prune.units import Group, Structure
+
+
+@dataclass(frozen=True)
+class Layer(Granularity):
+    """A unit is a residual branch: in ``y = x + f(x)``, all of ``f``.
+
+    Such are the blocks of a ResNet, and the attention and the perceptron of a transformer's layer.
+    Without it ``y = x``; compaction takes it out of the code, so that the model gets shallower. A
+    shortcut that is a strided convolution stays. Every branch is a group of its own, so the
+    allocation must rank all groups together: `Global` or `Isomorphic`.
+
+    Elkerdawy et al., 2020, "To Filter Prune, or to Layer Prune, That Is The Question",
+    arXiv:2007.05667.
+    """
+
+    needs_coupling: ClassVar[bool] = True
+    whole_groups: ClassVar[bool] = True
+
+    @property
+    def rules(self) -> UnitRules:
+        """The mean score of its weights, so that branches of different sizes compare."""
+        return UnitRules("mean", "none")
+
+    def groups(self, weights: Mapping[str, Tensor], structure: Structure) -> list[Group]:
+        """Return the residual branches.
+
+        Args:
+            weights: ignored.
+            structure: the coupled axes and the branches of the model.
+
+        Returns:
+            One group of one unit for each.
+        """
+        return list(structure.branches)
+
+    def floor(self, group: Group) -> int:
+        """Return 0: a branch may go."""
+        return 0
