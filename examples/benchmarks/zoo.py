@@ -1,12 +1,14 @@
 """Compact every torchvision model: what can be pruned, what goes, how exact it is.
 
     python examples/benchmarks/zoo.py --filter 'resnet*' --output zoo
+    python examples/benchmarks/zoo.py --granularity layer --output branches
 
 Random weights, with every norm and every parameter that starts at zero made random, so that
 exactness means something. Half of the units of every group are zeroed on both sides; compaction
 removes and verifies them. `half_of_parameters` is what would go if half of the prunable parameters
-were asked for instead. Writes `OUTPUT.csv`, one row as soon as a model is done, and the same as a
-Markdown table in `OUTPUT.md`; `--resume` keeps the rows that are there, but for failures.
+were asked for instead. With `--granularity layer`, half of the residual branches go. Writes
+`OUTPUT.csv`, one row as soon as a model is done, and the same as a Markdown table in `OUTPUT.md`;
+`--resume` keeps the rows that are there, but for failures.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from tqdm import tqdm
 
 import lightning_prune as lp
 from lightning_prune.compaction import plan_removal
+from lightning_prune.cost import element_cost
 from lightning_prune.coupling import Coupling
 from lightning_prune.masks import find_dead
 
@@ -46,10 +49,14 @@ COLUMNS = (
 )
 
 
+BY_CHANCE: dict[str, Any] = {"criterion": lp.Random(), "of": "units"}
+
+
 def main() -> None:
     """Run what the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--filter", default="*", help="glob pattern of model names")
+    parser.add_argument("--granularity", default="channel", choices=["channel", "layer"])
     parser.add_argument("--jobs", type=int, default=1, help="models at the same time")
     parser.add_argument("--output", type=Path, default=Path("zoo"), help="without an ending")
     parser.add_argument("--resume", action="store_true", help="keep the rows that are there")
@@ -60,17 +67,18 @@ def main() -> None:
     done = {row["model"] for row in rows}
     names = [name for name in _names() if fnmatchcase(name, arguments.filter) and name not in done]
     with ProcessPoolExecutor(arguments.jobs, max_tasks_per_child=1) as pool:
-        futures = [pool.submit(run, name, arguments.jobs) for name in names]
+        futures = [pool.submit(run, name, arguments.granularity, arguments.jobs) for name in names]
         for future in tqdm(as_completed(futures), total=len(futures)):
             rows.append(future.result())
             _write(table, sorted(rows, key=lambda row: row["model"]))
 
 
-def run(name: str, jobs: int = 1) -> dict[str, Any]:
+def run(name: str, granularity: str = "channel", jobs: int = 1) -> dict[str, Any]:
     """Compact one model and return its row.
 
     Args:
         name: as torchvision registers it.
+        granularity: ``"channel"`` or ``"layer"``.
         jobs: how many run beside each other, to share the cores.
     """
     warnings.simplefilter("ignore")
@@ -81,16 +89,23 @@ def run(name: str, jobs: int = 1) -> dict[str, Any]:
         started = time.perf_counter()
         coupling = lp.couple(model, inputs)
         row["parameters"] = sum(p.numel() for p in model.parameters())
-        row["prunable_share"] = f"{coupling.prunable / row['parameters']:.3f}"
-        row["groups"] = len(coupling.groups)
-        _prune(model, inputs, "units")
+        if granularity == "layer":
+            groups = coupling.structure.branches
+            lp.prune(model, inputs, sparsity=0.5, granularity=lp.Layer(), **BY_CHANCE)
+        else:
+            groups = coupling.groups
+            _prune(model, inputs, "units")
+        prunable = element_cost(groups, coupling.shapes).prunable
+        row["prunable_share"] = f"{prunable / row['parameters']:.3f}"
+        row["groups"] = len(groups)
         report = lp.compact(model, inputs, latency=False)
         row["removed_share"] = f"{1 - report.params_after / report.params_before:.3f}"
         row["max_rel_error"] = f"{report.max_rel_error:.1e}"
         row["refused"] = len(report.refused)
         row["reasons"] = "; ".join(f"{name}: {why}" for name, why in report.refused.items())
         row["seconds"] = f"{time.perf_counter() - started:.1f}"
-        row["half_of_parameters"] = f"{_half_of_parameters(name, coupling):.3f}"
+        if granularity == "channel":
+            row["half_of_parameters"] = f"{_half_of_parameters(name, coupling):.3f}"
     except Exception as error:  # a row for every model, whatever happens
         row["failure"] = f"{type(error).__name__}: {error}".replace("\n", " ")[:500]
     return row

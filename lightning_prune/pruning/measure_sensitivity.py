@@ -53,7 +53,8 @@ def sensitivity(
         example_inputs: what ``model(...)`` takes; single weights need none.
         criterion: gives the scores; the units of the lowest go.
         granularity: what a unit is.
-        sparsities: fractions of a group's units to remove, each in [0, 1).
+        sparsities: fractions of a group's units to remove, each in [0, 1). Groups of a single
+            unit, such as those of `Layer`, are measured once, without it: at 1.
         include: glob patterns of the names of modules to look at; None for all.
         exclude: glob patterns of the names of modules to leave out.
         batches: data for criteria that read gradients or activations.
@@ -96,9 +97,10 @@ def sensitivity(
     scores = pruner.scorer.scores()
     least = floors(pruner.groups, granularity, Global())
     triples = list(zip(pruner.groups, scores, least, strict=True))
+    levels = [1.0] if granularity.whole_groups else sparsities
     for group, score, floor in tqdm(triples, desc="sensitivity", disable=not progress):
         curve = curves.setdefault(group.name, {})
-        for sparsity in sparsities:
+        for sparsity in levels:
             if sparsity not in curve:
                 remove = min(round(sparsity * group.units), group.units - floor)
                 (kept,) = keep_highest([score], remove)
