@@ -2,8 +2,8 @@
 
     python examples/digits/train.py fit --config examples/digits/channel.yaml
 
-`channel.yaml` prunes channels gradually, `weight.yaml` prunes single weights in one shot and lets
-them recover, `dense.yaml` is the control. Every run tests the masked and the compact model and
+`channel.yaml` prunes channels gradually, `layer.yaml` whole residual branches, `weight.yaml` single
+weights in one shot with recovery, `dense.yaml` is the control. Every run tests the masked and the compact model and
 writes `report.json` and `plot.png` into its log directory.
 """
 

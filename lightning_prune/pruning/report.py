@@ -63,13 +63,13 @@ def report_of(
         floors: how many units each group keeps at least.
 
     Returns:
-        The report; groups that have reached their floor are named in it.
+        The report; groups that have reached their floor, of at least one unit, are named in it.
     """
     pairs = zip(groups, kept, strict=True)
     counts = tuple(GroupCount(g.name, g.units, int((~k).count_nonzero())) for g, k in pairs)
     bound = tuple(
         count.name
         for count, floor in zip(counts, floors, strict=True)
-        if count.removed and count.kept <= floor
+        if count.removed and 0 < count.kept <= floor
     )
     return replace(report, groups=counts, bound=bound)

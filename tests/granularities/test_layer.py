@@ -77,6 +77,7 @@ def test_the_weakest_blocks_go_and_compaction_takes_them_out(of: Any) -> None:
     report = lp.prune(model, X, sparsity=0.5, criterion=lp.Magnitude(), granularity=Layer(), of=of)
     assert report.sparsity == 0.5
     assert {g.name for g in report.groups if g.removed} == {"blocks.1", "blocks.2"}
+    assert report.bound == ()
     expected, keys = model(X), list(model.state_dict())
     macs = lp.count_macs(model, X)
     compacted = lp.compact(model, X, latency=False)
