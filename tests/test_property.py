@@ -1,7 +1,8 @@
 """Whatever the network and whatever goes: the compact model computes what the masked one does.
 
 Random networks are built of the supported layers, with sizes in attributes, in local variables and
-in the tensors' shapes; random units of every group are zeroed. Groups may be left alone, but few.
+in the tensors' shapes; random units of every group are zeroed, and random residual branches. Groups
+may be left alone, but few.
 """
 
 from __future__ import annotations
@@ -299,7 +300,8 @@ class Tally:
 
 def check(model: nn.Module, inputs: Tensor, seed: int, tally: Tally) -> None:
     model = randomize(model.double(), seed)
-    groups = couple(model, inputs).groups
+    structure = couple(model, inputs).structure
+    groups = [*structure.coupled, *structure.branches]
     generator = torch.Generator().manual_seed(seed)
     removed = [torch.rand(group.units, generator=generator) < 0.4 for group in groups]
     model = zeroed(model, groups, removed, ["out in"] * len(groups))

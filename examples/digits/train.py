@@ -3,8 +3,8 @@
     python examples/digits/train.py fit --config examples/digits/channel.yaml
 
 `channel.yaml` prunes channels gradually, `layer.yaml` whole residual branches, `weight.yaml` single
-weights in one shot with recovery, `dense.yaml` is the control. Every run tests the masked and the compact model and
-writes `report.json` and `plot.png` into its log directory.
+weights in one shot with recovery, `dense.yaml` is the control. Every run tests the masked and the
+compact model and writes `report.json` and `plot.png` into its log directory.
 """
 
 from __future__ import annotations
