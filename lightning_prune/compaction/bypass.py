@@ -91,7 +91,7 @@ class Bypass:
                     self.errors = verification.check(self._model)
                     self.accepted += candidates
                     return
-            except (VerificationError, ExampleInputsError) as error:
+            except (RewriteError, VerificationError, ExampleInputsError) as error:
                 half = len(candidates) // 2
                 if half:
                     self._attempt(candidates[:half], verification)
@@ -206,10 +206,10 @@ _SIDES = ("keep_left", "keep_right")
 
 
 def _is_written(one: Sum) -> bool:
-    """Tell whether a later operation writes into the memory of a sum."""
-    result = one.node.results[0]
+    """Tell whether a later operation writes into the memory of a sum, or of its shortcut."""
+    kept = {one.node.results[0], one.node.args[one.shortcut]}
     later = one.graph.nodes[one.place + 1 :]
-    return any(n.writes and (n.inputs[:1] == [result] or result in n.aliases) for n in later)
+    return any(n.writes and not kept.isdisjoint([*n.inputs[:1], *n.aliases]) for n in later)
 
 
 def _modules_inside(branches: Sequence[Branch], parameters: Iterable[str]) -> dict[str, str]:

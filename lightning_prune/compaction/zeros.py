@@ -31,13 +31,11 @@ def zero_values(graph: Graph, places: Iterable[int], tensors: Mapping[str, Tenso
     Returns:
         The parameters and buffers that are zero, and what is zero because of them.
     """
-    known = {
-        Ref(index): tensors[value.name]
-        for index, value in enumerate(graph.values)
-        if value.name is not None and value.name in tensors
-    }
+    places = sorted(places)
+    names = {ref: str(graph[ref].name) for place in places for ref in graph.nodes[place].inputs}
+    known = {ref: tensors[name] for ref, name in names.items() if name in tensors}
     zeros = {ref for ref, tensor in known.items() if not bool(tensor.any())}
-    for place in sorted(places):
+    for place in places:
         node = graph.nodes[place]
         if node.writes:
             zeros.difference_update(node.aliases)
