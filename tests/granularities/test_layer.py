@@ -4,6 +4,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+import torchvision
 from fits import fit, make_trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor, nn
@@ -219,3 +220,65 @@ def test_sensitivity_measures_the_model_without_each_block() -> None:
     with torch.no_grad():
         without.blocks[2].bn2.weight.zero_()
     assert found.curves["blocks.2"][1.0] == pytest.approx(mean(without, X), rel=1e-5)
+
+
+def vision_transformer() -> nn.Module:
+    model = torchvision.models.VisionTransformer(8, 4, 3, 2, 8, 16, num_classes=3)
+    nn.init.normal_(model.heads.head.weight)  # it starts from zero
+    return model
+
+
+def swin() -> nn.Module:
+    return torchvision.models.SwinTransformer([2, 2], 8, [2, 2], [1, 2], [2, 2], num_classes=3)
+
+
+def convnext() -> nn.Module:
+    config = torchvision.models.convnext.CNBlockConfig
+    return torchvision.models.ConvNeXt([config(8, 16, 2), config(16, None, 2)], num_classes=3)
+
+
+def mobile_net() -> nn.Module:
+    stages = [[1, 8, 2, 1], [2, 8, 2, 2]]
+    return torchvision.models.MobileNetV2(3, 0.5, stages, round_nearest=4)
+
+
+MODELS = {
+    "resnet": (Net, X),
+    "vision transformer": (vision_transformer, torch.randn(2, 3, 8, 8)),
+    "swin": (swin, torch.randn(2, 3, 16, 16)),
+    "convnext": (convnext, torch.randn(2, 3, 16, 16)),
+    "mobile net": (mobile_net, torch.randn(2, 3, 16, 16)),
+}
+
+
+CRITERIA = [lp.Gradient(), lp.Taylor(squared=True), lp.Random()]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "criterion", [lp.Gradient(), lp.Taylor(squared=True), lp.Random()], ids=str
+)
+def test_asked_is_obtained_and_removed(name: str, criterion: lp.Criterion) -> None:
+    torch.manual_seed(0)
+    make, inputs = MODELS[name]
+    model = make().eval()
+    branches = lp.couple(model, inputs).branches
+    report = lp.prune(
+        model,
+        inputs,
+        sparsity=0.5,
+        criterion=criterion,
+        granularity=Layer(),
+        of="units",
+        batches=[inputs],
+        loss=lambda net, batch: net(batch).square().mean(),
+    )
+    assert len(report.groups) == len(branches) > 1
+    assert report.sparsity == round(len(branches) / 2 - 1e-9) / len(branches)
+    expected = model(inputs)
+    compacted = lp.compact(model, inputs, latency=False)
+    assert compacted.refused == {}
+    assert torch.allclose(model(inputs), expected, atol=1e-6)
+    gone = {g.name for g in report.groups if g.removed}
+    sizes = {b.name: sum(model.get_parameter(n).numel() for n in b.parameters) for b in branches}
+    assert {name for name, size in sizes.items() if not size} == gone
