@@ -23,6 +23,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _TRANSPARENT = (
     os.path.dirname(__file__) + os.sep,
     os.path.join(_PACKAGE, "compaction", "corrections.py"),
+    os.path.join(_PACKAGE, "compaction", "stand_ins.py"),
     os.path.join(_TORCH, "_ops.py"),
 )
 """Code that stands between a call in the user's source and the operation, and is no part of it."""
