@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import lightning as L
 
+from lightning_prune.callbacks.grad_scale import parameters_of
 from lightning_prune.callbacks.neighbours import averaged_modules
 from lightning_prune.callbacks.pruning_checks import check_ranks_agree
+from lightning_prune.callbacks.pruning_warnings import warn_unfed
 from lightning_prune.callbacks.rewinder import Rewinder
 from lightning_prune.pruning import Pruner, PruningReport
 from lightning_prune.schedules import Schedule
@@ -56,6 +58,8 @@ class MaskUpdate:
         Raises:
             PruningError: if the target is out of reach, or ranks disagree.
         """
+        stepped = {id(p) for optimizer in trainer.optimizers for p in parameters_of(optimizer)}
+        warn_unfed(self.name, pruner.scorer.unfed(stepped))
         before = pruner.fingerprint()
         pruner.scorer.reduce(lambda one: trainer.strategy.reduce(one, reduce_op="sum"))
         if self.target < pruner.sparsity and not self.schedule.monotone:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_prune.errors import TargetError
@@ -26,6 +28,16 @@ def warn_skipped(name: str, schedule: Schedule, due: int, obstacle: TargetError)
     if due == schedule.end:
         raise obstacle
     rank_zero_warn(f"`{name}` skips its update at {schedule.by} {due}: {obstacle}")
+
+
+def warn_unfed(name: str, weights: Sequence[str]) -> None:
+    """Warn that weights have no scores, as no optimizer brings their gradients."""
+    if weights:
+        rank_zero_warn(
+            f"Expected every weight that `{name}` prunes to be in an optimizer, but got none for "
+            f"{', '.join(weights)}: their scores are zero, so they go first. Leave their modules "
+            "out (`exclude`), freeze them, or choose a criterion that reads weights."
+        )
 
 
 def warn_missed(name: str, schedule: Schedule, target: float, reached: float) -> None:

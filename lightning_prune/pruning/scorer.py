@@ -5,7 +5,7 @@ It reads weights, gradients and activations; masks and weights are none of its b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -77,6 +77,16 @@ class Scorer:
         if self._criterion.averaged:
             return self._accumulator is not None and self._accumulator.ready
         return True
+
+    def unfed(self, stepped: Collection[int]) -> list[str]:
+        """Return the names of the weights whose scores stay zero for want of an optimizer.
+
+        Args:
+            stepped: ids of the parameters that some optimizer steps.
+        """
+        if self._criterion.reads not in {"gradients", "curvature"}:
+            return []
+        return [name for name, weight in self._weights.items() if id(weight) not in stepped]
 
     def start(self, *, only_training: bool) -> None:
         """Begin to observe activations, if the criterion reads them.
