@@ -24,7 +24,7 @@ from lightning_prune.compaction.verification import Errors, Verification
 from lightning_prune.compaction.zeros import zero_values
 from lightning_prune.coupling.branches import Branch, Sum
 from lightning_prune.coupling.couple import record_modes
-from lightning_prune.coupling.graph import Graph
+from lightning_prune.coupling.graph import Graph, Node
 from lightning_prune.errors import ExampleInputsError, RewriteError, VerificationError
 from lightning_prune.inputs import ExampleInputs
 from lightning_prune.twin import twin
@@ -148,19 +148,23 @@ class Bypass:
             known += [edit] if edit not in known else []
         return edits
 
-    def _let_idle(self, modules: Mapping[str, str]) -> dict[str, str]:
+    def _let_idle(self, modules: Mapping[str, Sequence[str]]) -> dict[str, str]:
         """Let modules do nothing.
 
         Args:
-            modules: for names of parameters the module that holds them.
+            modules: for names of parameters the modules around them, of which the first that is
+                called at all is to do so.
 
         Returns:
             Why that cannot be, for some of the parameters.
         """
-        calls = _calls(self._full, self._inputs, dict.fromkeys(modules.values()))
+        calls = _calls(self._full, self._inputs, {n for outer in modules.values() for n in outer})
         reasons: dict[str, str] = {}
         edits = {}
-        for parameter, name in modules.items():
+        for parameter, outer in modules.items():
+            name = next((name for name in outer if name in calls), None)
+            if name is None:
+                continue
             try:
                 args, output = calls[name]
                 kind = edits_of(type(self._model.get_submodule(name)))[0]
@@ -212,20 +216,27 @@ def _is_written(one: Sum) -> bool:
     return any(n.writes and not kept.isdisjoint([*n.inputs[:1], *n.aliases]) for n in later)
 
 
-def _modules_inside(branches: Sequence[Branch], parameters: Iterable[str]) -> dict[str, str]:
-    """Return for parameters the outermost module with them that works for branches alone."""
+def _modules_inside(branches: Sequence[Branch], parameters: Iterable[str]) -> dict[str, list[str]]:
+    """Return for parameters the modules with them, outer first, that work for branches alone."""
     busy: set[str] = set()
     for graph, inside in _by_graph(branches):
         idle = inside | graph.discarded()
-        busy |= {f"{node.module}." for place, node in enumerate(graph) if place not in idle}
+        busy |= {
+            f"{node.module}."
+            for place, node in enumerate(graph)
+            if place not in idle and not _passes_on(node)
+        }
     found = {}
     for parameter in parameters:
         parts = parameter.split(".")
         outer = [".".join(parts[:end]) for end in range(1, len(parts))]
-        idle_ones = [m for m in outer if not any(b.startswith(f"{m}.") for b in busy)]
-        if idle_ones:
-            found[parameter] = idle_ones[0]
+        found[parameter] = [m for m in outer if not any(b.startswith(f"{m}.") for b in busy)]
     return found
+
+
+def _passes_on(node: Node) -> bool:
+    """Tell whether an operation returns what it is given, like a cast to the same type."""
+    return not node.writes and set(node.results) <= set(node.inputs)
 
 
 def _by_graph(branches: Sequence[Branch]) -> list[tuple[Graph, set[int]]]:

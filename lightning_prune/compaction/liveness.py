@@ -49,7 +49,7 @@ class _Liveness:
     def __init__(self, needed: frozenset[Position], captured: set[str]) -> None:
         self.dead: set[Position] = set()
         self._needed = needed
-        self._captured = captured
+        self._later = captured
 
     def block(self, body: Sequence[ast.stmt], live: set[str]) -> set[str]:
         """Return the names to be read before ``body``, given those to be read after it."""
@@ -65,11 +65,14 @@ class _Liveness:
                 then = self.block(statement.body, live)
                 return then | self.block(statement.orelse, live) | set(_names(statement.test))
             case ast.With():
+                # The context may swallow an error, and go on from anywhere inside.
+                outer, self._later = self._later, self._later | live
                 inside = self.block(statement.body, live)
-                return inside.union(*(set(_names(item)) for item in statement.items))
+                self._later = outer
+                return inside.union(live, *(set(_names(item)) for item in statement.items))
             case ast.Assign() | ast.AnnAssign() if (assigned := _assigned(statement)) is not None:
                 here = position_of(statement)
-                if assigned.isdisjoint(live | self._captured) and here not in self._needed:
+                if assigned.isdisjoint(live | self._later) and here not in self._needed:
                     self.dead.add(here)
                     return live
                 return (live - assigned) | set(_names(statement.value))

@@ -46,8 +46,8 @@ def form_of(output: Any, args: Sequence[Any]) -> Form:
         return ("argument", index)
     if type(output) in {tuple, list}:
         return (type(output).__name__, *(form_of(part, args) for part in output))
-    if type(output) is dict:
-        return ("dict", *((str(key), form_of(part, args)) for key, part in output.items()))
+    if type(output) is dict and all(map(_is_plain, output)):
+        return ("dict", *((key, form_of(part, args)) for key, part in output.items()))
     raise RewriteError(f"a module of it returns {type(output).__name__}, which may be needed")
 
 

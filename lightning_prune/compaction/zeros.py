@@ -74,5 +74,5 @@ def _numbers(value: Value, scale: float) -> Tensor:
         return torch.tensor(value.number, dtype=value.dtype).reshape(value.shape)
     if value.dtype.is_floating_point or value.dtype.is_complex:
         return ((torch.rand(value.shape) + 0.5) * scale).to(value.dtype)
-    # Of whole numbers most are indices, of which only 0 is sure to be one.
-    return torch.zeros(value.shape, dtype=value.dtype)
+    # Of whole numbers most are indices, of which only small ones are sure to be one.
+    return torch.full(value.shape, scale > 0, dtype=value.dtype)

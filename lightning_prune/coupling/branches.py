@@ -120,13 +120,13 @@ class _Flow:
 
     def branches(self) -> list[Branch]:
         """Return the innermost branches."""
-        sums = [found for place in range(len(self._graph.nodes)) for found in self._sums(place)]
+        found = [one for place in range(len(self._graph.nodes)) for one in self._sums(place)]
+        sums = [one for one in found if self._own(one.inside, "parameter")]
         plain = [one for one in sums if not one.computed]
         inner = [a for a in plain if not any(b.inside < a.inside for b in plain)]
         taken = frozenset[int]().union(*(one.inside for one in inner))
         inner += [one for one in sums if one.computed and taken.isdisjoint(one.inside)]
-        named = [self._branch(one) for one in sorted(inner, key=lambda one: one.place)]
-        return [branch for branch in named if branch.parameters]
+        return [self._branch(one) for one in sorted(inner, key=lambda one: one.place)]
 
     def _sums(self, place: int) -> Iterator[Sum]:
         """Return the sum at a place, if it adds a branch to a shortcut."""
