@@ -18,3 +18,8 @@ def scaled(x: Tensor) -> Tensor:
 
 def applied(function: Callable[[Any], Any], x: Tensor) -> Any:
     return function(x)
+
+
+def added(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    y = function(x)
+    return x + y

@@ -27,6 +27,7 @@ from lightning_prune.coupling.couple import record_modes
 from lightning_prune.coupling.graph import Graph, Node
 from lightning_prune.errors import ExampleInputsError, RewriteError, VerificationError
 from lightning_prune.inputs import ExampleInputs
+from lightning_prune.multihead import can_take_sizes_from_tensors
 from lightning_prune.twin import twin
 from lightning_prune.units import Axis, GroupCount
 
@@ -182,11 +183,23 @@ class Bypass:
             kind, before = edits_of(type(module))
             self.surgery.set_class(module, rewritten(kind, joined(before, later)))
 
-    def _empty(self, names: Iterable[str]) -> None:
+    def _empty(self, names: Sequence[str]) -> None:
         tensors = dict(self._model.named_parameters()) | dict(self._model.named_buffers())
         none = torch.zeros(0, dtype=torch.int64)
         kept = {Axis(name, 0): none for name in names if tensors[name].dim()}
         self.surgery.apply(Plan(kept, (), {}))
+        for name in names:  # a single number has no size that it could lose
+            self.surgery.freeze(tensors[name])
+        for layer in self._model.modules():
+            # In eval mode torch would hand all parameters of this layer to one fused kernel.
+            if isinstance(layer, nn.TransformerEncoderLayer) and _lacks_some(layer):
+                self.surgery.free_attention(layer.self_attn)
+
+
+def _lacks_some(layer: nn.TransformerEncoderLayer) -> bool:
+    """Tell whether some parameter is empty, and the attention one that can be told so."""
+    is_cut = any(not parameter.numel() for parameter in layer.parameters())
+    return is_cut and can_take_sizes_from_tensors(layer.self_attn)
 
 
 def _calls(

@@ -85,6 +85,12 @@ class Surgery:
         tensor.requires_grad_(tensor.requires_grad and data.numel() > 0)
         _hold(tensor, data.contiguous(memory_format=layout))
 
+    def freeze(self, tensor: Tensor) -> None:
+        """Let ``tensor`` ask for no gradient any more."""
+        self._tensors.append(_Held(tensor, tensor.data, tensor.grad, tensor.requires_grad))
+        tensor.grad = None
+        tensor.requires_grad_(False)
+
     def set(self, module: nn.Module, attribute: str, value: Any) -> None:
         """Set an attribute of a module if it differs."""
         old = getattr(module, attribute)

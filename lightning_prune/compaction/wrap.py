@@ -232,11 +232,19 @@ def _term(helper: str, node: ast.BinOp | ast.AugAssign | ast.Call, index: int) -
         case ast.AugAssign(op=ast.Add(), target=ast.Name(id=target)):
             kept = (_name(target), node.value)[index]
             return ast.Assign([node.target], ast.Call(_name(helper), [kept], []))
-        case ast.Call(args=[first, second]):
-            return ast.Call(_name(helper), [(first, second)[index]], [])
-        case ast.Call(func=ast.Attribute(value=first), args=[second]):
-            return ast.Call(_name(helper), [(first, second)[index]], [])
+        case ast.Call() if len(terms := _terms(node)) == 2:
+            return ast.Call(_name(helper), [terms[index]], [])
     raise RewriteError(f"{ast.unparse(node)} is no plain sum")
+
+
+def _terms(call: ast.Call) -> list[ast.expr]:
+    """Return what a function or a method of a tensor is called with to add it."""
+    named = {keyword.arg: keyword.value for keyword in call.keywords}
+    terms = [*call.args, *(named[name] for name in ("input", "other") if name in named)]
+    if None in named or any(isinstance(term, ast.Starred) for term in terms):
+        return []
+    is_bound = len(terms) == 1 and isinstance(call.func, ast.Attribute)
+    return [call.func.value, *terms] if is_bound else terms  # type: ignore[attr-defined]
 
 
 _WRAPS: dict[tuple[type[ast.AST], str], Callable[[str, Any], ast.AST]] = {

@@ -190,9 +190,7 @@ def test_only_the_nodes_that_are_asked_for_are_run():
     graph = recorded(net, X)
     assert [node.name for node in graph] == ["aten::linear", "aten::relu"]
     places = {(): False, (0,): False, (1,): False, (1, 0): True}
-    found = {
-        some: graph.outputs[0] in zero_values(graph, some, tensors_of(net)) for some in places
-    }
+    found = {some: graph.outputs[0] in zero_values(graph, some, tensors_of(net)) for some in places}
     assert found == places
 
 

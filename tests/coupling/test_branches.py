@@ -148,7 +148,7 @@ NONE = {
     "no parameters": lambda m, x, y: x + x.exp(),
     "called twice": lambda m, x, y: (z := x + m.a(x)) + m.a(z),
     "seen by others": lambda m, x, y: (x + (z := m.a(x)), z),
-    "seen inside by others": lambda m, x, y: (x + m.b((z := m.a(x))).relu(), m.a(y)),
+    "seen inside by others": lambda m, x, y: (x + m.b(m.a(x)).relu(), m.a(y)),
     "not an own parameter": lambda m, x, y: x + F.linear(x, m.a.weight) + m.a(y),
 }
 
@@ -176,7 +176,9 @@ def test_sums_of_a_pyramid_add_no_branch():
 
 def test_of_branches_around_branches_only_the_inner_ones_count():
     net = Net(
-        lambda m, x: x + m.d((y := m.c(x)) + m.b(m.a(y).relu())), **perceptron(c=linear()), d=linear()
+        lambda m, x: x + m.d((y := m.c(x)) + m.b(m.a(y).relu())),
+        **perceptron(c=linear()),
+        d=linear(),
     )
     assert list(parameters_of(net, X).values()) == [FIRST]
 
