@@ -149,9 +149,10 @@ def build(name: str) -> tuple[nn.Module, Any]:
         options |= {"rpn_pre_nms_top_n_test": 200, "rpn_post_nms_top_n_test": 100}
     model = torchvision.models.get_model(name, weights=None, **options).eval()
     with torch.no_grad():
-        for tensor in [*model.parameters(), *model.buffers()]:
+        for key, tensor in [*model.named_parameters(), *model.named_buffers()]:
             if tensor.is_floating_point() and (tensor.dim() < 2 or not tensor.any()):
-                tensor.copy_(0.5 + torch.rand_like(tensor))
+                centred = key.endswith(("bias", "running_mean"))
+                tensor.copy_(torch.rand_like(tensor) + (-0.5 if centred else 0.5))
     return model, _inputs(name)
 
 
