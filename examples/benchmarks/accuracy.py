@@ -276,32 +276,31 @@ def _cell(values: list[float]) -> str:
 
 
 def draw(runs: list[Run], path: Path) -> None:
-    """Draw accuracy over sparsity, a panel for each granularity."""
+    """Draw the test error over the sparsity, a panel for each granularity."""
+    import matplotlib
     from matplotlib.figure import Figure
 
     granularities = sorted({run.granularity for run in runs})
     figure = Figure(figsize=(7 * len(granularities), 5), layout="constrained")
     panels = figure.subplots(1, len(granularities), squeeze=False, sharey=True)[0]
+    colors = dict(zip(CRITERIA, matplotlib.colormaps["tab20"].colors, strict=False))
     for panel, granularity in zip(panels, granularities, strict=True):
-        for criterion in CRITERIA:
-            points: dict[float, list[float]] = {}
-            for run in runs:
-                if (run.granularity, run.criterion) == (granularity, criterion):
-                    points.setdefault(run.sparsity, []).append(run.accuracy)
-            if points:
-                means = [(s, statistics.mean(values)) for s, values in sorted(points.items())]
-                panel.plot(*zip(*means, strict=True), marker=".", label=criterion)
-        dense = [
-            run.accuracy for run in runs if (run.granularity, run.criterion) == (granularity, DENSE)
-        ]
-        if dense:
-            panel.axhline(statistics.mean(dense), color="black", linestyle=":", label=DENSE)
-        panel.set_title(granularity)
-        panel.set_xlabel("sparsity")
-        panel.grid(alpha=0.3)
-    panels[0].set_ylabel("test accuracy, mean")
-    panels[-1].legend(fontsize="small")
-    figure.savefig(path, dpi=120)
+        errors: dict[str, dict[float, list[float]]] = {}
+        for run in runs:
+            if run.granularity == granularity:
+                of_criterion = errors.setdefault(run.criterion, {})
+                of_criterion.setdefault(run.sparsity, []).append(1 - run.accuracy)
+        for criterion, color in colors.items():
+            means = [(s, statistics.mean(v)) for s, v in sorted(errors.get(criterion, {}).items())]
+            if means:
+                panel.plot(*zip(*means, strict=True), marker=".", color=color, label=criterion)
+        for values in errors.get(DENSE, {}).values():
+            panel.axhline(statistics.mean(values), color="black", linestyle=":", label=DENSE)
+        panel.set(title=granularity, xlabel="sparsity", yscale="log")
+        panel.grid(alpha=0.3, which="both")
+        panel.legend(fontsize="small")
+    panels[0].set_ylabel("test error, mean")
+    figure.savefig(path, dpi=100)
 
 
 def _read(path: Path) -> list[Run]:
