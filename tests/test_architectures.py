@@ -245,3 +245,37 @@ def test_half_of_every_group_goes_exactly(name, attention):
     assert list(small.state_dict()) == list(model.state_dict())
     expected, found = outputs(masked, case.inputs), outputs(small, case.inputs)
     assert float((expected - found).abs().max() / expected.abs().max()) <= case.tolerance
+
+
+BRANCHES = {"encoder": 4, "bert": 4, "gpt2": 4, "llama": 4, "t5": 10, "vit": 4}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("step", [1, 2], ids=["all", "every second"])
+@pytest.mark.parametrize("name", BRANCHES)
+def test_branches_of_zeros_go_exactly(name, step):
+    torch.manual_seed(0)
+    case = CASES[name]
+    masked = randomize(case.build()).eval()
+    branches = couple(masked, case.inputs).branches
+    assert len(branches) == BRANCHES[name]
+    gone = [name for branch in branches[::step] for name in branch.parameters]
+    with torch.no_grad():
+        for parameter in gone:
+            masked.get_parameter(parameter).zero_()
+    small = copy.deepcopy(masked)
+    report = compact(small, case.inputs, latency=False)
+    assert report.refused == {}
+    assert report.macs_after < report.macs_before
+    assert [n for n, p in small.named_parameters() if not p.numel()] == [
+        n for n, _ in masked.named_parameters() if n in set(gone)
+    ]
+    assert list(small.state_dict()) == list(masked.state_dict())
+    expected, found = outputs(masked, case.inputs), outputs(small, case.inputs)
+    assert float((expected - found).abs().max() / expected.abs().max()) <= case.tolerance
+    small.train()
+    call = case.inputs if isinstance(case.inputs, dict) else {"words": case.inputs}
+    result = small(**call)
+    (result if isinstance(result, Tensor) else result["logits"]).square().sum().backward()
+    assert not any(small.get_parameter(name).requires_grad for name in gone)

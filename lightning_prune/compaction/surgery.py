@@ -66,6 +66,12 @@ class Surgery:
         """Let an attention module take its sizes from its tensors."""
         self.set_class(module, TensorSizedAttention)
         self.set(module, "_qkv_same_embed_dim", False)
+        for owner in self._model.modules():
+            # With padding, torch would hand its layers nested tensors, for a fused kernel.
+            if isinstance(owner, nn.TransformerEncoder) and any(
+                m is module for m in owner.modules()
+            ):
+                self.set(owner, "use_nested_tensor", False)
 
     def _free_cut_attention(self, changed: set[int]) -> None:
         """Do so where something was cut."""

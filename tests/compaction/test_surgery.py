@@ -206,3 +206,19 @@ def test_attention_is_freed_where_it_is_cut_and_only_there():
     model = nn.ModuleList([nn.MultiheadAttention(4, 2) for _ in range(2)])
     Surgery(model).apply(cut("0.out_proj.weight", 0, 1, 2))
     assert [type(m) for m in model] == [TensorSizedAttention, nn.MultiheadAttention]
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_an_encoder_with_padding_runs_its_cut_layers_in_eval_mode():
+    layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+    model = randomize(nn.TransformerEncoder(layer, 2)).eval()
+    x, padding = torch.randn(2, 5, 8), torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
+    with torch.no_grad():
+        expected = model(x, src_key_padding_mask=padding)
+    surgery = Surgery(model)
+    surgery.free_attention(model.layers[1].self_attn)
+    with torch.no_grad():
+        found = model(x, src_key_padding_mask=padding)
+    torch.testing.assert_close(found[~padding], expected[~padding], rtol=1e-5, atol=1e-5)
+    surgery.undo()
+    assert model.use_nested_tensor
