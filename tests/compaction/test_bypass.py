@@ -465,6 +465,24 @@ class Tuples(nn.Module):
         return (x + y) * size
 
 
+class Casting(nn.Module):
+    """A norm that computes in float32, whatever it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(torch.float32)
+        return self.weight * x * x.square().mean(-1, keepdim=True).add(1e-6).rsqrt()
+
+
+class TuplesOfACast(Tuples):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = Casting()
+
+
 FORMS: list[type[nn.Module]] = [
     OnTheLeft,
     InPlace,
@@ -480,6 +498,7 @@ FORMS: list[type[nn.Module]] = [
     ByLoop,
     ByContext,
     Tuples,
+    TuplesOfACast,
 ]
 
 
