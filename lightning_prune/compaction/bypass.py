@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_prune.compaction.corrections import Correction
-from lightning_prune.compaction.place import Place, digest, sources_along
 from lightning_prune.compaction.plan import Plan
-from lightning_prune.compaction.rewrite import Edit, edits_of, joined, rewritten
-from lightning_prune.compaction.stand_ins import form_of
+from lightning_prune.compaction.rewriting import Correction, Edit, edits_of, joined, rewritten
+from lightning_prune.compaction.rewriting.place import Place, digest, sources_along
+from lightning_prune.compaction.rewriting.stand_ins import form_of
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import Errors, Verification
 from lightning_prune.compaction.zeros import zero_values

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from lightning_prune.compaction.plan import Plan, plan_removal
 from lightning_prune.compaction.repair import Broken, Repair
 from lightning_prune.compaction.surgery import Surgery
-from lightning_prune.compaction.training import Training
-from lightning_prune.compaction.verification import Errors, Verification
+from lightning_prune.compaction.verification import Errors, Training, Verification
 from lightning_prune.coupling import Coupling
 from lightning_prune.errors import VerificationError
 

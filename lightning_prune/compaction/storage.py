@@ -17,8 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lightning_prune.compaction.corrections import Correction
-from lightning_prune.compaction.rewrite import Edit, edits_of, rewritten
+from lightning_prune.compaction.rewriting import Correction, Edit, edits_of, rewritten
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.coupling.graph import Position
 from lightning_prune.errors import RewriteError

@@ -22,8 +22,8 @@ _TORCH = os.path.dirname(torch.__file__) + os.sep
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _TRANSPARENT = (
     os.path.dirname(__file__) + os.sep,
-    os.path.join(_PACKAGE, "compaction", "corrections.py"),
-    os.path.join(_PACKAGE, "compaction", "stand_ins.py"),
+    os.path.join(_PACKAGE, "compaction", "rewriting", "corrections.py"),
+    os.path.join(_PACKAGE, "compaction", "rewriting", "stand_ins.py"),
     os.path.join(_TORCH, "_ops.py"),
 )
 """Code that stands between a call in the user's source and the operation, and is no part of it."""

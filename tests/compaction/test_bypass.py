@@ -28,7 +28,7 @@ from lightning_prune.compaction import compact, load_compact, save_compact
 from lightning_prune.compaction.bypass import Bypass, dead_branches
 from lightning_prune.compaction.dense_states import DenseStates
 from lightning_prune.compaction.report import CompactionReport
-from lightning_prune.compaction.verification import Verification
+from lightning_prune.compaction.verification.verification import Verification
 from lightning_prune.coupling import couple
 from lightning_prune.inputs import ExampleInputs, output_tensors
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from lightning_prune.compaction import compact
-from lightning_prune.compaction.verification import Verification
+from lightning_prune.compaction.verification.verification import Verification
 from lightning_prune.coupling import couple
 from lightning_prune.errors import ExampleInputsError, VerificationError
 

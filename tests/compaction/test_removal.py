@@ -9,8 +9,8 @@ from oracle import half_of_every_group, randomize
 from torch import nn
 
 from lightning_prune.compaction.removal import Removal
-from lightning_prune.compaction.repair import Broken
-from lightning_prune.compaction.verification import Errors
+from lightning_prune.compaction.repair.repair import Broken
+from lightning_prune.compaction.verification.verification import Errors
 from lightning_prune.coupling import couple
 from lightning_prune.errors import VerificationError
 

@@ -18,8 +18,8 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from lightning_prune.compaction.expect import cut_bounds, cut_correction, mend
-from lightning_prune.compaction.expectation import Expectation, Mended
+from lightning_prune.compaction.repair.expect import cut_bounds, cut_correction, mend
+from lightning_prune.compaction.repair.expectation import Expectation, Mended
 from lightning_prune.coupling.couple import prepare_training
 from lightning_prune.coupling.forecast import Forecast, Trace
 from lightning_prune.coupling.graph import Node, Ref

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm as norm
 
-from lightning_prune.compaction.corrections import Correction
-from lightning_prune.compaction.place import Place, digest, sources_along
+from lightning_prune.compaction.rewriting.corrections import Correction
+from lightning_prune.compaction.rewriting.place import Place, digest, sources_along
 from lightning_prune.coupling.couple import couple
 from lightning_prune.coupling.graph import Node
 from lightning_prune.errors import RewriteError

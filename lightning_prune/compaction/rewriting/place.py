@@ -12,8 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import CodeType
 
-from lightning_prune.compaction.corrections import Correction
-from lightning_prune.compaction.source import Source, called_by, method_of, position_of, value_of
+from lightning_prune.compaction.rewriting.corrections import Correction
+from lightning_prune.compaction.rewriting.source import (
+    Source,
+    called_by,
+    method_of,
+    position_of,
+    value_of,
+)
 from lightning_prune.coupling.graph import Call, Node, Position
 from lightning_prune.coupling.sites import is_torch, is_torch_layer, is_transformation
 from lightning_prune.errors import RewriteError

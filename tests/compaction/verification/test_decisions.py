@@ -2,7 +2,7 @@
 
 import torch
 
-from lightning_prune.compaction.decisions import Decisions, inputs_in_common, is_proof
+from lightning_prune.compaction.verification.decisions import Decisions, inputs_in_common, is_proof
 
 
 def run(function, *inputs, earlier=None):

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_prune.compaction.corrections import Correction
-from lightning_prune.compaction.stand_ins import form_of, give_back, keep
+from lightning_prune.compaction.rewriting.corrections import Correction
+from lightning_prune.compaction.rewriting.stand_ins import form_of, give_back, keep
 from lightning_prune.compaction.storage import _plain
 from lightning_prune.errors import RewriteError
 

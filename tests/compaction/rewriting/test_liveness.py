@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from lightning_prune.compaction.liveness import unneeded, without
-from lightning_prune.compaction.source import position_of
+from lightning_prune.compaction.rewriting.liveness import unneeded, without
+from lightning_prune.compaction.rewriting.source import position_of
 
 
 def parsed(source: str, head: str = "def f(x, c=False):") -> ast.FunctionDef:

@@ -16,8 +16,8 @@ from oracle import halved
 from torch import Tensor, nn
 
 from lightning_prune.compaction import compact
-from lightning_prune.compaction.corrections import Correction
-from lightning_prune.compaction.rewrite import Edit, edits_of, joined, rewritten
+from lightning_prune.compaction.rewriting.corrections import Correction
+from lightning_prune.compaction.rewriting.rewrite import Edit, edits_of, joined, rewritten
 from lightning_prune.coupling.graph import Position
 from lightning_prune.errors import RewriteError
 

@@ -5,7 +5,7 @@ import torch
 from nets import Net
 from torch import nn
 
-from lightning_prune.compaction.variants import randomized, variants
+from lightning_prune.compaction.verification.variants import randomized, variants
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.inputs import ExampleInputs
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch._ops import OpOverload
 
-from lightning_prune.compaction.corrections import Correction
+from lightning_prune.compaction.rewriting import Correction
 from lightning_prune.coupling.forecast import Forecast, Trace
 from lightning_prune.coupling.graph import Node
 

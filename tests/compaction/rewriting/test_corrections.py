@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_prune.compaction.corrections import (
+from lightning_prune.compaction.rewriting.corrections import (
     KINDS,
     Correction,
     Recut,

@@ -14,10 +14,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_prune.compaction.corrections import Correction
-from lightning_prune.compaction.follow import Followed, Stale, follow
-from lightning_prune.compaction.place import Place
-from lightning_prune.compaction.rewrite import Edit, edits_of, joined, rewritten
+from lightning_prune.compaction.repair.follow import Followed, Stale, follow
+from lightning_prune.compaction.rewriting import (
+    Correction,
+    Edit,
+    Place,
+    edits_of,
+    joined,
+    rewritten,
+)
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.coupling.forecast import Forecast, Trace, Traces
 from lightning_prune.coupling.graph import Node

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from lightning_prune.compaction.corrections import Correction
-from lightning_prune.compaction.expectation import Arguments, Expectation, Mended, call_with
+from lightning_prune.compaction.repair.expectation import Arguments, Expectation, Mended, call_with
+from lightning_prune.compaction.rewriting import Correction
 from lightning_prune.coupling.graph import Ref
 
 _ROUNDING = 1e-4

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_prune.compaction.stand_ins import give_back, keep
+from lightning_prune.compaction.rewriting.stand_ins import give_back, keep
 
 Value = Any
 """What JSON can hold."""

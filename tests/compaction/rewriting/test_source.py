@@ -10,7 +10,7 @@ import helping
 import pytest
 from torch import Tensor, nn
 
-from lightning_prune.compaction.source import (
+from lightning_prune.compaction.rewriting.source import (
     Source,
     called_by,
     cell_contents,

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from nets import Net
 from torch import Tensor, nn
 
-from lightning_prune.compaction.expect import mend
-from lightning_prune.compaction.expectation import Expectation, Mended, call_with
+from lightning_prune.compaction.repair.expect import mend
+from lightning_prune.compaction.repair.expectation import Expectation, Mended, call_with
 from lightning_prune.coupling import couple
 from lightning_prune.units import Axis
 

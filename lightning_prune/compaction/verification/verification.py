@@ -18,8 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_prune.compaction.decisions import Decision, Decisions, inputs_in_common, is_proof
-from lightning_prune.compaction.variants import variants
+from lightning_prune.compaction.verification.decisions import (
+    Decision,
+    Decisions,
+    inputs_in_common,
+    is_proof,
+)
+from lightning_prune.compaction.verification.variants import variants
 from lightning_prune.coupling.couple import prepare_training
 from lightning_prune.errors import ExampleInputsError, VerificationError
 from lightning_prune.inputs import ExampleInputs, output_tensors

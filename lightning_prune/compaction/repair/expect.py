@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 
-from lightning_prune.compaction.corrections import Correction
-from lightning_prune.compaction.expect_numbers import attention, mean, norm, numbers
-from lightning_prune.compaction.expectation import Arguments, Expectation, Mended, call_with
+from lightning_prune.compaction.repair.expect_numbers import attention, mean, norm, numbers
+from lightning_prune.compaction.repair.expectation import Arguments, Expectation, Mended, call_with
+from lightning_prune.compaction.rewriting import Correction
 from lightning_prune.coupling.graph import Node, Ref
 
 _ROUNDING = 1e-4

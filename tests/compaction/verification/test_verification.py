@@ -10,10 +10,10 @@ from oracle import half_of_every_group, randomize, zeroed
 from tiny_zoo import ZOO, PlainCnn
 from torch import Tensor, nn
 
-from lightning_prune.compaction import verification
 from lightning_prune.compaction.plan import plan_removal
 from lightning_prune.compaction.surgery import Surgery
-from lightning_prune.compaction.verification import TOLERANCES, Verification
+from lightning_prune.compaction.verification import verification
+from lightning_prune.compaction.verification.verification import TOLERANCES, Verification
 from lightning_prune.coupling import couple
 from lightning_prune.errors import ExampleInputsError, VerificationError
 from lightning_prune.inputs import ExampleInputs

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_prune.compaction.corrections import Correction
-from lightning_prune.compaction.source import Source, method_of, position_of
-from lightning_prune.compaction.wrap import Changer
+from lightning_prune.compaction.rewriting.corrections import Correction
+from lightning_prune.compaction.rewriting.source import Source, method_of, position_of
+from lightning_prune.compaction.rewriting.wrap import Changer
 from lightning_prune.coupling.graph import Position
 from lightning_prune.errors import RewriteError
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_prune.compaction.training import Training
+from lightning_prune.compaction.verification.training import Training
 from lightning_prune.coupling import couple
 from lightning_prune.errors import VerificationError
 

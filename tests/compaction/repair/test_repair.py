@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lightning_prune.compaction import compact
-from lightning_prune.compaction.rewrite import edits_of
+from lightning_prune.compaction.rewriting.rewrite import edits_of
 from lightning_prune.coupling import couple
 from lightning_prune.errors import VerificationError
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 
-from lightning_prune.compaction.source import position_of
+from lightning_prune.compaction.rewriting.source import position_of
 from lightning_prune.coupling.graph import Position
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
