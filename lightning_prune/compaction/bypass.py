@@ -9,21 +9,19 @@ the reason and stay.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lightning_prune.compaction.idling import idle
 from lightning_prune.compaction.plan import Plan
 from lightning_prune.compaction.rewriting import Correction, Edit, edits_of, joined, rewritten
-from lightning_prune.compaction.rewriting.place import Place, digest, sources_along
-from lightning_prune.compaction.rewriting.stand_ins import form_of
+from lightning_prune.compaction.rewriting.place import Place
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import Errors, Verification
 from lightning_prune.compaction.zeros import zero_values
 from lightning_prune.coupling.branches import Branch, Sum
 from lightning_prune.coupling.couple import record_modes
-from lightning_prune.coupling.graph import Graph, Node
 from lightning_prune.errors import ExampleInputsError, RewriteError, VerificationError
 from lightning_prune.inputs import ExampleInputs
 from lightning_prune.multihead import can_take_sizes_from_tensors
@@ -62,6 +60,7 @@ class Bypass:
         self._inputs = inputs
         self._branches = list(branches)
         self._full = twin(model)
+        self._silenced: dict[str, dict[str, list[Edit]]] = {}
 
     @property
     def counts(self) -> tuple[GroupCount, ...]:
@@ -77,10 +76,12 @@ class Bypass:
         possible = []
         for branch in self._branches:
             try:
-                self._edits([branch])
-                possible.append(branch)
+                self._classes(self._edits([branch]))
             except RewriteError as error:
-                self.refused[branch.name] = str(error)
+                if not self._silence(branch):
+                    self.refused[branch.name] = str(error)
+                    continue
+            possible.append(branch)
         self._attempt(possible, verification)
 
     def _attempt(self, candidates: list[Branch], verification: Verification) -> None:
@@ -107,26 +108,31 @@ class Bypass:
         self.surgery.undo()
         if not branches:
             return {}
-        self._rewrite(self._edits(branches))
-        left = self._used_by(branches)
+        self._rewrite(self._edits([b for b in branches if b.name not in self._silenced]))
+        for branch in branches:
+            self._rewrite(self._silenced.get(branch.name, {}))
+        now = self._used()
+        left = [name for branch in branches for name in branch.parameters if name in now]
+        reasons: Mapping[str, str] = {}
         if left:
-            reasons = self._let_idle(_modules_inside(branches, left))
-            left = self._used_by(branches)
-        if left:
-            owners = {b.name: next((n for n in left if n in b.parameters), "") for b in branches}
-            return {
-                branch: reasons.get(name, f"{name} would be computed with all the same")
-                for branch, name in owners.items()
-                if name
-            }
-        self._empty([name for b in branches for name in (*b.parameters, *b.buffers)])
-        return {}
+            found = idle(self._full, self._inputs, branches, left)
+            self._rewrite({name: [edit] for name, edit in found.edits.items()})
+            reasons, now = found.reasons, self._used()
+        owners = {b.name: next((n for n in b.parameters if n in now), "") for b in branches}
+        faults = {
+            branch: reasons.get(name, f"{name} would be computed with all the same")
+            for branch, name in owners.items()
+            if name
+        }
+        if not faults:
+            before = {v.name for one in branches[0].sums for v in one.graph.values if v.name}
+            self._empty(sorted(before - now))
+        return faults
 
-    def _used_by(self, branches: Iterable[Branch]) -> list[str]:
-        """Return the parameters of branches with which the model computes all the same."""
+    def _used(self) -> set[str | None]:
+        """Return the names of the parameters and buffers with which the model computes."""
         recordings = record_modes(self._model, self._inputs)
-        used = {value.name for graph, _, _ in recordings for value in graph.values}
-        return [name for branch in branches for name in branch.parameters if name in used]
+        return {value.name for graph, _, _ in recordings for value in graph.values}
 
     def _edits(self, branches: Sequence[Branch]) -> dict[str, list[Edit]]:
         """Return the edits that reduce the sums to their shortcuts, by module."""
@@ -148,39 +154,24 @@ class Bypass:
             known += [edit] if edit not in known else []
         return edits
 
-    def _let_idle(self, modules: Mapping[str, Sequence[str]]) -> dict[str, str]:
-        """Let modules do nothing.
+    def _silence(self, branch: Branch) -> bool:
+        """Plan to let the last module of a branch add zero; tell whether that can be."""
+        found = idle(self._full, self._inputs, [branch], branch.parameters, silent=True)
+        if not found.reasons:
+            self._silenced[branch.name] = {name: [edit] for name, edit in found.edits.items()}
+        return not found.reasons
 
-        Args:
-            modules: for names of parameters the modules around them, of which the first that is
-                called at all is to do so.
-
-        Returns:
-            Why that cannot be, for some of the parameters.
-        """
-        calls = _calls(self._full, self._inputs, {n for outer in modules.values() for n in outer})
-        reasons: dict[str, str] = {}
-        edits = {}
-        for parameter, outer in modules.items():
-            name = next((name for name in outer if name in calls), None)
-            if name is None:
-                continue
-            try:
-                args, output = calls[name]
-                kind = edits_of(type(self._model.get_submodule(name)))[0]
-                correction = Correction("give_back", form_of(output, args))
-                source = digest(sources_along(kind, "forward", ()))
-                edits[name] = [Edit("forward", (), correction, source)]
-            except RewriteError as error:
-                reasons[parameter] = str(error)
-        self._rewrite(edits)
-        return reasons
+    def _classes(self, edits: Mapping[str, Sequence[Edit]]) -> dict[str, type[nn.Module]]:
+        """Return what classes modules have after edits, by name."""
+        found = {}
+        for name, later in edits.items():
+            kind, before = edits_of(type(self._model.get_submodule(name)))
+            found[name] = rewritten(kind, joined(before, later))
+        return found
 
     def _rewrite(self, edits: Mapping[str, Sequence[Edit]]) -> None:
-        for name, later in edits.items():
-            module = self._model.get_submodule(name)
-            kind, before = edits_of(type(module))
-            self.surgery.set_class(module, rewritten(kind, joined(before, later)))
+        for name, kind in self._classes(edits).items():
+            self.surgery.set_class(self._model.get_submodule(name), kind)
 
     def _empty(self, names: Sequence[str]) -> None:
         tensors = dict(self._model.named_parameters()) | dict(self._model.named_buffers())
@@ -201,23 +192,6 @@ def _lacks_some(layer: nn.TransformerEncoderLayer) -> bool:
     return is_cut and can_take_sizes_from_tensors(layer.self_attn)
 
 
-def _calls(
-    model: nn.Module, inputs: ExampleInputs, modules: Iterable[str]
-) -> dict[str, tuple[tuple[Any, ...], Any]]:
-    """Return with which arguments modules are called, and what they return, by name."""
-    calls: dict[str, tuple[tuple[Any, ...], Any]] = {}
-    copied = twin(model).eval()
-    for name in modules:
-
-        def note(module: nn.Module, args: tuple[Any, ...], output: Any, name: str = name) -> None:
-            calls[name] = (args, output)
-
-        copied.get_submodule(name).register_forward_hook(note)
-    with torch.no_grad():
-        inputs.map(torch.clone)(copied)
-    return calls
-
-
 _SIDES = ("keep_left", "keep_right")
 
 
@@ -226,34 +200,3 @@ def _is_written(one: Sum) -> bool:
     kept = {one.node.results[0], one.node.args[one.shortcut]}
     later = one.graph.nodes[one.place + 1 :]
     return any(n.writes and not kept.isdisjoint([*n.inputs[:1], *n.aliases]) for n in later)
-
-
-def _modules_inside(branches: Sequence[Branch], parameters: Iterable[str]) -> dict[str, list[str]]:
-    """Return for parameters the modules with them, outer first, that work for branches alone."""
-    busy: set[str] = set()
-    for graph, inside in _by_graph(branches):
-        idle = inside | graph.discarded()
-        busy |= {
-            f"{node.module}."
-            for place, node in enumerate(graph)
-            if place not in idle and not _passes_on(node)
-        }
-    found = {}
-    for parameter in parameters:
-        parts = parameter.split(".")
-        outer = [".".join(parts[:end]) for end in range(1, len(parts))]
-        found[parameter] = [m for m in outer if not any(b.startswith(f"{m}.") for b in busy)]
-    return found
-
-
-def _passes_on(node: Node) -> bool:
-    """Tell whether an operation returns what it is given, like a cast to the same type."""
-    return not node.writes and set(node.results) <= set(node.inputs)
-
-
-def _by_graph(branches: Sequence[Branch]) -> list[tuple[Graph, set[int]]]:
-    """Return every recording, and what of it computes for some branch alone."""
-    return [
-        (sums[0].graph, set[int]().union(*(one.inside for one in sums)))
-        for sums in zip(*(branch.sums for branch in branches), strict=True)
-    ]

@@ -57,13 +57,11 @@ class Branch:
     Args:
         name: what the names of its weights have in common.
         parameters: names of the parameters that it alone uses.
-        buffers: names of the buffers that it alone uses.
         sums: where each recorded pass adds it.
     """
 
     name: str
     parameters: tuple[str, ...]
-    buffers: tuple[str, ...]
     sums: tuple[Sum, ...]
 
     def group(self, shapes: Mapping[str, torch.Size]) -> Group:
@@ -223,9 +221,8 @@ class _Flow:
     def _branch(self, found: Sum) -> Branch:
         weights = [str(self._graph[ref].name) for ref in self._weights(found.inside)]
         parameters = [str(self._graph[ref].name) for ref in self._own(found.inside, "parameter")]
-        buffers = [str(self._graph[ref].name) for ref in self._own(found.inside, "buffer")]
         name = _common_module(weights or parameters)
-        return Branch(name, tuple(parameters), tuple(buffers), (found,))
+        return Branch(name, tuple(parameters), (found,))
 
 
 def _common_module(names: Sequence[str]) -> str:

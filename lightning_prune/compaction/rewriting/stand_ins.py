@@ -67,7 +67,8 @@ def give_back(form: Form, *args: Any, **kwargs: Any) -> Any:
         kwargs: likewise.
 
     Returns:
-        Something of this form; the tensors in it are the first one that it was given.
+        Something of this form; the tensors in it are the first one that it was given, a zero is a
+        single number of its type.
     """
     given = next((t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)), None)
     return _filled(form, args, given)
@@ -77,6 +78,8 @@ def _filled(form: Form, args: Sequence[Any], tensor: Tensor | None) -> Any:
     if form is None:
         return None
     word, *parts = form
+    if word == "zero" and tensor is not None:
+        return tensor.new_zeros(())
     if word == "tensor":
         return tensor
     if word == "argument":
