@@ -55,7 +55,11 @@ def test_a_model_without_numbers_is_not_compacted(context):
 
 
 def test_a_model_with_numbers_is_accepted():
-    require_numbers(net())
+    model = net()
+    require_numbers(model)
+    assert lp.compact(model, X, latency=False).params_before == sum(
+        p.numel() for p in model.parameters()
+    )
 
 
 LLAMA = """

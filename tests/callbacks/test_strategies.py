@@ -51,7 +51,9 @@ def test_sharding_is_refused_where_it_was_not_tried() -> None:
 
 
 def test_monitors_only_look() -> None:
-    lp.LatencyMonitor().setup(on(FSDPStrategy()), None, "fit")
+    with pytest.raises(ValueError, match="FSDPStrategy"):
+        check_strategy(on(FSDPStrategy()), "Pruning")
+    lp.LatencyMonitor().setup(on(FSDPStrategy()), None, "fit")  # is not refused
 
 
 @pytest.mark.parametrize(
