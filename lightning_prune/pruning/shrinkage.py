@@ -59,6 +59,8 @@ class Shrinkage:
         if self._going is None or not self._fits(pruner):
             return
         stepped = {n: w for n, w in pruner.weights.items() if id(w) in among}
+        if not stepped:  # the optimizer of another network: no step of this one
+            return
         factors = [
             self._factors(group, going, stepped, rate) if going.any() else None
             for group, going in zip(pruner.groups, self._going, strict=True)

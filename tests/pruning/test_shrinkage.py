@@ -87,3 +87,16 @@ def test_nothing_to_aim_at_changes_nothing():
     shrinkage.aim(pruner, 0.0)
     shrinkage.apply(pruner, 0.1, everything(model))
     assert torch.equal(rows(model), before)
+
+
+def test_steps_of_other_optimizers_do_not_count():
+    model, pruner = make()
+    shrinkage = Shrinkage(GrowingL2(strength=1.0))
+    shrinkage.aim(pruner, 0.5)
+    others = {id(p) for p in nn.Linear(2, 2).parameters()}
+    before = rows(model).clone()
+    shrinkage.apply(pruner, 0.1, others)
+    assert torch.equal(rows(model), before)
+    assert shrinkage.state_dict()["steps"] == 0
+    shrinkage.apply(pruner, 0.1, everything(model))
+    assert shrinkage.state_dict()["steps"] == 1
