@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_prune.coupling.forecast import Trace
 from lightning_prune.coupling.graph import Graph, Node, Ref
-from lightning_prune.coupling.record import composite_operations, decompose
+from lightning_prune.coupling.record import Onlooker, composite_operations
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.inputs import ExampleInputs
@@ -167,26 +166,17 @@ def _equal(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).abs() <= _ROUNDING * a.abs().clamp_min(1)
 
 
-class _Watcher(TorchDispatchMode):
+class _Watcher(Onlooker):
     """Looks at what operations read, by their place in the recording."""
 
     def __init__(self, readers: Mapping[int, Reader]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(RULES.__contains__)
         self.found: dict[int, Tensor] = {}
         self._readers = readers
         self._index = 0
 
-    def __torch_dispatch__(
-        self,
-        func: OpOverload,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        result = decompose(self, func, RULES.__contains__, args, kwargs)
-        if result is not NotImplemented:
-            return result
+    def see(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Note what the operation reads, if it is one of the readers."""
         reader = self._readers.get(self._index)
         if reader is not None and func is reader.node.op:
             x = args[1 if reader.node.name == "aten::addmm" else 0]

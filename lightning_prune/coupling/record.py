@@ -8,6 +8,7 @@ kept whole; one without is decomposed as far as it goes. Recording decides nothi
 from __future__ import annotations
 
 import contextlib
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -61,38 +62,53 @@ def composite_operations() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
-def decompose(
-    mode: TorchDispatchMode,
-    func: OpOverload,
-    has_rule: Callable[[str], bool],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Any:
-    """Run an operation without a rule as the ones that it is made of.
+class Onlooker(TorchDispatchMode):
+    """A dispatch mode that sees operations as they are recorded.
+
+    One without a coupling rule is run as the ones that it is made of.
 
     Args:
-        mode: the dispatch mode that is to see those.
-        func: the operation.
         has_rule: tells whether an operation, by its base name, is to be kept whole.
-        args: its positional arguments.
-        kwargs: its keyword arguments.
-
-    Returns:
-        Its result; ``NotImplemented`` if it is to be kept whole.
     """
-    if has_rule(base_name(func)) or not func._can_decompose():
-        return NotImplemented
-    with mode:
-        return func.decompose(*args, **kwargs)
+
+    def __init__(self, has_rule: Callable[[str], bool]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._has_rule = has_rule
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func.namespace == "prim":  # a fake tensor was asked for its device
+            return func(*args, **kwargs)
+        if not self._has_rule(base_name(func)) and func._can_decompose():
+            with self:
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        return self.see(func, args, kwargs)
+
+    @abstractmethod
+    def see(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run one operation, and return what it returns.
+
+        Args:
+            func: the operation.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+        """
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(Onlooker):
     """The dispatch mode that writes the graph."""
 
     def __init__(self, model: nn.Module, has_rule: Callable[[str], bool]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(has_rule)
         self.graph = Graph()
-        self._has_rule = has_rule
         self._numbers: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._living: dict[int, list[TensorWeakRef]] = {}
         self._named: dict[int, tuple[Kind, str]] = {}
@@ -122,19 +138,8 @@ class _Recorder(TorchDispatchMode):
         others = [t for r in self._living.get(_storage(tensor), []) if (t := r()) is not None]
         return [self.ref(t, "constant") for t in others if t is not tensor]
 
-    def __torch_dispatch__(
-        self,
-        func: OpOverload,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func.namespace == "prim":  # a fake tensor was asked for its device
-            return func(*args, **kwargs)
-        result = decompose(self, func, self._has_rule, args, kwargs)
-        if result is not NotImplemented:
-            return result
+    def see(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Write the operation into the graph."""
 
         def as_input(leaf: Any) -> Any:
             return self.ref(leaf, "constant") if isinstance(leaf, Tensor) else leaf

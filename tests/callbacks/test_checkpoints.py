@@ -40,12 +40,9 @@ class Noted(Validated):
         self.noted[self.trainer.global_step] = self.trainer.callback_metrics["val_loss"].item()
 
 
-def test_loss(model: L.LightningModule, **options: Any) -> float:
+def loss_on_test(model: L.LightningModule, **options: Any) -> float:
     (result,) = make_trainer().test(model, data(), verbose=False, **options)
     return float(result["test_loss"])
-
-
-test_loss.__test__ = False  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("average", [False, True], ids=["", "EMA"])
@@ -68,7 +65,7 @@ def test_a_metric_belongs_to_the_weights_of_its_checkpoint(
     assert len(paths) >= 4
     for path in paths:
         step = torch.load(path, weights_only=False)["global_step"]
-        found = test_loss(Validated(), ckpt_path=path, weights_only=True)
+        found = loss_on_test(Validated(), ckpt_path=path, weights_only=True)
         assert found == pytest.approx(model.noted[step], rel=1e-5)
 
 
@@ -89,7 +86,7 @@ def test_sparse_checkpoints_load_into_the_compact_model(tmp_path: Path) -> None:
     assert model.body[0].out_channels + model.body[3].out_channels < 8 + 6
     shape = model.body[3].weight.shape
     for path in (tmp_path / f"epoch={epoch}.ckpt" for epoch in (2, 3, 4)):
-        dense = test_loss(Validated(), ckpt_path=path)
+        dense = loss_on_test(Validated(), ckpt_path=path)
         (result,) = trainer.test(model, data(), ckpt_path=path, verbose=False)
         assert result["test_loss"] == pytest.approx(dense, rel=1e-5)
         assert model.body[3].weight.shape == shape
@@ -103,7 +100,7 @@ def test_best_of_all_is_loaded_where_its_zeros_allow(tmp_path: Path) -> None:
     assert trainer.checkpoint_callback is not None
     trainer.checkpoint_callback.best_model_path = str(tmp_path / "epoch=3.ckpt")
     (result,) = trainer.test(model, data(), ckpt_path="best", verbose=False)
-    dense = test_loss(Validated(), ckpt_path=tmp_path / "epoch=3.ckpt")
+    dense = loss_on_test(Validated(), ckpt_path=tmp_path / "epoch=3.ckpt")
     assert result["test_loss"] == pytest.approx(dense, rel=1e-5)
 
 

@@ -562,20 +562,6 @@ class LoopOverPairs(nn.Module):
         return x
 
 
-class OneNormForTwo(nn.Module):
-    """Two branches that read one norm."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(4)
-        self.a = nn.Linear(4, 4)
-        self.b = nn.Linear(4, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(x)
-        return x + self.a(y) + self.b(y)
-
-
 class Counted(nn.Module):
     """Returns a number that its caller needs."""
 
@@ -719,7 +705,7 @@ def test_what_cannot_be_taken_out_is_named_and_stays(build, reason):
 
 
 def test_what_only_served_branches_that_went_is_empty_too():
-    model, _ = without(OneNormForTwo(), X, slice(None))
+    model, _ = without(SharedNorm(), X, slice(None))
     model.norm.weight.data.fill_(0.5)
     masked = copy.deepcopy(model)
     compact(model, X, latency=False)

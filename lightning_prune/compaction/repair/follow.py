@@ -23,7 +23,7 @@ from lightning_prune.compaction.repair.expectation import Expectation, Mended
 from lightning_prune.coupling.couple import prepare_training
 from lightning_prune.coupling.forecast import Forecast, Trace
 from lightning_prune.coupling.graph import Node, Ref
-from lightning_prune.coupling.record import composite_operations, decompose
+from lightning_prune.coupling.record import Onlooker, composite_operations
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.inputs import tensors_in
@@ -119,11 +119,11 @@ class _AnotherCourseError(Exception):
     """The smaller model does something else than was recorded."""
 
 
-class _Follower(TorchDispatchMode):
+class _Follower(Onlooker):
     """The dispatch mode that compares."""
 
     def __init__(self, trace: Trace, forecast: Forecast) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(RULES.__contains__)
         self.stale: list[Stale] = []
         self.right: list[Node] = []
         self._trace = trace
@@ -137,17 +137,8 @@ class _Follower(TorchDispatchMode):
         nodes = self._trace.graph.nodes
         return nodes[min(self._next, len(nodes) - 1)] if nodes else None
 
-    def __torch_dispatch__(
-        self,
-        func: OpOverload,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        result = decompose(self, func, RULES.__contains__, args, kwargs)
-        if result is not NotImplemented:
-            return result
+    def see(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the operation as it should have been called."""
         node = self._align(func)
         if node is None:
             return func(*args, **kwargs)
