@@ -8,6 +8,7 @@ from lightning_prune.allocations import (
     PerLayer,
     Uniform,
 )
+from lightning_prune.allocations.sensitivity import Sensitivity
 from lightning_prune.callbacks import (
     AccuracyGuard,
     Compaction,
@@ -63,7 +64,6 @@ from lightning_prune.schedules import (
     Schedule,
     Steps,
 )
-from lightning_prune.sensitivity import Sensitivity
 
 __version__ = "0.1.0"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from oracle import half_of_every_group, randomize, zeroed
+from support.oracle import half_of_every_group, randomize, zeroed
 from torch import Tensor, nn
 
 from lightning_prune.compaction import compact

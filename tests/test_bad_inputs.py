@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import helping
 import lightning as L
 import pytest
 import torch
-from oracle import half_of_every_group
+from support import helping
+from support.oracle import half_of_every_group
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from oracle import half_of_every_group, randomize, zeroed
+from support.oracle import half_of_every_group, randomize, zeroed
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 

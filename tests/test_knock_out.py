@@ -10,8 +10,15 @@ from functools import cache
 import pytest
 import torch
 import torch.nn.functional as F
-from oracle import TOLERANCE, half_of_every_group, outputs, randomize, relative_error, zeroed
-from tiny_zoo import ZOO
+from support.oracle import (
+    TOLERANCE,
+    half_of_every_group,
+    outputs,
+    randomize,
+    relative_error,
+    zeroed,
+)
+from support.tiny_zoo import ZOO
 from torch import Tensor, nn
 
 from lightning_prune.compaction import compact
@@ -19,7 +26,7 @@ from lightning_prune.coupling import couple
 from lightning_prune.coupling.record import record
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.errors import PruningError
-from lightning_prune.inputs import ExampleInputs
+from lightning_prune.modules.inputs import ExampleInputs
 
 
 class Attentive(nn.Module):

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oracle import TOLERANCE, outputs, randomize, relative_error, zeroed
+from support.oracle import TOLERANCE, outputs, randomize, relative_error, zeroed
 from torch import Tensor, nn
 
 from lightning_prune.compaction import compact

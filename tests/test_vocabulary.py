@@ -3,8 +3,8 @@
 import math
 
 import pytest
-import tiny_zoo
 import torch
+from support import tiny_zoo
 from torch import nn
 
 from lightning_prune import allocations, criteria, granularities
@@ -13,8 +13,8 @@ from lightning_prune.compaction import compact
 from lightning_prune.criteria import Magnitude, SynFlow, Taylor
 from lightning_prune.errors import TargetError
 from lightning_prune.granularities import NM, Block, Channel, Weight
-from lightning_prune.masks import find_erased
 from lightning_prune.pruning.recipe import Recipe
+from lightning_prune.units.masks import find_erased
 
 MODELS = ["mlp", "plain_cnn", "identity_residual", "inverted_residual", "dense"]
 CRITERIA = [

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 import torchvision
 
 import lightning_prune as lp
+from lightning_prune.display.tables import format_table
 from lightning_prune.pruning import Recipe
-from lightning_prune.tables import format_table
 
 
 def make_step(

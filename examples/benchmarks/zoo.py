@@ -30,9 +30,9 @@ from tqdm import tqdm
 
 import lightning_prune as lp
 from lightning_prune.compaction import plan_removal
-from lightning_prune.cost import element_cost
 from lightning_prune.coupling import Coupling
-from lightning_prune.masks import find_dead
+from lightning_prune.units.cost import element_cost
+from lightning_prune.units.masks import find_dead
 
 COLUMNS = (
     "model",

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lightning_prune.units import Group
+from lightning_prune.units.group import Group
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_prune.allocations.base import Allocation, relative_ranks
-from lightning_prune.units import Group
+from lightning_prune.units.group import Group
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_prune.allocations.base import Allocation, relative_ranks
-from lightning_prune.units import Group
+from lightning_prune.units.group import Group
 
 _Structure = tuple[tuple[str, str, int, int], ...]
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from lightning_prune.allocations.base import Allocation, relative_ranks
-from lightning_prune.names import plain_name
-from lightning_prune.patterns import matches
-from lightning_prune.sensitivity import Sensitivity
-from lightning_prune.units import Group
+from lightning_prune.allocations.sensitivity import Sensitivity
+from lightning_prune.modules.names import plain_name
+from lightning_prune.modules.patterns import matches
+from lightning_prune.units.group import Group
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Callbacks: thin shells that call the floors below at the right hooks."""
 
 from lightning_prune.callbacks.accuracy_guard import AccuracyGuard
-from lightning_prune.callbacks.compaction import Compaction
+from lightning_prune.callbacks.compaction.callback import Compaction
 from lightning_prune.callbacks.latency_monitor import LatencyMonitor
-from lightning_prune.callbacks.pruning import Pruning
+from lightning_prune.callbacks.pruning.callback import Pruning
 from lightning_prune.callbacks.sparsity_monitor import SparsityMonitor
 
 __all__ = ["AccuracyGuard", "Compaction", "LatencyMonitor", "Pruning", "SparsityMonitor"]

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import lightning as L
 
-from lightning_prune.callbacks.place import Place
+from lightning_prune.callbacks.pruning.progress import Progress
 from lightning_prune.pruning import Pruner, PruningReport
 from lightning_prune.pruning.rewinding import copies
 
@@ -28,7 +28,7 @@ class Guarded(Protocol):
     """What the guard asks of a pruning callback."""
 
     name: str
-    place: Place
+    progress: Progress
     report: PruningReport | None
 
     @property
@@ -127,7 +127,7 @@ class AccuracyGuard(L.Callback):
             self._go_on(guarded, sparsity)
         else:
             self._bad += 1
-            guarded.place.limit = sparsity
+            guarded.progress.limit = sparsity
             self._note(f"{self.monitor} {value:.4f} at sparsity {sparsity:.4f}: nothing more goes")
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -183,8 +183,8 @@ class AccuracyGuard(L.Callback):
             self._limit = self._next_limit(sparsity)
             if self._limit > sparsity:
                 self._note(f"sparsity {sparsity:.4f} is good: on to {self._limit:.4f}")
-        if self._bad or guarded.place.limit != self._limit:
-            guarded.place.relimit(self._limit)
+        if self._bad or guarded.progress.limit != self._limit:
+            guarded.progress.relimit(self._limit)
         self._bad = 0
 
     def _act(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -200,7 +200,7 @@ class AccuracyGuard(L.Callback):
         if self.action == "stop":
             trainer.should_stop = True
             self._limit = pruner.sparsity
-        self._guarded(trainer).place.relimit(self._limit)
+        self._guarded(trainer).progress.relimit(self._limit)
 
     def _next_limit(self, good: float) -> float:
         """Return half the way to what failed; stay where the step would be too small."""

@@ -7,10 +7,13 @@ from typing import Any
 import lightning as L
 from torch import Tensor
 
-from lightning_prune.callbacks.example_inputs import find_example_inputs, require_example_inputs
-from lightning_prune.callbacks.strategies import check_strategy
-from lightning_prune.inputs import ExampleInputs
+from lightning_prune.callbacks.trainer.example_inputs import (
+    find_example_inputs,
+    require_example_inputs,
+)
+from lightning_prune.callbacks.trainer.strategies import check_strategy
 from lightning_prune.measure.latency import Latency, check_runs, measure_latency
+from lightning_prune.modules.inputs import ExampleInputs
 
 _LOGGED = ("p50_ms", "p95_ms", "measuring_s")
 

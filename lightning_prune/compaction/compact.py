@@ -8,19 +8,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_prune.compaction.bypass import Bypass, dead_branches
-from lightning_prune.compaction.constants import Constants, fold_constants, may_be_constant
+from lightning_prune.compaction.branches.bypass import Bypass, dead_branches
+from lightning_prune.compaction.constants.folding import Constants, fold_constants, may_be_constant
 from lightning_prune.compaction.removal import Checks, Removal
 from lightning_prune.compaction.report import CompactionReport
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import FOLDED_TOLERANCES, Verification
 from lightning_prune.coupling import Coupling, couple
 from lightning_prune.errors import VerificationError
-from lightning_prune.fake import require_numbers
-from lightning_prune.inputs import ExampleInputs
-from lightning_prune.masks import find_dead
 from lightning_prune.measure import count_bytes, count_macs, count_parameters, measure_in_turns
-from lightning_prune.twin import twin
+from lightning_prune.modules.fake import require_numbers
+from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.twin import twin
+from lightning_prune.units.masks import find_dead
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_prune.units import Axis, Group, GroupCount
+from lightning_prune.units.group import Axis, Group, GroupCount
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lightning_prune.display.tables import format_bytes, format_count, format_table
 from lightning_prune.measure.latency import Latency
-from lightning_prune.tables import format_bytes, format_count, format_table
-from lightning_prune.units import GroupCount
+from lightning_prune.units.group import GroupCount
 
 _NOT_FASTER = 1.05
 

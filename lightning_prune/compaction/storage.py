@@ -21,7 +21,7 @@ from lightning_prune.compaction.rewriting import Correction, Edit, edits_of, rew
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.coupling.graph import Position
 from lightning_prune.errors import RewriteError
-from lightning_prune.multihead import TensorSizedAttention, can_take_sizes_from_tensors
+from lightning_prune.runtime.attention import TensorSizedAttention, can_take_sizes_from_tensors
 
 _FORMAT = "lightning_prune/2"
 _Model = TypeVar("_Model", bound=nn.Module)

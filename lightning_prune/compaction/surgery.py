@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lightning_prune.compaction.plan import Plan
 from lightning_prune.compaction.sizes import GROUP_ATTRIBUTES, module_sizes
-from lightning_prune.multihead import TensorSizedAttention, can_take_sizes_from_tensors
+from lightning_prune.runtime.attention import TensorSizedAttention, can_take_sizes_from_tensors
 
 
 class _Held(NamedTuple):

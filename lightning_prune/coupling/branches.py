@@ -17,7 +17,7 @@ from functools import cached_property
 import torch
 
 from lightning_prune.coupling.graph import Graph, Node, Ref
-from lightning_prune.units import Axis, Group, Member
+from lightning_prune.units.group import Axis, Group, Member
 
 
 @dataclass(frozen=True, eq=False)

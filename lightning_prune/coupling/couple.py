@@ -16,7 +16,6 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
-from lightning_prune.cost import element_cost
 from lightning_prune.coupling.branches import Branch, find_branches
 from lightning_prune.coupling.forecast import Trace, Traces
 from lightning_prune.coupling.graph import Graph
@@ -26,13 +25,14 @@ from lightning_prune.coupling.propagate import Propagation
 from lightning_prune.coupling.record import record
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.coupling.solve import Solution, solve, stuck_grids
+from lightning_prune.display.tables import format_table
 from lightning_prune.errors import ExampleInputsError
-from lightning_prune.fake import fake_mode, real
-from lightning_prune.inputs import ExampleInputs
-from lightning_prune.multihead import take_sizes_from_tensors
-from lightning_prune.tables import format_table
-from lightning_prune.twin import twin
-from lightning_prune.units import Group, Structure
+from lightning_prune.modules.fake import fake_mode, real
+from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.twin import twin
+from lightning_prune.runtime.attention import take_sizes_from_tensors
+from lightning_prune.units.cost import element_cost
+from lightning_prune.units.group import Group, Structure
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from lightning_prune.coupling.graph import Graph, Ref
 from lightning_prune.coupling.labels import Ids, Labels, Plane
-from lightning_prune.inputs import ExampleInputs
-from lightning_prune.units import Axis
+from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.units.group import Axis
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lightning_prune.coupling.labels import Ids, Labels
 from lightning_prune.coupling.solve import Solution, connect
-from lightning_prune.units import Axis, Group, Member
+from lightning_prune.units.group import Axis, Group, Member
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_prune.units import Axis
+from lightning_prune.units.group import Axis
 
 Ids = NDArray[np.int64]
 

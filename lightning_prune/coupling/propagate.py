@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lightning_prune.coupling.graph import Graph, Node, Ref
 from lightning_prune.coupling.labels import OUTPUT, Labels, Plane
-from lightning_prune.units import Axis
+from lightning_prune.units.group import Axis
 
 Planes = list[Plane]
 Rule = Callable[["Propagation", Node], "Sequence[Planes]"]

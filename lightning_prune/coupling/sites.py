@@ -17,13 +17,14 @@ import torch
 from torch import nn
 
 from lightning_prune.coupling.graph import Call, Position, Site
+from lightning_prune.runtime import corrections, stand_ins
 
 _TORCH = os.path.dirname(torch.__file__) + os.sep
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _TRANSPARENT = (
     os.path.dirname(__file__) + os.sep,
-    os.path.join(_PACKAGE, "compaction", "rewriting", "corrections.py"),
-    os.path.join(_PACKAGE, "compaction", "rewriting", "stand_ins.py"),
+    corrections.__file__,
+    stand_ins.__file__,
     os.path.join(_TORCH, "_ops.py"),
 )
 """Code that stands between a call in the user's source and the operation, and is no part of it."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_prune.criteria.base import Criterion, Reads
-from lightning_prune.scores import Sides
+from lightning_prune.units.scores import Sides
 
 
 @dataclass(frozen=True)

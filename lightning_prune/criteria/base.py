@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from lightning_prune.scores import Sides
+from lightning_prune.units.scores import Sides
 
 Reads = Literal["weights", "gradients", "curvature", "activations", "flow"]
 

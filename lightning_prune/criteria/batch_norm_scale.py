@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_prune.criteria.base import Criterion, Reads
-from lightning_prune.names import plain_name
+from lightning_prune.modules.names import plain_name
 
 
 @dataclass(frozen=True)

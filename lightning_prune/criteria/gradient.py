@@ -26,7 +26,7 @@ class Gradient(Criterion):
         its outputs is the input, so that this batch gives them:
 
         >>> from lightning_prune import Weight, prune
-        >>> from lightning_prune.pruning.accumulator import Accumulator
+        >>> from lightning_prune.pruning.scoring.accumulator import Accumulator
         >>> gradients = torch.tensor([0.1, 0.15, 0.05, 0.3, 0.02] * 20) + torch.arange(100) * 1e-4
         >>> layer = torch.nn.Linear(100, 1, bias=False)
         >>> layer(gradients).sum().backward()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_prune.criteria.base import Criterion, Reads
-from lightning_prune.scores import sum_of
+from lightning_prune.units.scores import sum_of
 
 
 @dataclass(frozen=True)

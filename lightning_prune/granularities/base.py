@@ -2,7 +2,7 @@
 
 A granularity lists every group of units that could be removed, and says what must hold for units
 that are removed together. Which groups may be pruned is decided elsewhere
-(`lightning_prune.pruning.selection`).
+(`lightning_prune.pruning.choosing.selection`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from lightning_prune.scores import Normalize, Reduce
-from lightning_prune.units import Group, Structure
+from lightning_prune.units.group import Group, Structure
+from lightning_prune.units.scores import Normalize, Reduce
 
 
 @dataclass(frozen=True)

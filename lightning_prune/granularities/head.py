@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lightning_prune.arguments import check_at_least
 from lightning_prune.granularities.base import Granularity, UnitRules
-from lightning_prune.granularities.checks import check_at_least
-from lightning_prune.scores import Normalize, Reduce
-from lightning_prune.units import Group, Structure
+from lightning_prune.units.group import Group, Structure
+from lightning_prune.units.scores import Normalize, Reduce
 
 
 @dataclass(frozen=True)

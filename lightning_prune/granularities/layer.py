@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from lightning_prune.granularities.base import Granularity, UnitRules
-from lightning_prune.units import Group, Structure
+from lightning_prune.units.group import Group, Structure
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lightning_prune.arguments import check_at_least
 from lightning_prune.granularities.base import Granularity
-from lightning_prune.granularities.checks import check_at_least
-from lightning_prune.units import Axis, Group, Member, Structure
+from lightning_prune.units.group import Axis, Group, Member, Structure
 
 
 @dataclass(frozen=True)

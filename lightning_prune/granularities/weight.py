@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from lightning_prune.granularities.base import Granularity
-from lightning_prune.units import Axis, Group, Member, Structure
+from lightning_prune.units.group import Axis, Group, Member, Structure
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_prune.inputs import ExampleInputs
-from lightning_prune.tables import format_table
-from lightning_prune.twin import twin
+from lightning_prune.display.tables import format_table
+from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.twin import twin
 
 # Quantiles no longer move after so many runs; a tiny model would otherwise collect for nothing.
 _MAX_RUNS = 1000

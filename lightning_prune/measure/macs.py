@@ -18,8 +18,8 @@ from torch import nn
 from torch.backends import cudnn, mha, mkldnn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightning_prune.inputs import ExampleInputs
-from lightning_prune.twin import twin
+from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.twin import twin
 
 
 def _attention_flops(

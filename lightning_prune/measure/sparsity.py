@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lightning_prune.names import parameters_by_name
-from lightning_prune.tables import format_table
+from lightning_prune.display.tables import format_table
+from lightning_prune.modules.names import parameters_by_name
 
 
 @dataclass(frozen=True)

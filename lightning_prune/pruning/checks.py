@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import get_args
 
 from lightning_prune.allocations.base import Allocation
-from lightning_prune.cost import Of
+from lightning_prune.arguments import check_kind
 from lightning_prune.criteria.base import Criterion
 from lightning_prune.granularities.base import Granularity
-
-
-def check_sparsity(sparsity: object) -> None:
-    """Refuse what is no fraction in [0, 1).
-
-    Raises:
-        ValueError: if it is another number.
-        TypeError: if it is no number.
-    """
-    is_number = isinstance(sparsity, (int, float))
-    if not (isinstance(sparsity, (int, float)) and 0.0 <= sparsity < 1.0):
-        raise (ValueError if is_number else TypeError)(
-            f"Expected `sparsity` to be a fraction in [0, 1), but got {sparsity!r}. It is the "
-            "share removed in the end, not the share kept."
-        )
+from lightning_prune.regularizations.base import Regularization
+from lightning_prune.units.cost import Of
 
 
 def check_of(of: object) -> None:
@@ -74,36 +60,22 @@ def check_groups(granularity: Granularity, criterion: Criterion, allocation: All
         )
 
 
-def check_kind(argument: str, value: object, kind: type) -> None:
-    """Refuse what is no object of ``kind``: its class, say, or its name.
+def check_regularization(regularization: object, criterion: Criterion) -> None:
+    """Refuse a regularization whose units cannot be chosen between two updates.
 
     Args:
-        argument: the argument that holds the value, for the message.
-        value: what was passed.
-        kind: the base class of what is expected.
+        regularization: what was passed; ``None`` is allowed.
+        criterion: gives the scores.
 
     Raises:
-        TypeError: if it is none.
+        ValueError: if scores differ between ranks until an update reduces them.
+        TypeError: if ``regularization`` is something else.
     """
-    if not isinstance(value, kind):
-        raise TypeError(
-            f"Expected `{argument}` to be an object of {kind.__name__}, but got {value!r}. "
-            "Pass an object, not a class or a name; names alone work in a configuration file only."
-        )
-
-
-def check_list(argument: str, patterns: object) -> None:
-    """Refuse patterns that are no list of strings.
-
-    Raises:
-        TypeError: if they are none.
-    """
-    if isinstance(patterns, str):
-        cure = f"Write [{patterns!r}]."
-    elif isinstance(patterns, Sequence) and all(isinstance(one, str) for one in patterns):
+    if regularization is None:
         return
-    else:
-        cure = "Write each as a string; for none, leave the argument out."
-    raise TypeError(
-        f"Expected `{argument}` to be a list of glob patterns, but got {patterns!r}. {cure}"
-    )
+    check_kind("regularization", regularization, Regularization)
+    if criterion.reads == "activations":
+        raise ValueError(
+            "Expected a criterion that is equal on all ranks at every step for `regularization`, "
+            f"but got {criterion}. Choose one that reads weights or gradients."
+        )

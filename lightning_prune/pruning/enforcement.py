@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_prune.shards import local, shard_like
+from lightning_prune.modules.shards import local, shard_like
 
 
 class Enforcement:

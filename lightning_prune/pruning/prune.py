@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from lightning_prune.allocations import Allocation, Global
-from lightning_prune.cost import Of
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.criteria.base import Reads
 from lightning_prune.granularities import Channel, Granularity
+from lightning_prune.modules.twin import twin
 from lightning_prune.pruning.pruner import Pruner
 from lightning_prune.pruning.recipe import Recipe
 from lightning_prune.pruning.report import PruningReport
-from lightning_prune.twin import twin
+from lightning_prune.units.cost import Of
 
 
 def prune(

@@ -16,28 +16,29 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_prune.allocations.base import Allocation
-from lightning_prune.cost import Of, check_reachable, cost_of
+from lightning_prune.arguments import check_sparsity
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.errors import TargetError
 from lightning_prune.granularities import Channel, Granularity
-from lightning_prune.inputs import ExampleInputs
-from lightning_prune.masks import find_erased, parameter_masks
-from lightning_prune.names import parameters_by_any_name, plain_name
+from lightning_prune.modules.gathering import reshard
+from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.names import parameters_by_any_name, plain_name
+from lightning_prune.modules.shards import is_sharded
 from lightning_prune.pruning.bits import pack, unpack
-from lightning_prune.pruning.checks import check_regrows, check_sparsity
-from lightning_prune.pruning.choice import choose
+from lightning_prune.pruning.checks import check_regrows
+from lightning_prune.pruning.choosing.choice import choose
+from lightning_prune.pruning.choosing.ranking import floors, rank
+from lightning_prune.pruning.choosing.regrowth import exchange
+from lightning_prune.pruning.choosing.selection import nothing_to_prune
+from lightning_prune.pruning.choosing.sharded_choice import check_sharded, choose_shards
 from lightning_prune.pruning.enforcement import Enforcement
-from lightning_prune.pruning.ranking import floors, rank
-from lightning_prune.pruning.regrowth import exchange
 from lightning_prune.pruning.report import PruningReport, report_of
-from lightning_prune.pruning.scorer import Scorer
-from lightning_prune.pruning.selection import nothing_to_prune
-from lightning_prune.pruning.sharded_choice import check_sharded, choose_shards
-from lightning_prune.pruning.state import VERSION, check_state
+from lightning_prune.pruning.scoring.scorer import Scorer
+from lightning_prune.pruning.state import VERSION, check_groups_match
 from lightning_prune.pruning.weights import binds, weights_of
-from lightning_prune.shards import is_sharded
-from lightning_prune.units import Group
-from lightning_prune.unsharded import reshard
+from lightning_prune.units.cost import Of, check_reachable, cost_of
+from lightning_prune.units.group import Group
+from lightning_prune.units.masks import find_erased, parameter_masks
 
 
 class Pruner:
@@ -255,7 +256,7 @@ class Pruner:
         Raises:
             ValueError: if it is of other groups or of another version.
         """
-        check_state(state, self.groups)
+        check_groups_match(state, self.groups)
         pairs = zip(state["kept"], state["units"], strict=True)
         self._set([unpack(kept.cpu(), units) for kept, units in pairs])
         for scorer, held in zip(self._scorers, state["scores"], strict=True):

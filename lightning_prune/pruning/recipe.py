@@ -12,26 +12,20 @@ from typing import Any
 from torch import nn
 
 from lightning_prune.allocations import Allocation
-from lightning_prune.cost import Of
+from lightning_prune.arguments import check_kind, check_list, check_sparsity
 from lightning_prune.coupling import couple
 from lightning_prune.criteria import Criterion
 from lightning_prune.errors import TargetError
 from lightning_prune.granularities import Granularity
-from lightning_prune.inputs import ExampleInputs
-from lightning_prune.names import parameters_by_any_name, parameters_by_name, plain_name
-from lightning_prune.patterns import check_patterns
-from lightning_prune.pruning.checks import (
-    check_groups,
-    check_kind,
-    check_list,
-    check_of,
-    check_regrows,
-    check_sparsity,
-)
+from lightning_prune.modules.gathering import has_shards, reshard, structure_of
+from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.names import parameters_by_any_name, parameters_by_name, plain_name
+from lightning_prune.modules.patterns import check_patterns
+from lightning_prune.pruning.checks import check_groups, check_of, check_regrows
+from lightning_prune.pruning.choosing.selection import select
 from lightning_prune.pruning.pruner import Pruner
-from lightning_prune.pruning.selection import select
-from lightning_prune.units import Group, Structure
-from lightning_prune.unsharded import has_shards, reshard, structure_of
+from lightning_prune.units.cost import Of
+from lightning_prune.units.group import Group, Structure
 
 
 @dataclass(frozen=True)

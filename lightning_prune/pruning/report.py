@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from lightning_prune.tables import format_table
-from lightning_prune.units import Group, GroupCount
+from lightning_prune.display.tables import format_table
+from lightning_prune.units.group import Group, GroupCount
 
 
 @dataclass(frozen=True)

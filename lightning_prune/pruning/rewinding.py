@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_prune.errors import TargetError
-from lightning_prune.names import parameters_by_name
+from lightning_prune.modules.names import parameters_by_name
 from lightning_prune.schedules.base import Schedule
 from lightning_prune.schedules.window import Window, moment
 

@@ -14,18 +14,18 @@ from torch import Tensor
 from lightning_prune.pruning.bits import pack, unpack
 from lightning_prune.pruning.pruner import Pruner
 from lightning_prune.regularizations import Regularization
-from lightning_prune.scores import unit_scores
-from lightning_prune.units import Group, Member
+from lightning_prune.units.group import Group, Member
+from lightning_prune.units.scores import unit_scores
 
 
 class Shrinkage:
     """The units of one pruner that go next.
 
     Args:
-        regularization: by what they shrink.
+        regularization: by what they shrink; ``None`` = nothing does.
     """
 
-    def __init__(self, regularization: Regularization) -> None:
+    def __init__(self, regularization: Regularization | None) -> None:
         self._regularization = regularization
         self._going: list[Tensor] | None = None
         self._steps = 0
@@ -37,6 +37,8 @@ class Shrinkage:
             pruner: what will remove them.
             target: the sparsity of its next update.
         """
+        if self._regularization is None:
+            return
         fresh = self._fits(pruner) and self._steps % self._regularization.refresh
         if fresh or target <= pruner.sparsity or not pruner.ready:
             return
@@ -56,13 +58,15 @@ class Shrinkage:
             rate: the learning rate.
             among: ids of the parameters that were stepped.
         """
-        if self._going is None or not self._fits(pruner):
+        if self._regularization is None or self._going is None or not self._fits(pruner):
             return
         stepped = {n: w for n, w in pruner.weights.items() if id(w) in among}
         if not stepped:  # the optimizer of another network: no step of this one
             return
         factors = [
-            self._factors(group, going, stepped, rate) if going.any() else None
+            self._factors(self._regularization, group, going, stepped, rate)
+            if going.any()
+            else None
             for group, going in zip(pruner.groups, self._going, strict=True)
         ]
         for group, factor in zip(pruner.groups, factors, strict=True):
@@ -72,8 +76,10 @@ class Shrinkage:
                     weight.mul_(_line(member, factor.to(weight), weight.shape))
         self._steps += 1
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the units as packed bits, and the steps."""
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return the units as packed bits, and the steps; ``None`` without regularization."""
+        if self._regularization is None:
+            return None
         going = self._going or []
         return {
             "steps": self._steps,
@@ -82,8 +88,10 @@ class Shrinkage:
             "sizes": [one.numel() for one in going],
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
         """Take over what `state_dict` returned."""
+        if self._regularization is None or state is None:
+            return
         self._steps = state["steps"]
         self._going = None
         if state["aimed"]:
@@ -95,7 +103,12 @@ class Shrinkage:
         return self._going is not None and len(self._going) == len(pruner.groups)
 
     def _factors(
-        self, group: Group, going: Tensor, weights: Mapping[str, Tensor], rate: float
+        self,
+        regularization: Regularization,
+        group: Group,
+        going: Tensor,
+        weights: Mapping[str, Tensor],
+        rate: float,
     ) -> Tensor:
         """Return by what each unit of a group is multiplied; 1 for those that stay."""
         members = _members(group, weights)
@@ -107,7 +120,7 @@ class Shrinkage:
             m.width * (1 if m.axis.dim < 0 else weights[m.axis.tensor].numel() // m.size)
             for m in members
         )
-        factors = self._regularization.factors(norms, size, self._steps, rate)
+        factors = regularization.factors(norms, size, self._steps, rate)
         return torch.where(going.to(factors.device), factors, torch.ones_like(factors))
 
 

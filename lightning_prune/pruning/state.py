@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning_prune.names import plain_name
-from lightning_prune.units import Group
+from lightning_prune.modules.names import plain_name
+from lightning_prune.units.group import Group
 
 VERSION = 1
 
 
-def check_state(state: Mapping[str, Any], groups: Sequence[Group]) -> None:
+def check_groups_match(state: Mapping[str, Any], groups: Sequence[Group]) -> None:
     """Refuse a state of other groups or of another version.
 
     Args:

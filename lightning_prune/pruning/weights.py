@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_prune.errors import TargetError
-from lightning_prune.names import parameters_by_any_name
-from lightning_prune.shards import check_shards
-from lightning_prune.units import Group
+from lightning_prune.modules.names import parameters_by_any_name
+from lightning_prune.modules.shards import check_shards
+from lightning_prune.units.group import Group
 
 
 def weights_of(model: nn.Module, groups: Sequence[Group]) -> dict[str, Tensor]:

@@ -10,9 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from lightning_prune.plots import require_axes
+from lightning_prune.display.plots import require_axes
+from lightning_prune.display.tables import format_table
 from lightning_prune.schedules.window import Unit, Window
-from lightning_prune.tables import format_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ import torch
 from lightning_prune import allocations
 from lightning_prune.allocations import Allocation, PerLayer
 from lightning_prune.allocations.base import relative_ranks
-from lightning_prune.units import Axis, Group, Member
+from lightning_prune.units.group import Axis, Group, Member
 
 EXAMPLES = {"PerLayer": PerLayer({"a": 0.5}, default=0.2)}
 ALL = [

@@ -4,10 +4,10 @@ import torchvision
 from torch import nn
 
 from lightning_prune.allocations import ErdosRenyi
-from lightning_prune.cost import element_cost
 from lightning_prune.granularities import Weight
-from lightning_prune.pruning.choice import choose
-from lightning_prune.units import Structure
+from lightning_prune.pruning.choosing.choice import choose
+from lightning_prune.units.cost import element_cost
+from lightning_prune.units.group import Structure
 
 
 def densities(model, sparsity, allocation):

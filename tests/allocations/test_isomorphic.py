@@ -1,7 +1,7 @@
 import torch
 
 from lightning_prune.allocations import Isomorphic
-from lightning_prune.units import Axis, Group, Member
+from lightning_prune.units.group import Axis, Group, Member
 
 
 def hidden(name, units):

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from lightning_prune.allocations import PerLayer
-from lightning_prune.cost import unit_cost
-from lightning_prune.pruning.choice import choose
-from lightning_prune.units import Axis, Group, Member
+from lightning_prune.pruning.choosing.choice import choose
+from lightning_prune.units.cost import unit_cost
+from lightning_prune.units.group import Axis, Group, Member
 
 GROUPS = [
     Group(n, 100, (Member(Axis(f"{n}.weight", 0), "out", 100),))

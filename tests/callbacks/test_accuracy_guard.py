@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_prune.callbacks.accuracy_guard import AccuracyGuard
-from lightning_prune.callbacks.pruning import Pruning
+from lightning_prune.callbacks.pruning.callback import Pruning
 from lightning_prune.criteria import Gradient, Magnitude
 from lightning_prune.granularities import Weight
 from lightning_prune.schedules import Linear, OneShot

@@ -8,8 +8,8 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from fits import Validated, data, make_trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from support.fits import Validated, data, make_trainer
 
 import lightning_prune as lp
 from lightning_prune.schedules import Linear, OneShot

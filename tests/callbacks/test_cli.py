@@ -12,8 +12,8 @@ import lightning as L
 import pytest
 import torch
 import yaml
-from fits import Net, data
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from support.fits import Net, data
 
 import lightning_prune as lp
 

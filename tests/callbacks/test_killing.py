@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "killing.py"
+SCRIPT = Path(__file__).parents[1] / "support" / "killing.py"
 
 
 @pytest.mark.slow

@@ -8,12 +8,12 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from fits import BATCHES, OPTIMIZERS, Net, Validated, Watch, data, fit, make_trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.tuner import Tuner
+from support.fits import BATCHES, OPTIMIZERS, Net, Validated, Watch, data, fit, make_trainer
 
-from lightning_prune.callbacks.pruning import Pruning
+from lightning_prune.callbacks.pruning.callback import Pruning
 from lightning_prune.criteria import Gradient, Magnitude
 from lightning_prune.granularities import Channel, Weight
 from lightning_prune.schedules import Linear, OneShot

@@ -9,8 +9,8 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from fits import BATCHES, Validated, Watch, data, make_trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from support.fits import BATCHES, Validated, Watch, data, make_trainer
 
 import lightning_prune as lp
 from lightning_prune.schedules import Cubic, Linear

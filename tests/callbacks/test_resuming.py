@@ -13,12 +13,12 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from fits import BATCHES, Validated, data, make_trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from support.fits import BATCHES, Validated, data, make_trainer
 from torch import nn
 
-from lightning_prune.callbacks.pruning import Pruning
+from lightning_prune.callbacks.pruning.callback import Pruning
 from lightning_prune.granularities import Channel, Weight
 from lightning_prune.schedules import Linear
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ranks
 import torch
 from safetensors import safe_open
+from support import ranks
 
 import lightning_prune as lp
 

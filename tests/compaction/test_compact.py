@@ -11,8 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
-from nets import Net
-from oracle import (
+from support.nets import Net
+from support.oracle import (
     TOLERANCE,
     half_of_every_group,
     outputs,
@@ -20,7 +20,7 @@ from oracle import (
     relative_error,
     zeroed,
 )
-from tiny_zoo import ZOO, PlainCnn
+from support.tiny_zoo import ZOO, PlainCnn
 from torch import Tensor, nn
 from torch.nn.utils import prune
 

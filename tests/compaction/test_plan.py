@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_prune.compaction.plan import plan_removal
-from lightning_prune.units import Axis, Group, GroupCount, Member
+from lightning_prune.units.group import Axis, Group, GroupCount, Member
 
 WRITER, READER = Axis("a.weight", 0), Axis("b.weight", 1)
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from oracle import half_of_every_group, randomize
+from support.oracle import half_of_every_group, randomize
 from torch import nn
 
 from lightning_prune.compaction.removal import Removal

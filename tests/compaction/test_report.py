@@ -4,7 +4,7 @@ import pytest
 
 from lightning_prune.compaction.report import CompactionReport
 from lightning_prune.measure import Latency
-from lightning_prune.units import GroupCount
+from lightning_prune.units.group import GroupCount
 
 
 def latency(p50_ms: float) -> Latency:

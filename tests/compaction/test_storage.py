@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from oracle import halved
 from safetensors import safe_open
 from safetensors.torch import save_file
+from support.oracle import halved
 from torch import Tensor, nn
 
 from lightning_prune.compaction import compact, load_compact, save_compact
-from lightning_prune.multihead import TensorSizedAttention
+from lightning_prune.runtime.attention import TensorSizedAttention
 
 
 class Net(nn.Module):

@@ -4,15 +4,15 @@ import copy
 
 import pytest
 import torch
-from oracle import half_of_every_group, outputs, randomize, relative_error, sliced
-from tiny_zoo import ZOO
+from support.oracle import half_of_every_group, outputs, randomize, relative_error, sliced
+from support.tiny_zoo import ZOO
 from torch import nn
 
 from lightning_prune.compaction.plan import Plan, plan_removal
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.coupling import couple
-from lightning_prune.multihead import TensorSizedAttention
-from lightning_prune.units import Axis
+from lightning_prune.runtime.attention import TensorSizedAttention
+from lightning_prune.units.group import Axis
 
 zoo = pytest.mark.parametrize("example", ZOO.values(), ids=ZOO)
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import Net
+from support.nets import Net
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from lightning_prune.coupling import couple
 from lightning_prune.coupling.branches import Branch, find_branches
 from lightning_prune.coupling.couple import record_modes
-from lightning_prune.inputs import ExampleInputs
+from lightning_prune.modules.inputs import ExampleInputs
 
 X = torch.randn(2, 4)
 SEQUENCE = torch.randn(2, 3, 4)

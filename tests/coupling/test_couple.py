@@ -5,9 +5,9 @@ from functools import partial
 
 import pytest
 import torch
-from nets import Net
-from oracle import assert_removable, outputs, randomize, relative_error, zeroed
-from tiny_zoo import ZOO, Block, PlainCnn
+from support.nets import Net
+from support.oracle import assert_removable, outputs, randomize, relative_error, zeroed
+from support.tiny_zoo import ZOO, Block, PlainCnn
 from torch import Tensor, nn
 
 from lightning_prune.coupling import couple

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from nets import Net
+from support.nets import Net
 from torch import Tensor, nn
 
 from lightning_prune.coupling import couple
 from lightning_prune.coupling.forecast import Forecast, Trace
 from lightning_prune.coupling.graph import Node
-from lightning_prune.units import Axis
+from lightning_prune.units.group import Axis
 
 
 def net() -> Net:

@@ -6,7 +6,7 @@ import torch
 from lightning_prune.coupling.groups import Frozen, build_groups
 from lightning_prune.coupling.labels import Labels
 from lightning_prune.coupling.solve import solve
-from lightning_prune.units import Axis
+from lightning_prune.units.group import Axis
 
 
 @pytest.fixture

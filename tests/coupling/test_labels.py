@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from lightning_prune.coupling.labels import Labels, Plane
-from lightning_prune.units import Axis
+from lightning_prune.units.group import Axis
 
 
 def test_grids_of_marked_ids_keep_what_trails():

@@ -4,15 +4,15 @@ import copy
 
 import pytest
 import torch
-from nets import Net
-from oracle import assert_removable
-from tiny_zoo import ZOO
+from support.nets import Net
+from support.oracle import assert_removable
+from support.tiny_zoo import ZOO
 from torch import Tensor, nn
 
 from lightning_prune.coupling.graph import Graph
 from lightning_prune.coupling.record import record
 from lightning_prune.errors import ExampleInputsError
-from lightning_prune.inputs import ExampleInputs
+from lightning_prune.modules.inputs import ExampleInputs
 
 
 def graph_of(function, *inputs: Tensor, whole: tuple[str, ...] = (), **parts) -> Graph:

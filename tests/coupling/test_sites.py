@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import helping
 import torch
-from nets import Net
+from support import helping
+from support.nets import Net
 from torch import Tensor, nn
 
 from lightning_prune.coupling import couple

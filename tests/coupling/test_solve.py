@@ -4,7 +4,7 @@ import torch
 
 from lightning_prune.coupling.labels import OUTPUT, Labels
 from lightning_prune.coupling.solve import Solution, solve, stuck_grids
-from lightning_prune.units import Axis
+from lightning_prune.units.group import Axis
 
 
 def labels_of(size: int) -> tuple[Labels, torch.Tensor]:

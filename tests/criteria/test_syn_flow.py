@@ -4,9 +4,9 @@ from torch import nn
 
 from lightning_prune.criteria import SynFlow
 from lightning_prune.granularities import Weight
-from lightning_prune.inputs import ExampleInputs
+from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.pruning import prune
-from lightning_prune.pruning.flow import flow_gradients
+from lightning_prune.pruning.scoring.flow import flow_gradients
 
 
 def make_model():

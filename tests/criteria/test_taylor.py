@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from lightning_prune.criteria import Taylor
-from lightning_prune.pruning.scorer import Scorer
-from lightning_prune.units import Axis, Group, Member
+from lightning_prune.pruning.scoring.scorer import Scorer
+from lightning_prune.units.group import Axis, Group, Member
 
 
 def test_is_the_absolute_product():

@@ -9,7 +9,7 @@ from torch import nn
 
 from lightning_prune import granularities
 from lightning_prune.granularities import NM, Block, Channel, Granularity, Head, UnitRules
-from lightning_prune.units import Axis, Group, Member, Structure
+from lightning_prune.units.group import Axis, Group, Member, Structure
 
 EXAMPLES = {
     "NM": [NM(2, 4), NM(1, 2)],

@@ -5,7 +5,7 @@ from torch import nn
 from lightning_prune.criteria import Magnitude
 from lightning_prune.granularities import Block
 from lightning_prune.pruning import prune
-from lightning_prune.units import Structure
+from lightning_prune.units.group import Structure
 
 
 def test_tiles_row_by_row():

@@ -1,7 +1,7 @@
 import pytest
 
 from lightning_prune.granularities import Channel, UnitRules
-from lightning_prune.units import Axis, Group, Member, Structure
+from lightning_prune.units.group import Axis, Group, Member, Structure
 
 
 def group(units):

@@ -5,8 +5,8 @@ import lightning as L
 import pytest
 import torch
 import torchvision
-from fits import fit, make_trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from support.fits import fit, make_trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 

@@ -2,7 +2,7 @@ import torch
 from torch import nn
 
 from lightning_prune.granularities import Weight
-from lightning_prune.units import Axis, Structure
+from lightning_prune.units.group import Axis, Structure
 
 
 def test_every_matrix_and_kernel_but_no_vector():

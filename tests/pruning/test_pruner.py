@@ -9,9 +9,9 @@ from lightning_prune.allocations import Global, Uniform
 from lightning_prune.criteria import Gradient, Magnitude, Random, Taylor
 from lightning_prune.errors import TargetError
 from lightning_prune.granularities import Weight
-from lightning_prune.masks import find_dead
 from lightning_prune.pruning.pruner import Pruner
-from lightning_prune.units import Axis, Group, Member
+from lightning_prune.units.group import Axis, Group, Member
+from lightning_prune.units.masks import find_dead
 
 CRITERIA = [Gradient(), Taylor(), Magnitude(), Random()]
 

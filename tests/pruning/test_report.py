@@ -1,7 +1,7 @@
 import torch
 
 from lightning_prune.pruning.report import PruningReport, report_of
-from lightning_prune.units import Group, GroupCount
+from lightning_prune.units.group import Group, GroupCount
 
 
 def test_prints_as_a_table():

@@ -6,7 +6,7 @@ from lightning_prune.criteria import Magnitude
 from lightning_prune.pruning.pruner import Pruner
 from lightning_prune.pruning.shrinkage import Shrinkage
 from lightning_prune.regularizations import GroupLasso, GrowingL2
-from lightning_prune.units import Axis, Group, Member
+from lightning_prune.units.group import Axis, Group, Member
 
 
 def make():

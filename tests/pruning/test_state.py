@@ -1,14 +1,14 @@
 import pytest
 
-from lightning_prune.pruning.state import VERSION, check_state
-from lightning_prune.units import Group
+from lightning_prune.pruning.state import VERSION, check_groups_match
+from lightning_prune.units.group import Group
 
 GROUPS = (Group("a", 2, ()), Group("b._orig_mod.c", 3, ()))
 STATE = {"version": VERSION, "groups": ["a", "b.c"], "units": [2, 3]}
 
 
 def test_names_are_those_of_the_uncompiled_model() -> None:
-    assert check_state(STATE, GROUPS) is None
+    assert check_groups_match(STATE, GROUPS) is None
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,4 @@ def test_names_are_those_of_the_uncompiled_model() -> None:
 )
 def test_a_state_of_something_else_is_refused(change, message) -> None:
     with pytest.raises(ValueError, match=message):
-        check_state(STATE | change, GROUPS)
+        check_groups_match(STATE | change, GROUPS)

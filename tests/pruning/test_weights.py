@@ -4,7 +4,7 @@ from torch import nn
 
 from lightning_prune.errors import TargetError
 from lightning_prune.pruning.weights import weights_of
-from lightning_prune.units import Axis, Group, Member
+from lightning_prune.units.group import Axis, Group, Member
 
 
 def reading(*names):

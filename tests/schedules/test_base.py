@@ -4,7 +4,7 @@ import pickle
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
-from schedule_examples import SCHEDULES as ALL
+from support.schedule_examples import SCHEDULES as ALL
 
 from lightning_prune.schedules import Linear, Regrow, Schedule
 

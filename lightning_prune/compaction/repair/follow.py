@@ -7,7 +7,6 @@ does something else than was recorded.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -15,20 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from lightning_prune.compaction.repair.expect import cut_bounds, cut_correction, mend
-from lightning_prune.compaction.repair.expectation import Expectation, Mended
-from lightning_prune.coupling.couple import prepare_training
+from lightning_prune.compaction.repair.fixes import Expectation, Mended
+from lightning_prune.compaction.repair.size_fixes import cut_bounds, cut_correction, mend
 from lightning_prune.coupling.forecast import Forecast, Trace
 from lightning_prune.coupling.graph import Node, Ref
-from lightning_prune.coupling.record import Onlooker, composite_operations
+from lightning_prune.coupling.record import Onlooker
+from lightning_prune.coupling.replay import run_as_recorded
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.errors import ExampleInputsError
-from lightning_prune.inputs import tensors_in
-from lightning_prune.multihead import take_sizes_from_tensors
-from lightning_prune.twin import twin
 
 _AHEAD = 12
 _COMING_AND_GOING = frozenset({"aten::slice", "aten::contiguous"})
@@ -84,35 +79,6 @@ def follow(model: nn.Module, trace: Trace, forecast: Forecast) -> Followed:
         stopped, reason = follower.expected, str(error.__cause__)
         return Followed(tuple(follower.stale), tuple(follower.right), (), stopped, reason)
     return Followed(tuple(follower.stale), tuple(follower.right), outputs)
-
-
-def run_as_recorded(
-    model: nn.Module, trace: Trace, mode: TorchDispatchMode | None = None, seed: int = 0
-) -> tuple[Tensor, ...]:
-    """Run a twin of ``model`` in the way in which a recording was made.
-
-    Args:
-        model: the model; it is left alone.
-        trace: the recording.
-        mode: sees every operation.
-        seed: of its random numbers.
-
-    Returns:
-        The tensors that the model returned.
-
-    Raises:
-        ExampleInputsError: if it does not run.
-    """
-    copy = twin(model)
-    take_sizes_from_tensors(copy)
-    copy.eval()
-    if trace.training:
-        prepare_training(copy)
-    inputs = trace.inputs.map(torch.clone)
-    with torch.random.fork_rng(devices=[]), composite_operations():
-        torch.manual_seed(seed)
-        with mode if mode is not None else contextlib.nullcontext():
-            return tuple(tensors_in(inputs(copy)))
 
 
 class _AnotherCourseError(Exception):

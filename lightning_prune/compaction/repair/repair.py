@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from lightning_prune.compaction.repair.follow import Followed, Stale, follow
 from lightning_prune.compaction.rewriting import (
+    CallSite,
     Correction,
     Edit,
-    Place,
     edits_of,
     joined,
     rewritten,
@@ -27,8 +27,8 @@ from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.coupling.forecast import Forecast, Trace, Traces
 from lightning_prune.coupling.graph import Node
 from lightning_prune.errors import RewriteError
-from lightning_prune.twin import twin
-from lightning_prune.units import Axis
+from lightning_prune.modules.twin import twin
+from lightning_prune.units.group import Axis
 
 _OF_NUMBERS = {"pin", "tensor_of"}
 
@@ -151,23 +151,23 @@ class _Findings:
     def _add(self, trace: Trace, stale: Stale) -> None:
         module = stale.node.site.module if stale.node.site is not None else ""
         owner = self._model.get_submodule(module)
-        place = Place.of(edits_of(type(owner))[0], stale.node)
-        correction = place.fitting(stale.mended.correction)
-        if self._take_attributes(module, owner, place, stale):
+        site = CallSite.of(edits_of(type(owner))[0], stale.node)
+        correction = site.fitting(stale.mended.correction)
+        if self._take_attributes(module, owner, site, stale):
             return
-        edit = Edit(place.method, place.path, correction, place.digest)
+        edit = Edit(site.method, site.path, correction, site.digest)
         edits = self._edits.setdefault(module, {})
-        key = (place.method, place.path)
+        key = (site.method, site.path)
         known = edits[key].edit.correction if key in edits else None
         if known is not None and known != correction:
             edit = replace(edit, correction=_both(known, correction))
         edits[key] = _Found(edit, trace, stale)
 
-    def _take_attributes(self, module: str, owner: nn.Module, place: Place, stale: Stale) -> bool:
+    def _take_attributes(self, module: str, owner: nn.Module, site: CallSite, stale: Stale) -> bool:
         """Note stale sizes that are attributes of the module; tell whether there are any."""
         found = False
         for index, given, size in stale.mended.sizes:
-            name = place.attribute(index) or ""
+            name = site.attribute(index) or ""
             value = vars(owner).get(name)
             free = (module, name) not in self._changed
             if free and type(value) is int and value == given:

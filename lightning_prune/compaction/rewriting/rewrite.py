@@ -17,12 +17,12 @@ from typing import Any
 
 from torch import nn
 
-from lightning_prune.compaction.rewriting.corrections import Correction
-from lightning_prune.compaction.rewriting.place import digest, sources_along
+from lightning_prune.compaction.rewriting.call_site import digest, sources_along
 from lightning_prune.compaction.rewriting.source import Source, called_by, method_of
 from lightning_prune.compaction.rewriting.wrap import Changer
 from lightning_prune.coupling.graph import Position
 from lightning_prune.errors import RewriteError
+from lightning_prune.runtime.corrections import Correction
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
-from lightning_prune.compaction.rewriting.corrections import Correction
 from lightning_prune.compaction.rewriting.liveness import unneeded, without
 from lightning_prune.compaction.rewriting.source import Source, cell_contents, is_super
 from lightning_prune.coupling.graph import Position
 from lightning_prune.coupling.sites import file_of_copy
 from lightning_prune.errors import RewriteError
+from lightning_prune.runtime.corrections import Correction
 
 
 class Changer:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lightning_prune.compaction.repair.follow import run_as_recorded
 from lightning_prune.compaction.verification.decisions import Decision, Decisions
 from lightning_prune.coupling.forecast import Trace, Traces
+from lightning_prune.coupling.replay import run_as_recorded
 from lightning_prune.errors import ExampleInputsError, VerificationError
 
 _ROUNDING = 1e-4

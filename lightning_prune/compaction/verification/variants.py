@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_prune.errors import ExampleInputsError
-from lightning_prune.inputs import ExampleInputs
-from lightning_prune.twin import twin
+from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.twin import twin
 
 _BATCH_SIZE = 4
 _STRIDE = 32

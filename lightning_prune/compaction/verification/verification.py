@@ -27,8 +27,8 @@ from lightning_prune.compaction.verification.decisions import (
 from lightning_prune.compaction.verification.variants import variants
 from lightning_prune.coupling.couple import prepare_training
 from lightning_prune.errors import ExampleInputsError, VerificationError
-from lightning_prune.inputs import ExampleInputs, output_tensors
-from lightning_prune.twin import twin
+from lightning_prune.modules.inputs import ExampleInputs, output_tensors
+from lightning_prune.modules.twin import twin
 
 log = logging.getLogger(__name__)
 

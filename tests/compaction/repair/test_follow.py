@@ -1,8 +1,8 @@
 """A smaller model is followed also where operations are left out that have nothing to do."""
 
 import torch
-from nets import Net
-from oracle import half_of_every_group, randomize, zeroed
+from support.nets import Net
+from support.oracle import half_of_every_group, randomize, zeroed
 from torch import Tensor, nn
 
 from lightning_prune.compaction import compact

@@ -12,12 +12,12 @@ import random
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import helping
 import pytest
 import torch
 import torch.nn.functional as F
-from helping import scaled
-from oracle import assert_equal, half_of_every_group, halved, zeroed
+from support import helping
+from support.helping import scaled
+from support.oracle import assert_equal, half_of_every_group, halved, zeroed
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 

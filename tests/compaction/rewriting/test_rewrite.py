@@ -12,14 +12,14 @@ import onnx.reference
 import pytest
 import torch
 import torch.nn.functional as F
-from oracle import halved
+from support.oracle import halved
 from torch import Tensor, nn
 
 from lightning_prune.compaction import compact
-from lightning_prune.compaction.rewriting.corrections import Correction
 from lightning_prune.compaction.rewriting.rewrite import Edit, edits_of, joined, rewritten
 from lightning_prune.coupling.graph import Position
 from lightning_prune.errors import RewriteError
+from lightning_prune.runtime.corrections import Correction
 
 
 class Everything(nn.Module):

@@ -6,8 +6,8 @@ import ast
 import functools
 from typing import Any
 
-import helping
 import pytest
+from support import helping
 from torch import Tensor, nn
 
 from lightning_prune.compaction.rewriting.source import (

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_prune.compaction.rewriting.corrections import Correction
 from lightning_prune.compaction.rewriting.source import Source, method_of, position_of
 from lightning_prune.compaction.rewriting.wrap import Changer
 from lightning_prune.coupling.graph import Position
 from lightning_prune.errors import RewriteError
+from lightning_prune.runtime.corrections import Correction
 
 WIDTH = 8
 CORRECTION = Correction("resize", ((1, 1, 2),))

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from nets import Net
+from support.nets import Net
 from torch import nn
 
 from lightning_prune.compaction.verification.variants import randomized, variants
 from lightning_prune.errors import ExampleInputsError
-from lightning_prune.inputs import ExampleInputs
+from lightning_prune.modules.inputs import ExampleInputs
 
 
 def shapes(model, *inputs):

@@ -5,9 +5,9 @@ import logging
 
 import pytest
 import torch
-from nets import Net
-from oracle import half_of_every_group, randomize, zeroed
-from tiny_zoo import ZOO, PlainCnn
+from support.nets import Net
+from support.oracle import half_of_every_group, randomize, zeroed
+from support.tiny_zoo import ZOO, PlainCnn
 from torch import Tensor, nn
 
 from lightning_prune.compaction.plan import plan_removal
@@ -16,7 +16,7 @@ from lightning_prune.compaction.verification import verification
 from lightning_prune.compaction.verification.verification import TOLERANCES, Verification
 from lightning_prune.coupling import couple
 from lightning_prune.errors import ExampleInputsError, VerificationError
-from lightning_prune.inputs import ExampleInputs
+from lightning_prune.modules.inputs import ExampleInputs
 
 X = torch.randn(4, 3, 8, 8)
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch.nn.functional as F
-from nets import CONV, Between, Net, Whole
+from support.nets import CONV, Between, Net, Whole
 from torch import nn
 
 ROWS = {

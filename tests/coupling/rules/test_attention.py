@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import Net, Whole
-from oracle import assert_removable, ties
+from support.nets import Net, Whole
+from support.oracle import assert_removable, ties
 from torch import Tensor, nn
 
 FEATURES = 4

@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import CONV, Net, Whole
-from oracle import assert_removable, ties
+from support.nets import CONV, Net, Whole
+from support.oracle import assert_removable, ties
 from torch import nn
 
 from lightning_prune.coupling import couple

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from nets import Between, Net, Whole
+from support.nets import Between, Net, Whole
 from torch import nn
 
 

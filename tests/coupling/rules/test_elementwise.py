@@ -5,7 +5,7 @@ import operator
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import Between, Net
+from support.nets import Between, Net
 from torch import Tensor, nn
 
 from lightning_prune.coupling import couple

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from nets import Between, Net, Whole
-from oracle import assert_removable
+from support.nets import Between, Net, Whole
+from support.oracle import assert_removable
 from torch import nn
 
 from lightning_prune.coupling import couple

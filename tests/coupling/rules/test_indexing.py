@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import Between, Net, Whole
+from support.nets import Between, Net, Whole
 from torch import nn
 
 ROWS = torch.tensor([[0, 5], [3, 1]])

@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import CONV, Between, Net, Whole
-from oracle import assert_removable
+from support.nets import CONV, Between, Net, Whole
+from support.oracle import assert_removable
 from torch import nn
 
 from lightning_prune.coupling.rules import RULES, rule

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import Net, Whole
-from oracle import assert_removable, reasons, ties
+from support.nets import Net, Whole
+from support.oracle import assert_removable, reasons, ties
 from torch import nn
 
 from lightning_prune.coupling import couple

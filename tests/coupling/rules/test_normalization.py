@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import Between, Net, Whole
-from oracle import assert_removable
+from support.nets import Between, Net, Whole
+from support.oracle import assert_removable
 from torch import nn
 
 VECTORS = "op.bias[0] op.weight[0]"

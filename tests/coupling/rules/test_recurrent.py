@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from nets import Net, Whole
+from support.nets import Net, Whole
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import Between
+from support.nets import Between
 from torch import nn
 
 

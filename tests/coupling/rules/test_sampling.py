@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import Between, Net, Whole
+from support.nets import Between, Net, Whole
 from torch import nn
 from torchvision.ops import deform_conv2d, nms, ps_roi_align, ps_roi_pool, roi_align, roi_pool
 

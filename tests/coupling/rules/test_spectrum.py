@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from nets import Between
+from support.nets import Between
 
 
 def filtered(x):

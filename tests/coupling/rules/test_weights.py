@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from nets import Net, Whole
+from support.nets import Net, Whole
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 

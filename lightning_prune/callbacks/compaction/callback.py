@@ -1,0 +1,258 @@
+"""Compaction as a callback: at the end of fit, the model becomes smaller in place.
+
+It reads what is exactly zero in the weights and knows no other callback. It runs in ``on_fit_end``
+because averaging callbacks copy weights back in ``on_train_end``.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+
+from lightning_prune.callbacks.compaction.best_weights import BestWeights, Mode
+from lightning_prune.callbacks.compaction.checks import (
+    check_ranks_agree,
+    check_sharded,
+    forget_checkpoint,
+    monitored,
+    refuse_full_size,
+    say_why_nothing,
+)
+from lightning_prune.callbacks.trainer.example_inputs import (
+    find_example_inputs,
+    require_example_inputs,
+)
+from lightning_prune.callbacks.trainer.other_callbacks import forget_averages
+from lightning_prune.callbacks.trainer.strategies import check_strategy, shards_weights
+from lightning_prune.compaction import CompactionReport, compact, save_compact
+from lightning_prune.compaction.full_size_states import DenseStates
+from lightning_prune.measure import count_macs
+from lightning_prune.modules.gathering import gather, has_shards
+from lightning_prune.modules.inputs import ExampleInputs
+
+log = logging.getLogger(__name__)
+
+
+class Compaction(L.Callback):
+    """Remove at the end of ``fit`` what pruning has zeroed, prove it and report it.
+
+    The LightningModule is changed in place: its layers become smaller, its state-dict keys stay.
+    One table is printed, the figures go to every logger under ``compaction/…``, and the report is
+    kept as `report`.
+
+    Checkpoints of the training hold the model in its full size. Those with the zeros of the
+    compact model still load into it, as in ``trainer.test(ckpt_path="best")``; others are refused.
+
+    Args:
+        path: where to write the compact model with `save_compact`, usually ``*.safetensors``;
+            None to keep it in memory only. A sharded model (`ModelParallelStrategy`) keeps its
+            size: its weights are gathered on rank zero, compacted and written there.
+        monitor: name of a metric that the validation logs: the best weights by it are compacted,
+            among those as sparse as the last ones. They are kept in memory and in checkpoints.
+            None to compact the last weights.
+        mode: ``"min"`` if a lower metric is better, else ``"max"``.
+        latency: measure the latency of the masked and the compact model, in turns, on the device
+            of the fit.
+        example_inputs: what ``forward`` takes; by default the LightningModule's
+            ``example_input_array``, else the first training batch.
+        untried_strategy: let strategies through with which compaction was not tried.
+
+    Raises:
+        ValueError: if ``mode`` is none of its words.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        monitor: str | None = None,
+        mode: Mode = "min",
+        latency: bool = True,
+        example_inputs: Any = None,
+        untried_strategy: bool = False,
+    ) -> None:
+        if mode not in {"min", "max"}:
+            raise ValueError(
+                f"Expected `mode` to be 'min' or 'max', but got {mode!r}. It says which values of "
+                "`monitor` are better."
+            )
+        self.path = path
+        self.monitor = monitor
+        self.mode: Mode = mode
+        self.latency = latency
+        self.example_inputs = example_inputs
+        self.untried_strategy = untried_strategy
+        self.report: CompactionReport | None = None
+        self._inputs: ExampleInputs | None = None
+        self._best = BestWeights(mode)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuse strategies that were not tried, and options that do not fit a sharded module.
+
+        Raises:
+            ValueError: if there is one.
+        """
+        check_strategy(trainer, "Compaction", untried=self.untried_strategy)
+        if shards_weights(trainer):
+            check_sharded(self.path, self.monitor)
+        if stage == "fit":
+            self._best = BestWeights(self.mode)
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuse to go on training from a checkpoint in another size than the model's.
+
+        Raises:
+            ValueError: if it is one.
+        """
+        refuse_full_size(trainer, pl_module, checkpoint)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget the inputs of an earlier fit."""
+        self._inputs = None
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Settle the example inputs at the first batch, so that what is wrong shows at once.
+
+        Raises:
+            ExampleInputsError: if there are none, or the model does not run on them.
+        """
+        if self._inputs is None:
+            inputs = require_example_inputs(self.example_inputs, pl_module, batch)
+            # Kept for the whole fit, so not in the accelerator's memory.
+            self._inputs = inputs.map(Tensor.cpu)
+            if has_shards(pl_module):  # a forward pass takes all ranks
+                return
+            count_macs(pl_module, self._inputs)  # only to run the model once, on a twin
+
+    def on_validation_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Look at the very weights that are validated, which may be averages."""
+        first = batch_idx == 0 and dataloader_idx == 0
+        if self.monitor is not None and first and trainer.state.fn == "fit":
+            self._best.look(pl_module)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep the weights if they are the best ones as sparse as this.
+
+        Raises:
+            ValueError: if the validation has not logged the metric.
+        """
+        if self.monitor is not None and trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._best.judge(monitored(trainer, self.monitor), trainer.global_step)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Compact the model, print and log the report.
+
+        Raises:
+            ExampleInputsError: if there are no example inputs, or the model does not run on them.
+            VerificationError: if nothing could be removed without changing the outputs.
+        """
+        inputs = self._inputs or find_example_inputs(self.example_inputs, pl_module, None)
+        self._inputs = None
+        if inputs is None and trainer.global_step == 0:
+            rank_zero_warn("Nothing was compacted: the fit had no batch.")
+            return
+        if inputs is None:  # a resumed run that had nothing left to do
+            inputs = require_example_inputs(self.example_inputs, pl_module, None)
+        # Ranks see different batches. The same inputs give the same compact model everywhere.
+        inputs = trainer.strategy.broadcast(inputs)
+        if has_shards(pl_module):
+            self._compact_gathered(trainer, pl_module, inputs)
+            return
+        self._choose_weights(pl_module)
+        home = pl_module.device
+        pl_module.to(trainer.strategy.root_device)
+        try:
+            self._compact(trainer, pl_module, inputs)
+        finally:
+            pl_module.to(home)
+
+    def _compact(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, inputs: ExampleInputs
+    ) -> None:
+        """Compact the model where it is, and say what came of it."""
+        states = DenseStates(pl_module, inputs)
+        latency = self.latency and trainer.is_global_zero
+        self.report = compact(pl_module, inputs, latency=latency)
+        states.attach(pl_module)
+        forget_averages(trainer)
+        check_ranks_agree(trainer, pl_module)
+        if trainer.is_global_zero:
+            self._publish(trainer, pl_module, self.report)
+
+    def _compact_gathered(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, inputs: ExampleInputs
+    ) -> None:
+        """Compact a copy of a sharded model, on rank zero; all ranks learn of a failure."""
+        gathered = gather(pl_module, keep=trainer.is_global_zero)
+        failure: Exception | None = None
+        if gathered is not None:
+            try:
+                self.report = compact(gathered, inputs.map(Tensor.cpu), latency=self.latency)
+                self._publish(trainer, gathered, self.report)
+                pl_module.print(f"The sharded model keeps its size; the compact one is {self.path}")
+            except Exception as error:
+                failure = error
+        failure = trainer.strategy.broadcast(failure)
+        if failure is not None:
+            raise failure
+
+    def _publish(self, trainer: L.Trainer, compacted: nn.Module, report: CompactionReport) -> None:
+        """Print and log a report, and write the compact model where asked."""
+        trainer.lightning_module.print(report)
+        if not report.removed:
+            say_why_nothing(compacted)
+        if self.path is not None:
+            save_compact(compacted, self.path)
+        for logger in trainer.loggers:
+            logger.log_metrics(report.metrics(), step=trainer.global_step)
+            logger.save()
+
+    def _choose_weights(self, pl_module: L.LightningModule) -> None:
+        """Put the best weights back, where they were asked for, and say which."""
+        if self.monitor is None:
+            return
+        if self._best.restore(pl_module):
+            pl_module.print(
+                f"compacting the weights of step {self._best.step}, the best at this sparsity: "
+                f"{self.monitor} {self._best.value:.4g}"
+            )
+            return
+        rank_zero_warn(
+            f"Expected a validation with `{self.monitor}` after the last update of the masks, but "
+            "got none. The last weights are compacted; train or validate for longer."
+        )
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Let the next call start without the checkpoint that this one could not load."""
+        if self.report is not None:
+            forget_checkpoint(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best weights so far, where they are asked for."""
+        return {} if self.monitor is None else self._best.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what `state_dict` returned.
+
+        Args:
+            state_dict: the best weights so far.
+        """
+        if self.monitor is not None and state_dict:
+            self._best.load_state_dict(state_dict)

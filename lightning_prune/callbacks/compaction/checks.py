@@ -1,0 +1,130 @@
+"""What `Compaction` checks and says: metrics, sizes of checkpoints, ranks that differ."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+from torch import Tensor, nn
+
+from lightning_prune.callbacks.trainer.ranks import ranks_agree
+from lightning_prune.errors import PruningError
+
+log = logging.getLogger(__name__)
+
+
+def monitored(trainer: L.Trainer, monitor: str) -> float:
+    """Return the value of a metric.
+
+    Args:
+        trainer: the trainer.
+        monitor: the name of the metric.
+
+    Returns:
+        Its last value.
+
+    Raises:
+        ValueError: if nothing of that name was logged.
+    """
+    metrics = trainer.callback_metrics
+    if monitor not in metrics:
+        raise ValueError(
+            f"Expected `monitor` to be a metric that the validation logs, but got {monitor!r}. "
+            f"There are: {', '.join(metrics) or 'none'}."
+        )
+    return float(metrics[monitor])
+
+
+def check_sharded(path: str | None, monitor: str | None) -> None:
+    """Refuse options that make no sense for a sharded module.
+
+    Args:
+        path: where to write the compact model.
+        monitor: the metric of the best weights.
+
+    Raises:
+        ValueError: if there is no path, or a metric.
+    """
+    if path is None:
+        raise ValueError(
+            "Expected `path` to be given where the model is sharded, but got None. The compact "
+            "model is made on rank zero and written there; the sharded one keeps its size."
+        )
+    if monitor is not None:
+        raise ValueError(
+            f"Expected `monitor` to be None where the model is sharded, but got {monitor!r}. The "
+            "last weights are compacted; to compact others, load their checkpoint and fit no step."
+        )
+
+
+def refuse_full_size(
+    trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: Mapping[str, Any]
+) -> None:
+    """Refuse to go on training from a checkpoint in another size than the model's.
+
+    Its weights could be shrunk, but not the state of the optimizers and of other callbacks.
+
+    Args:
+        trainer: the trainer.
+        pl_module: the module, perhaps compact.
+        checkpoint: what is being loaded.
+
+    Raises:
+        ValueError: if a tensor has another shape than in the module.
+    """
+    own = pl_module.state_dict()
+    for name, tensor in checkpoint.get("state_dict", {}).items():
+        mine = own.get(name)
+        if trainer.state.fn == "fit" and isinstance(mine, Tensor) and mine.shape != tensor.shape:
+            raise ValueError(
+                "Expected `ckpt_path` to be a checkpoint in the size of the model, but got "
+                f"{name} of {tuple(tensor.shape)} for {tuple(mine.shape)}. A training goes on with "
+                "a new model of full size; for the weights alone, test first, then fit without."
+            )
+
+
+def forget_checkpoint(trainer: L.Trainer) -> None:
+    """Drop a checkpoint that could not be loaded; Lightning would try it again in the next call.
+
+    Args:
+        trainer: the trainer.
+    """
+    connector = getattr(trainer, "_checkpoint_connector", None)
+    if getattr(connector, "_loaded_checkpoint", None):
+        connector._loaded_checkpoint = {}  # type: ignore[union-attr]
+
+
+def check_ranks_agree(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    """Refuse to go on if the compact models of the ranks differ in their sizes.
+
+    Args:
+        trainer: the trainer.
+        pl_module: this rank's compact model.
+
+    Raises:
+        PruningError: if they do.
+    """
+    shapes = [(name, *tensor.shape) for name, tensor in pl_module.state_dict().items()]
+    if not ranks_agree(trainer, pl_module, zlib.crc32(repr(shapes).encode())):
+        raise PruningError(
+            "Expected the compact models of all ranks to have the same sizes, but got different "
+            "ones. Ranks must hold the same zeros at the end of the fit."
+        )
+
+
+def say_why_nothing(module: nn.Module) -> None:
+    """Warn that nothing was removed, with the likely cause.
+
+    Args:
+        module: the module of which nothing was removed.
+    """
+    if not all(bool(p.isfinite().all()) for p in module.parameters()):
+        log.warning("Nothing was removed: the weights hold NaN or infinity; the fit diverged.")
+        return
+    log.warning(
+        "Nothing was removed: no unit is exactly zero in all its weights. Compaction removes "
+        "channels that are; granularity=Channel() makes them, once its schedule has begun."
+    )

@@ -1,0 +1,116 @@
+"""The binding: a pruner made over a module as soon as its groups can be known.
+
+Channels are found by a forward pass, for which there may be no inputs before the first batch.
+Where layers are unfrozen while the training goes on, their groups join in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning as L
+
+from lightning_prune.callbacks.trainer.example_inputs import (
+    find_example_inputs,
+    require_example_inputs,
+)
+from lightning_prune.errors import TargetError
+from lightning_prune.pruning import Pruner, Recipe
+
+
+class Binding:
+    """The pruner of a module, once there is one.
+
+    Args:
+        recipe: what to prune.
+        example_inputs: what the user passed, or None.
+
+    Attributes:
+        pruner: None until the groups are known.
+        obstacle: why there cannot be one while some layers are frozen; None if nothing is known.
+        trainable: how many parameters were trainable when the groups were chosen.
+    """
+
+    def __init__(self, recipe: Recipe, example_inputs: Any) -> None:
+        self.pruner: Pruner | None = None
+        self.obstacle: TargetError | None = None
+        self.trainable = 0
+        self._recipe = recipe
+        self._example_inputs = example_inputs
+
+    def fits(self, pl_module: L.LightningModule) -> bool:
+        """Return whether there is no pruner of another module."""
+        return self.pruner is None or self.pruner.binds(pl_module)
+
+    def bind(self, pl_module: L.LightningModule, batch: Any, *, widen: bool) -> None:
+        """Make the pruner, or a wider one if layers were unfrozen since.
+
+        Args:
+            pl_module: the module to prune.
+            batch: a batch of the training data, None if there was none yet.
+            widen: whether groups may still join in.
+
+        Raises:
+            TargetError: if there is nothing to prune, or not as much as was asked for, although no
+                layer is frozen.
+        """
+        before = self.pruner
+        if before is not None and not widen:
+            return
+        trainable = _count_trainable(pl_module)
+        if trainable <= self.trainable and (before is not None or self.obstacle is not None):
+            return
+        try:
+            pruner = self._make(pl_module, batch)
+        except TargetError as error:
+            if trainable == sum(1 for parameter in pl_module.parameters()):
+                raise
+            self.obstacle, self.trainable = error, trainable
+            return
+        if pruner is not None:
+            if before is not None:
+                pruner.adopt(before)
+            self.pruner, self.obstacle, self.trainable = pruner, None, trainable
+
+    def restore(self, pl_module: L.LightningModule, batch: Any, state: Mapping[str, Any]) -> bool:
+        """Make the pruner anew, with the groups, masks and scores of a checkpoint.
+
+        Args:
+            pl_module: the module to prune.
+            batch: a batch of the training data, None if there was none yet.
+            state: what `state_dict` returned.
+
+        Returns:
+            Whether that is done; if not, it takes a batch.
+        """
+        held = state["pruner"]
+        self.pruner = self._make(pl_module, batch, None if held is None else held["groups"])
+        if self.pruner is None:
+            return False
+        self.trainable = _count_trainable(pl_module)
+        if held is not None:
+            self.pruner.load_state_dict(held)
+            self.trainable = state["trainable"]
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `restore` takes."""
+        pruner = None if self.pruner is None else self.pruner.state_dict()
+        return {"trainable": self.trainable, "pruner": pruner}
+
+    def _make(
+        self, pl_module: L.LightningModule, batch: Any, among: Sequence[str] | None = None
+    ) -> Pruner | None:
+        """Return a pruner, None if it takes a batch to find the groups."""
+        inputs = None
+        if self._recipe.needs_inputs:
+            if batch is None and find_example_inputs(self._example_inputs, pl_module, None) is None:
+                return None
+            inputs = require_example_inputs(self._example_inputs, pl_module, batch)
+        return self._recipe.pruner(pl_module, inputs, among)
+
+
+def _count_trainable(pl_module: L.LightningModule) -> int:
+    """Return how many parameters are trainable."""
+    return sum(parameter.requires_grad for parameter in pl_module.parameters())

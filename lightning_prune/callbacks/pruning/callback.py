@@ -1,0 +1,307 @@
+"""Pruning as a callback: zero what scores lowest while the model trains, and keep it at zero.
+
+Nothing is removed here and nothing is renamed: the state dict keeps its keys and shapes. Masks are
+tightened at the start of an epoch or a batch, never at an epoch's end, so that every checkpoint
+holds the very weights that its metrics were computed with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from lightning_prune.allocations import Allocation, Global
+from lightning_prune.arguments import check_kind
+from lightning_prune.callbacks.pruning.binding import Binding
+from lightning_prune.callbacks.pruning.checks import (
+    check_length,
+    check_schedule,
+    is_trial,
+    warn_missed,
+    warn_skipped,
+    warn_waiting,
+)
+from lightning_prune.callbacks.pruning.mask_update import MaskUpdate
+from lightning_prune.callbacks.pruning.progress import Progress
+from lightning_prune.callbacks.pruning.rewinder import Rewinder
+from lightning_prune.callbacks.pruning.state import VERSION, check_resumable, options_of
+from lightning_prune.callbacks.trainer.optimizers import grad_scale, parameters_of
+from lightning_prune.callbacks.trainer.other_callbacks import restart_early_stopping
+from lightning_prune.callbacks.trainer.strategies import check_strategy
+from lightning_prune.criteria import Criterion, Gradient
+from lightning_prune.granularities import Channel, Granularity
+from lightning_prune.pruning import Pruner, PruningReport, Recipe, Rewinding
+from lightning_prune.pruning.checks import check_regularization
+from lightning_prune.pruning.shrinkage import Shrinkage
+from lightning_prune.regularizations import Regularization
+from lightning_prune.schedules import OneShot, Schedule
+from lightning_prune.units.cost import Of
+
+
+class Pruning(L.Callback):
+    """Zero the units of the lowest scores on a schedule, and keep them at zero.
+
+    Scores are averaged over the optimizer steps since the last update of the masks. The units with
+    the **lowest** scores go; what has gone stays gone, with every optimizer. Metrics:
+    ``<name>/sparsity``, what is reached, and ``<name>/target``, what the schedule asks for.
+
+    Args:
+        sparsity: final fraction removed, in [0, 1); never "of what remains".
+        criterion: gives every weight a score.
+        granularity: what is removed: channels, heads, blocks or single weights.
+        schedule: when, and how much. An update due in epoch *e* happens at the start of epoch *e*.
+        allocation: how the sparsity is shared among groups.
+        of: of what the sparsity is a fraction, counted over what is prunable: ``"parameters"``,
+            ``"macs"`` or ``"units"``.
+        include: glob patterns of the names of modules to prune; None for all.
+        exclude: glob patterns of the names of modules to leave alone.
+        rewind: return the kept weights, or the learning rate, to an earlier step after every
+            update; None for not.
+        regularization: shrink the units that go next before they go; None for not.
+        name: prefix of the metrics, and key of the state in checkpoints; two of these callbacks
+            need two names.
+        example_inputs: what ``forward`` takes; by default the LightningModule's
+            ``example_input_array``, else the first training batch. Single weights need none.
+        restart_early_stopping: let no `EarlyStopping` end the training by its patience before the
+            last update of the masks, and let it count anew from there on.
+        untried_strategy: let strategies through with which pruning was not tried.
+
+    Attributes:
+        recipe: what to prune; the schedule says when.
+        report: what the last update has reached.
+        place: the place in the schedule, and the sparsity beyond which no update goes.
+
+    Raises:
+        ValueError: if ``sparsity`` is outside its range, or ``of`` is none of its words.
+        TypeError: if an argument is of another type, a class or a name instead of an object, say.
+    """
+
+    def __init__(
+        self,
+        sparsity: float,
+        criterion: Criterion = Gradient(),  # noqa: B008 (frozen, and shows in the command line)
+        *,
+        granularity: Granularity = Channel(),  # noqa: B008
+        schedule: Schedule = OneShot(epoch=1),  # noqa: B008
+        allocation: Allocation = Global(),  # noqa: B008
+        of: Of = "parameters",
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        rewind: Rewinding | None = None,
+        regularization: Regularization | None = None,
+        name: str = "pruning",
+        example_inputs: Any = None,
+        restart_early_stopping: bool = False,
+        untried_strategy: bool = False,
+    ) -> None:
+        check_kind("schedule", schedule, Schedule)
+        self.recipe = Recipe(
+            sparsity, criterion, granularity, allocation, of, include, exclude, schedule.regrows
+        )
+        self.schedule = schedule
+        self.name = name
+        self.example_inputs = example_inputs
+        self.restart_early_stopping = restart_early_stopping
+        self.untried_strategy = untried_strategy
+        self.report: PruningReport | None = None
+        self.progress = Progress()
+        self._binding = Binding(self.recipe, example_inputs)
+        self._rewinder = Rewinder(rewind, schedule)
+        plain = rewind is None and regularization is None
+        self._unshardable = None if plain else "Leave out `rewind` and `regularization`."
+        check_regularization(regularization, criterion)
+        self._shrinkage = Shrinkage(regularization)
+        self._loaded: dict[str, Any] | None = None
+        self._hooks: list[RemovableHandle] = []
+
+    @property
+    def state_key(self) -> str:
+        """The key of the state in checkpoints."""
+        return f"{type(self).__qualname__}({self.name})"
+
+    @property
+    def pruner(self) -> Pruner | None:
+        """What does the work, from the start of training on."""
+        return self._binding.pruner
+
+    @property
+    def _sparsity(self) -> float:
+        """What is reached; what a checkpoint holds until the pruner is made."""
+        if self._loaded is not None:
+            return float(self._loaded["sparsity"])
+        return 0.0 if self.pruner is None else self.pruner.sparsity
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Check the options against the trainer; forget what belongs to another model.
+
+        Raises:
+            ValueError: if pruning was not tried with the strategy, or the schedule does not fit
+                the trainer or the criterion.
+        """
+        if stage != "fit":
+            return
+        check_strategy(trainer, "Pruning", untried=self.untried_strategy, sharded=self._unshardable)
+        check_schedule(trainer, self.schedule, self.recipe.criterion)
+        self._loaded = None  # of a test with a checkpoint; the one of this fit is loaded later
+        if not self._binding.fits(pl_module):
+            self._binding = Binding(self.recipe, self.example_inputs)
+            self.report, self.progress = None, Progress()
+            self._rewinder.forget()
+            self._shrinkage.forget()
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Check the options against the model, which is complete only now.
+
+        Raises:
+            ValueError: if a pattern names no module.
+            TargetError: if every parameter is frozen.
+        """
+        self.recipe.check(pl_module)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Bind the masks to the parameters and follow every optimizer.
+
+        Raises:
+            ValueError: if the training ends before the schedule does.
+        """
+        check_length(trainer, self.schedule)
+        self._bind(pl_module, batch=None)
+        self._hooks = [o.register_step_post_hook(self._after_step) for o in trainer.optimizers]
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Update the masks if that is due."""
+        self._advance(trainer, pl_module)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Update the masks if that is due; a resumed epoch starts here."""
+        # First the masks, so that layers unfrozen just now are not judged before their first step.
+        self._advance(trainer, pl_module)
+        self._bind(pl_module, batch)
+        self._advance(trainer, pl_module)
+        if self.pruner is not None and self.progress.is_open(self.schedule):
+            self.pruner.scorer.start(only_training=True)
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Read the gradients of this step, then mask them."""
+        if self.pruner is None:
+            return
+        if self.progress.is_open(self.schedule):
+            self.pruner.accumulate(parameters_of(optimizer), grad_scale(trainer, optimizer))
+            target = self.progress.next_target(self.schedule, self.recipe.sparsity)
+            self._shrinkage.aim(self.pruner, target)
+        self.pruner.mask_gradients()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log what is reached and what was asked for."""
+        target = self.schedule.sparsity(self.progress.due, self.recipe.sparsity)
+        metrics = {f"{self.name}/sparsity": self._sparsity, f"{self.name}/target": target}
+        pl_module.log_dict(metrics, sync_dist=True, batch_size=1)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Zero once more, stop following optimizers, and say so if the target was missed."""
+        self._unhook()
+        if self.pruner is not None:
+            self.pruner.enforce()
+        if self.progress.done < self.schedule.end and not is_trial(trainer):
+            warn_missed(self.name, self.schedule, self.recipe.sparsity, self._sparsity)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Zero again what an averaging callback has copied back in ``on_train_end``."""
+        if self.pruner is not None and self.pruner.binds(pl_module):
+            self.pruner.enforce()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Stop following optimizers."""
+        self._unhook()
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Stop following optimizers."""
+        self._unhook()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the masks, the scores since the last update, and the place in the schedule."""
+        if self._loaded is not None:
+            return self._loaded
+        return {
+            "version": VERSION,
+            "options": options_of(self.recipe, self.schedule),
+            "sparsity": self._sparsity,
+            **self.progress.state_dict(),
+            "rewind": self._rewinder.state_dict(),
+            "regularizer": self._shrinkage.state_dict(),
+            **self._binding.state_dict(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep a state until the training starts; the parameters may not be ready before."""
+        self._loaded = state_dict
+
+    def _bind(self, pl_module: L.LightningModule, batch: Any) -> None:
+        """Make the pruner as soon as the groups can be known, and restore its state."""
+        if self._loaded is None:
+            self._binding.bind(pl_module, batch, widen=self.progress.done < self.schedule.end)
+            return
+        check_resumable(self.name, self._loaded, options_of(self.recipe, self.schedule))
+        self.progress.load_state_dict(self._loaded)
+        self._rewinder.load_state_dict(self._loaded["rewind"])
+        self._shrinkage.load_state_dict(self._loaded["regularizer"])
+        if self._binding.restore(pl_module, batch, self._loaded):
+            self._loaded = None
+
+    def _advance(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Update the masks if a due position lies between the last one done and here."""
+        self._rewinder.remember(trainer, pl_module)
+        if self.restart_early_stopping and self.progress.done < self.schedule.end:
+            restart_early_stopping(trainer)
+        by_epoch = self.schedule.by == "epoch"
+        position = trainer.current_epoch if by_epoch else trainer.global_step
+        due = self.progress.next_due(self.schedule, position)
+        if self._loaded is not None or due is None:
+            return
+        target = self.progress.target(self.schedule, due, self.recipe.sparsity)
+        if self._binding.obstacle is not None and target > 0:
+            warn_skipped(self.name, self.schedule, due, self._binding.obstacle)
+            self.progress.reach(due)
+        elif self.pruner is not None:
+            self._update(trainer, pl_module, self.pruner, due, target)
+
+    def _update(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, pruner: Pruner, due: int, to: float
+    ) -> None:
+        """Update the masks, and all that they concern."""
+        if to > pruner.sparsity and not pruner.ready:
+            if due > self.progress.due:
+                warn_waiting(self.name, self.schedule, due)
+            self.progress.due = due
+            return
+        update = MaskUpdate(self.name, self.schedule, due, to)
+        self.report = update(trainer, pl_module, pruner, self._rewinder)
+        self.progress.reach(due)
+        self._shrinkage.forget()
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        """Zero again what the optimizer has revived."""
+        if self.pruner is not None:
+            stepped = parameters_of(optimizer)
+            rate = float(optimizer.param_groups[0]["lr"])
+            self._shrinkage.apply(self.pruner, rate, {id(p) for p in stepped})
+            # Not the others: they may be part of a graph that is still to be differentiated.
+            self.pruner.enforce(stepped)
+
+    def _unhook(self) -> None:
+        """Stop following optimizers."""
+        if self.pruner is not None:
+            self.pruner.scorer.stop()
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []

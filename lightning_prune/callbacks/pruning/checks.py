@@ -1,0 +1,151 @@
+"""What `Pruning` refuses of a trainer, and what it warns of.
+
+Checks only; nothing here changes anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import lightning as L
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.utilities import rank_zero_warn
+
+from lightning_prune.callbacks.trainer.ranks import ranks_agree
+from lightning_prune.criteria import Criterion
+from lightning_prune.errors import PruningError, TargetError
+from lightning_prune.schedules import Schedule
+
+
+def check_schedule(trainer: L.Trainer, schedule: Schedule, criterion: Criterion) -> None:
+    """Refuse a schedule that starts before there are gradients or ends after the training.
+
+    Raises:
+        ValueError: if it does.
+    """
+    if criterion.reads == "curvature":
+        raise ValueError(
+            f"Expected a criterion that training can score, but got {criterion}, which takes "
+            "second derivatives of the loss. Call `prune` with it before the training."
+        )
+    if criterion.averaged and schedule.sparsity(0, final=0.5) > 0:
+        raise ValueError(
+            f"Expected the schedule of `{criterion}` to start after {schedule.by} 0, but got "
+            f"{schedule!r}: no {criterion.reads} have been seen yet. Start at {schedule.by} 1 or "
+            "later."
+        )
+    if is_trial(trainer):
+        return
+    if schedule.by == "epoch" and trainer.max_epochs not in {None, -1}:
+        _check_end(schedule, trainer.max_epochs or 0, "max_epochs")
+    if schedule.by == "step" and trainer.max_steps != -1:
+        _check_end(schedule, trainer.max_steps, "max_steps")
+
+
+def is_trial(trainer: L.Trainer) -> bool:
+    """Return whether the trainer only tries out a few batches: no schedule would fit."""
+    return bool(getattr(trainer, "fast_dev_run", False))
+
+
+def check_length(trainer: L.Trainer, schedule: Schedule) -> None:
+    """Refuse a schedule that ends after the last step, which is known only when training starts.
+
+    Raises:
+        ValueError: if it does.
+    """
+    # With several optimizers, every one of them counts as a step.
+    if len(trainer.optimizers) != 1 or is_trial(trainer):
+        return
+    if schedule.by == "epoch":
+        _check_end(
+            schedule,
+            _epochs_begun(trainer),
+            f"the number of epochs in max_steps={trainer.max_steps}",
+        )
+        return
+    expected = trainer.estimated_stepping_batches
+    if expected != -1:
+        _check_end(schedule, expected, "the number of optimizer steps")
+
+
+def check_ranks_agree(trainer: L.Trainer, pl_module: L.LightningModule, fingerprint: int) -> None:
+    """Refuse to go on if the masks differ between ranks.
+
+    Args:
+        trainer: the trainer.
+        pl_module: the module that is trained.
+        fingerprint: a checksum of this rank's masks.
+
+    Raises:
+        PruningError: if another rank has another one.
+    """
+    if not ranks_agree(trainer, pl_module, fingerprint):
+        raise PruningError(
+            f"Expected the same masks on every rank, but got others than those of checksum "
+            f"{fingerprint}. Ranks must hold equal weights and reduced gradients when masks are "
+            "updated."
+        )
+
+
+def warn_waiting(name: str, schedule: Schedule, due: int) -> None:
+    """Warn that an update waits for a gradient to go by."""
+    rank_zero_warn(
+        f"Expected a finite gradient other than zero before the update of `{name}` at "
+        f"{schedule.by} {due}, but got none since the last one. The update waits; check the loss "
+        "for NaN and the scale of mixed precision."
+    )
+
+
+def warn_skipped(name: str, schedule: Schedule, due: int, obstacle: TargetError) -> None:
+    """Warn that an update is skipped, as everything is frozen.
+
+    Raises:
+        TargetError: if it is the last update.
+    """
+    if due == schedule.end:
+        raise obstacle
+    rank_zero_warn(f"`{name}` skips its update at {schedule.by} {due}: {obstacle}")
+
+
+def warn_unfed(name: str, weights: Sequence[str]) -> None:
+    """Warn that weights have no scores, as no optimizer brings their gradients."""
+    if weights:
+        rank_zero_warn(
+            f"Expected every weight that `{name}` prunes to be in an optimizer, but got none for "
+            f"{', '.join(weights)}: their scores are zero, so they go first. Leave their modules "
+            "out (`exclude`), freeze them, or choose a criterion that reads weights."
+        )
+
+
+def warn_missed(name: str, schedule: Schedule, target: float, reached: float) -> None:
+    """Warn that the training ended before the last update."""
+    rank_zero_warn(
+        f"Expected `{name}` to reach sparsity {target} at {schedule.by} {schedule.end}, but got "
+        f"{reached:.4f} when the training ended. Train for longer, end the schedule earlier, or "
+        "keep other callbacks from stopping early."
+    )
+
+
+def _epochs_begun(trainer: L.Trainer) -> float:
+    """Return how many epochs begin within ``max_steps``; infinity where that is not known."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # lightning sets it from afar
+    varies = any(isinstance(one, GradientAccumulationScheduler) for one in callbacks)
+    if trainer.max_steps == -1 or varies or not trainer.lightning_module.automatic_optimization:
+        return math.inf
+    steps = trainer.num_training_batches / trainer.accumulate_grad_batches
+    return 1 if math.isinf(steps) else math.ceil(trainer.max_steps / math.ceil(steps))
+
+
+def _check_end(schedule: Schedule, limit: float, what: str) -> None:
+    """Refuse a schedule that ends at or after ``limit``.
+
+    Raises:
+        ValueError: if it does.
+    """
+    if schedule.end >= limit:
+        raise ValueError(
+            f"Expected the schedule to end at {schedule.by} {limit - 1} or earlier, as {what} is "
+            f"{limit}, but got {schedule!r}. Positions count from 0; end it earlier or train "
+            "longer."
+        )

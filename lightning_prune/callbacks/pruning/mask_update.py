@@ -1,0 +1,79 @@
+"""One update of the masks while a model trains, with all that it concerns.
+
+Optimizers, averages of weights and the other ranks must learn of it at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import lightning as L
+
+from lightning_prune.callbacks.pruning.checks import check_ranks_agree, warn_unfed
+from lightning_prune.callbacks.pruning.rewinder import Rewinder
+from lightning_prune.callbacks.trainer.optimizers import parameters_of
+from lightning_prune.callbacks.trainer.other_callbacks import averaged_modules
+from lightning_prune.pruning import Pruner, PruningReport
+from lightning_prune.schedules import Schedule
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MaskUpdate:
+    """One update.
+
+    Args:
+        name: of the callback, for messages.
+        schedule: says whether masks may be released, and what is exchanged.
+        due: the position in the schedule.
+        target: the sparsity to reach.
+    """
+
+    name: str
+    schedule: Schedule
+    due: int
+    target: float
+
+    def __call__(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        pruner: Pruner,
+        rewinder: Rewinder,
+    ) -> PruningReport:
+        """Update the masks, tell all whom it concerns, and say what is reached.
+
+        Args:
+            trainer: the trainer.
+            pl_module: the module that is trained.
+            pruner: its masks.
+            rewinder: returns weights to an earlier step, where masks change.
+
+        Returns:
+            What is reached.
+
+        Raises:
+            PruningError: if the target is out of reach, or ranks disagree.
+        """
+        stepped = {id(p) for optimizer in trainer.optimizers for p in parameters_of(optimizer)}
+        warn_unfed(self.name, pruner.scorer.unfed(stepped))
+        before = pruner.fingerprint()
+        pruner.scorer.reduce(lambda one: trainer.strategy.reduce(one, reduce_op="sum"))
+        if self.target < pruner.sparsity and not self.schedule.monotone:
+            pruner.release()
+        report = pruner.update(self.target, self.schedule.exchange(self.due))
+        if pruner.fingerprint() != before:
+            rewinder.rewind(trainer, pl_module)
+            pruner.enforce()
+        for optimizer in trainer.optimizers:
+            pruner.mask_optimizer_state(optimizer)
+        for average in averaged_modules(trainer):
+            pruner.mask_copy(average)
+        check_ranks_agree(trainer, pl_module, pruner.fingerprint())
+        if trainer.is_global_zero:
+            log.info("%s at %s %d: %s", self.name, self.schedule.by, self.due, report)
+        if self.due == self.schedule.end:
+            pl_module.print(f"{self.name}: {report.summary()}")
+        return report

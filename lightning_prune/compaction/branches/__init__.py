@@ -1,0 +1,1 @@
+"""Branches: residual branches that add nothing but zeros are taken out."""

@@ -1,0 +1,1 @@
+"""Constants: units that do not depend on the input are folded into what reads them."""

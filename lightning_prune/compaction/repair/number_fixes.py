@@ -1,0 +1,122 @@
+"""Numbers of a recorded operation that must be in the smaller model what they were in the full one.
+
+A scale computed from a width, or a mean over it, means the full width. One function per kind of
+operation: it looks at the arguments that the smaller model passes, and returns the correction that
+they need, or None. Nothing here knows the user's source.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+
+from lightning_prune.compaction.repair.fixes import Arguments, Expectation, Mended, call_with
+from lightning_prune.compaction.rewriting import Correction
+from lightning_prune.coupling.graph import Ref
+
+_ROUNDING = 1e-4
+
+
+def norm(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
+    """Expect statistics over the width that there was."""
+    kept = e.forecast.kept(e.node.args[0], len(e.trace.graph[e.node.args[0]].shape) - 1)
+    if kept is None:
+        return None
+    kind = e.node.name.removeprefix("aten::")
+    x, weight = given["input"], given.get("weight")
+    correct = Correction(kind, len(kept)).function()
+    vectors = [given.get("bias")] if kind == "layer_norm" else []
+    eps = given.get("eps", 1e-5 if kind == "layer_norm" else None)
+    return Mended(
+        Correction(kind, len(kept)), lambda: correct(func, x, x.shape[-1:], weight, *vectors, eps)
+    )
+
+
+def mean(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
+    """Expect a mean over all that there was; what is gone was zero."""
+    source: Ref = e.node.args[0]
+    rank = len(e.trace.graph[source].shape)
+    dims = given.get("dim")
+    dims = range(rank) if dims is None or dims == [] else dims
+    lines = [e.forecast.kept(source, d % rank) for d in ([dims] if isinstance(dims, int) else dims)]
+    factor = math.prod(float(line.double().mean()) for line in lines if line is not None)
+    if factor == 1.0:
+        return None
+    plain = call_with(func, given)
+    return Mended(Correction("rescale", factor), lambda: plain() * factor)
+
+
+def attention_scale(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
+    """Expect the scale of heads of the width that there was."""
+    query: Ref = e.node.args[0]
+    width = e.trace.graph[query].shape[-1]
+    if given.get("scale") is not None or e.forecast.shape(query)[-1] == width:
+        return None
+    scale = width**-0.5
+    return Mended(Correction("attend", scale), call_with(func, given, scale=scale))
+
+
+_FITTING = frozenset({"normalized_shape", "groups", "num_groups", "N", "C", "HxW", "group"})
+"""Numbers that surgery has brought up to date, in attributes of torch's modules."""
+
+
+def numbers(e: Expectation, func: OpOverload, given: Arguments, *, lists: bool) -> Mended | None:
+    """Compare every single number with the recorded one, also those in constant tensors."""
+    pins = []
+    right = {}
+    for place, argument in enumerate(func._schema.arguments):
+        name = argument.name
+        if name not in given or name in _FITTING:
+            continue
+        value, recorded = given[name], e.node.argument(name)
+        if isinstance(value, Tensor):
+            mended = _constant(e, func, given, name)
+            if mended is not None:
+                return mended
+        elif _is_number(value) and _is_number(recorded) and not _same(value, recorded):
+            pins.append((*_factor(recorded, value), name, place))
+            right[name] = recorded
+        elif lists and _is_list(value) and list(value) != list(recorded):
+            raise LookupError(f"{name} {list(value)} instead of {list(recorded)}")
+    return Mended(Correction("pin", tuple(pins)), call_with(func, given, **right)) if pins else None
+
+
+def _constant(e: Expectation, func: OpOverload, given: Arguments, name: str) -> Mended | None:
+    """Compare a tensor of one number that was made of a number."""
+    value, recorded = given[name], e.node.argument(name)
+    number = e.trace.graph[recorded].number if isinstance(recorded, Ref) else None
+    if number is None or value.numel() != 1 or _same(value.item(), number):
+        return None
+    correction = Correction("tensor_of", _factor(number, value.item()))
+    return Mended(correction, call_with(func, given, **{name: torch.full_like(value, number)}))
+
+
+def _factor(recorded: float, value: float) -> tuple[float, float]:
+    """Return the fraction by which a number is multiplied to be the recorded one."""
+    if isinstance(recorded, int) and isinstance(value, int) and value:
+        common = math.gcd(recorded, value)
+        return recorded // common, value // common
+    if not value or not math.isfinite(recorded / value):
+        raise LookupError(f"the number {value} instead of {recorded}")
+    return float(recorded), float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(_is_number(v) for v in value)
+
+
+def _same(value: float, recorded: float) -> bool:
+    """Compare; what was computed from data differs by rounding."""
+    if isinstance(value, int) and isinstance(recorded, int):
+        return value == recorded
+    return math.isclose(value, recorded, rel_tol=_ROUNDING) or (
+        math.isnan(value) and math.isnan(recorded)
+    )

@@ -1,0 +1,205 @@
+"""What the literals of a recorded operation must be in the smaller model.
+
+Sizes must be those that the labels foretell. One function per kind of operation: it looks at the
+arguments that the smaller model passes, and returns the correction that they need, or None. Nothing
+here knows the user's source.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch._ops import OpOverload
+
+from lightning_prune.compaction.repair.fixes import Arguments, Expectation, Mended, call_with
+from lightning_prune.compaction.repair.number_fixes import attention_scale, mean, norm, numbers
+from lightning_prune.compaction.rewriting import Correction
+from lightning_prune.coupling.graph import Node, Ref
+
+_ROUNDING = 1e-4
+
+
+def mend(expectation: Expectation, func: OpOverload, args: Any, kwargs: Any) -> Mended | None:
+    """Return how a call must be corrected, None if it is right.
+
+    Args:
+        expectation: the recorded operation.
+        func: the same operation, in the smaller model.
+        args: positional arguments there.
+        kwargs: keyword arguments there.
+
+    Returns:
+        The correction, or None.
+
+    Raises:
+        LookupError: if it is wrong and there is no correction.
+    """
+    names = [argument.name for argument in func._schema.arguments]
+    given: Arguments = dict(zip(names, args, strict=False)) | dict(kwargs)
+    rule = _RULES.get(expectation.node.name)
+    mended = rule(expectation, func, given) if rule is not None else None
+    if mended is not None or expectation.node.name in _POSITIONS:
+        return mended
+    return numbers(expectation, func, given, lists=rule is None)
+
+
+def _sizes(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
+    name = next((n for n in ("size", "shape", "sizes") if n in given), None)
+    made = e.node.name in _FACTORIES and not e.trace.planes.get(e.node.results[0])
+    if name is None or made:
+        return None
+    literal = list(given[name])
+    shape = e.forecast.shape(e.node.results[0])
+    if name == "sizes":
+        first = given["dim"] % (len(shape) - len(literal) + 1)
+        shape = shape[first : first + len(literal)]
+    stale = tuple(
+        (place, given_size, size)
+        for place, (given_size, size) in enumerate(zip(literal, shape, strict=True))
+        if given_size not in {-1, size}
+    )
+    if not stale:
+        return None
+    right = dict(enumerate(literal)) | {place: size for place, _, size in stale}
+    infers = -1 not in literal and e.node.name in _INFERRING
+    correction = _resized(stale, _inferred(e, stale) if infers else None)
+    run = call_with(func, given, **{name: list(right.values())})
+    return Mended(correction, run, stale)
+
+
+def _resized(stale: Sequence[tuple[int, int, int]], inferred: int | None) -> Correction:
+    sizes = []
+    for place, given, size in stale:
+        common = math.gcd(given, size)
+        if place == inferred:
+            sizes.append((place, 1, 0))
+        elif given:
+            sizes.append((place, size // common, given // common))
+        else:
+            raise LookupError(f"a size is 0 instead of {size}")
+    return Correction("resize", tuple(sizes))
+
+
+def _inferred(e: Expectation, stale: Sequence[tuple[int, int, int]]) -> int:
+    """Return the stale size to leave to torch, rather one that no unit changes: a batch's."""
+    result = e.trace.graph[e.node.results[0]].shape
+    wanted = [place for place, given, size in stale if not given or result[place] == size]
+    return wanted[0] if wanted else stale[-1][0]
+
+
+def _repeat(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
+    before, after = (e.forecast.shape(ref) for ref in (e.node.args[0], e.node.results[0]))
+    before = (1,) * (len(after) - len(before)) + before
+    literal = list(given["repeats"])
+    right = [n // m if m else k for n, m, k in zip(after, before, literal, strict=True)]
+    stale = tuple((i, literal[i], n) for i, n in enumerate(right) if n != literal[i])
+    if not stale:
+        return None
+    return Mended(_resized(stale, None), call_with(func, given, repeats=right), stale)
+
+
+def _split(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
+    name = next(n for n in ("split_size", "split_sizes", "sections", "indices") if n in given)
+    dim = given.get("dim", 0)
+    parts = [e.forecast.shape(ref)[dim] for ref in e.node.results]
+    size = given["self"].shape[dim]
+    if name in {"sections", "indices"}:
+        ends = [sum(parts[: i + 1]) for i in range(len(parts) - 1)]
+        found = [t.shape[dim] for t in torch.tensor_split(given["self"], given[name], dim)]
+        if found == parts:
+            return None
+        return Mended(
+            Correction("resplit", tuple(ends)), lambda: torch.tensor_split(given["self"], ends, dim)
+        )
+    literal = given[name]
+    found = (
+        [min(literal, size - start) for start in range(0, size, literal)]
+        if isinstance(literal, int)
+        else list(literal)
+    )
+    if found == parts:
+        return None
+    return Mended(
+        Correction("resplit", tuple(parts)),
+        lambda: torch.ops.aten.split_with_sizes.default(given["self"], parts, dim),
+    )
+
+
+def cut_bounds(e: Expectation) -> tuple[int, int]:
+    """Return start and end of a recorded slice in the smaller model."""
+    source: Ref = e.node.args[0]
+    size = len(e.trace.graph[source].shape)
+    dim = e.node.argument("dim", 0) % size
+    kept = e.forecast.kept(source, dim)
+    start, end = _recorded_bounds(e.node, e.trace.graph[source].shape[dim])
+    if kept is None:
+        return start, end
+    return int(kept[:start].sum()), int(kept[:end].sum())
+
+
+def cut_correction(e: Expectation) -> Correction:
+    """Return the correction of a recorded slice, of which something goes."""
+    rank = len(e.trace.graph[e.node.args[0]].shape)
+    return Correction("recut", ((e.node.argument("dim", 0) % rank, rank, *cut_bounds(e)),))
+
+
+def _recorded_bounds(node: Node, size: int) -> tuple[int, int]:
+    start = node.argument("start", 0) or 0
+    if node.name == "aten::narrow":
+        start = start + size if start < 0 else start
+        return start, start + node.argument("length")
+    return slice(start, node.argument("end")).indices(size)[:2]
+
+
+def _slice(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
+    bounds = cut_bounds(e)
+    start, end = bounds
+    dim = given.get("dim", 0)
+    size = given["self"].shape[dim]
+    if slice(given.get("start"), given.get("end")).indices(size)[:2] == bounds:
+        return None
+    if e.node.argument("step", 1) != 1:
+        raise LookupError("every n-th element is taken, of a part that has changed")
+    return Mended(cut_correction(e), lambda: given["self"].narrow(dim, start, end - start))
+
+
+def _narrow(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
+    bounds = cut_bounds(e)
+    start, length = bounds[0], bounds[1] - bounds[0]
+    given_start = int(given["start"]) % max(1, given["self"].shape[given["dim"]])
+    if (given_start, given["length"]) == (start, length):
+        return None
+    changed = {"start": start, "length": length}
+    return Mended(Correction("renarrow", (start, length)), call_with(func, given, **changed))
+
+
+_INFERRING = frozenset({"aten::view", "aten::_unsafe_view", "aten::reshape", "aten::unflatten"})
+_POSITIONS = frozenset(
+    f"aten::{name}"
+    for name in "slice narrow split unsafe_split split_with_sizes tensor_split".split()
+)
+"""Operations whose numbers are positions: they are right where the labels say so."""
+
+_FACTORIES = frozenset(
+    f"aten::{name}"
+    for name in "new_zeros new_ones new_full new_empty zeros ones full empty rand randn".split()
+)
+
+_Rule = Callable[[Expectation, OpOverload, Arguments], Mended | None]
+_RULES: dict[str, _Rule] = {
+    **dict.fromkeys([*_INFERRING, *_FACTORIES, "aten::expand", "aten::broadcast_to"], _sizes),
+    "aten::repeat": _repeat,
+    "aten::split": _split,
+    "aten::unsafe_split": _split,
+    "aten::split_with_sizes": _split,
+    "aten::tensor_split": _split,
+    "aten::slice": _slice,
+    "aten::narrow": _narrow,
+    "aten::layer_norm": norm,
+    "aten::rms_norm": norm,
+    "aten::mean": mean,
+    "aten::scaled_dot_product_attention": attention_scale,
+}

@@ -1,0 +1,45 @@
+"""Replay: run a model again in the way in which a recording of it was made."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lightning_prune.coupling.couple import prepare_training
+from lightning_prune.coupling.forecast import Trace
+from lightning_prune.coupling.record import composite_operations
+from lightning_prune.modules.inputs import tensors_in
+from lightning_prune.modules.twin import twin
+from lightning_prune.runtime.attention import take_sizes_from_tensors
+
+
+def run_as_recorded(
+    model: nn.Module, trace: Trace, mode: TorchDispatchMode | None = None, seed: int = 0
+) -> tuple[Tensor, ...]:
+    """Run a twin of ``model`` in the way in which a recording was made.
+
+    Args:
+        model: the model; it is left alone.
+        trace: the recording.
+        mode: sees every operation.
+        seed: of its random numbers.
+
+    Returns:
+        The tensors that the model returned.
+
+    Raises:
+        ExampleInputsError: if it does not run.
+    """
+    copy = twin(model)
+    take_sizes_from_tensors(copy)
+    copy.eval()
+    if trace.training:
+        prepare_training(copy)
+    inputs = trace.inputs.map(torch.clone)
+    with torch.random.fork_rng(devices=[]), composite_operations():
+        torch.manual_seed(seed)
+        with mode if mode is not None else contextlib.nullcontext():
+            return tuple(tensors_in(inputs(copy)))

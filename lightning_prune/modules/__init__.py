@@ -1,0 +1,1 @@
+"""What holds for any `torch.nn.Module`; no word of pruning."""

@@ -1,0 +1,1 @@
+"""Choosing: which units go, given their scores."""

@@ -1,0 +1,74 @@
+"""The ranking: from scores to removal priorities, under what must hold for the units of a group.
+
+Pure functions; here granularity and allocation meet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_prune.allocations.base import Allocation
+from lightning_prune.granularities.base import Granularity
+from lightning_prune.units.group import Group
+from lightning_prune.units.scores import comparable_scores
+
+
+def rank(
+    groups: Sequence[Group],
+    scores: Sequence[Tensor],
+    dead: Sequence[Tensor],
+    shapes: Mapping[str, torch.Size],
+    granularity: Granularity,
+    allocation: Allocation,
+) -> list[Tensor]:
+    """Return the removal priorities of all units.
+
+    Args:
+        groups: the groups.
+        scores: scores of each group's units, each of shape ``[units]``.
+        dead: where a unit is removed already, in the same shapes.
+        shapes: shape of every parameter, by name.
+        granularity: how groups are normalised, and which units must stay because of others.
+        allocation: shares the sparsity among the groups.
+
+    Returns:
+        Priorities in the same shapes; +inf where a unit must stay, -inf where it is dead.
+    """
+    normalize = granularity.rules.normalize
+    triples = zip(groups, scores, dead, strict=True)
+    comparable = _bury([comparable_scores(*triple, normalize) for triple in triples], dead)
+    priorities = allocation.priorities(comparable, groups, shapes)
+    for index, group in enumerate(groups):
+        stays = granularity.protected(group, comparable[index])
+        if stays is not None:
+            priorities[index] = priorities[index].masked_fill(stays, torch.inf)
+    return _bury(priorities, dead)
+
+
+def floors(groups: Sequence[Group], granularity: Granularity, allocation: Allocation) -> list[int]:
+    """Return how many units each group keeps at least.
+
+    Args:
+        groups: the groups.
+        granularity: its floor, and of what the number of kept units is a multiple.
+        allocation: its bound on the sparsity of a group.
+
+    Returns:
+        Numbers of units.
+    """
+    step = granularity.rules.round_to
+    least = []
+    for group in groups:
+        bound = math.ceil((1.0 - allocation.max_sparsity) * group.units - 1e-9)
+        rounded = min(group.units, -(-bound // step) * step)
+        least.append(max(rounded, granularity.floor(group)))
+    return least
+
+
+def _bury(scores: Sequence[Tensor], dead: Sequence[Tensor]) -> list[Tensor]:
+    """Return scores with -inf where a unit is dead, so that it is removed first."""
+    return [s.masked_fill(d.to(s.device), -torch.inf) for s, d in zip(scores, dead, strict=True)]

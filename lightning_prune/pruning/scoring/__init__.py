@@ -1,0 +1,1 @@
+"""Scoring: what is accumulated in training, and the scores made of it."""

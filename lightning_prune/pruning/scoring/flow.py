@@ -1,0 +1,61 @@
+"""The flow through a network: gradients of its summed outputs with all weights positive.
+
+It runs on a copy in double precision; the model is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor, nn
+
+from lightning_prune.errors import ExampleInputsError
+from lightning_prune.modules.inputs import ExampleInputs, output_tensors
+from lightning_prune.modules.names import parameters_by_any_name
+from lightning_prune.modules.twin import twin
+
+
+def flow_gradients(
+    model: nn.Module, inputs: ExampleInputs, names: Collection[str]
+) -> dict[str, Tensor]:
+    r"""Return the gradients of the flow by the absolute weights.
+
+    .. math:: R = \mathbb{1}^\top f(\mathbb{1}; |w|)
+
+    Args:
+        model: any module; it runs in eval mode.
+        inputs: arguments for its ``forward``; of their floating tensors only the shapes matter.
+        names: the parameters whose gradients are asked for.
+
+    Returns:
+        Gradients in float64, by name, divided by the largest of all: a deep network's flow is
+        beyond the range of float32. Zeros where nothing flows.
+
+    Raises:
+        ExampleInputsError: if the model returns nothing to sum, or does not run on the inputs.
+    """
+    positive = twin(model).eval().double()
+    with torch.no_grad():
+        for tensor in (*positive.parameters(), *positive.buffers()):
+            if tensor.is_floating_point():
+                tensor.data = tensor.data.abs()  # not in place: a twin shares its memory
+    ones = inputs.narrowed(1).on(positive)
+    ones = ones.map(lambda t: torch.ones_like(t) if t.is_floating_point() else t)
+    parameters = parameters_by_any_name(positive)
+    chosen = [parameters[name].requires_grad_(True) for name in names]
+    with torch.enable_grad():
+        outputs = output_tensors(ones(positive))
+        if not any(output.requires_grad for output in outputs):
+            raise ExampleInputsError(
+                "Expected the model to return something that depends on its weights, but got "
+                f"{len(outputs)} tensors that do not. Pass the inputs of one real forward pass."
+            )
+        flow = torch.stack([o.real.sum() for o in outputs if o.requires_grad]).sum()
+        found = torch.autograd.grad(flow, chosen, allow_unused=True)
+    gradients = [
+        torch.zeros_like(p) if g is None else g for g, p in zip(found, chosen, strict=True)
+    ]
+    largest = torch.stack([g.abs().amax() for g in gradients]).amax()
+    scale = torch.where(largest > 0, largest, torch.ones_like(largest))
+    return dict(zip(names, [g / scale for g in gradients], strict=True))

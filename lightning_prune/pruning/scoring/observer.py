@@ -1,0 +1,161 @@
+"""The observer: what linear layers and convolutions read, averaged over batches.
+
+It hooks into modules for as long as it observes and leaves nothing behind. It keeps one number for
+every input channel; nothing here waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.utils.hooks import RemovableHandle
+
+from lightning_prune.modules.names import plain_name
+
+
+def observable(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the modules whose inputs can be told apart by channel, by the name of their weight.
+
+    These are linear layers and convolutions that are not grouped.
+    """
+    return {
+        f"{plain_name(name)}.weight": module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) or (isinstance(module, _ConvNd) and module.groups == 1)
+    }
+
+
+class Observer:
+    """Averages over batches of what a function says of the inputs of modules.
+
+    A batch in which something is not finite does not count for that module.
+
+    Args:
+        modules: the modules, by the name of their weight.
+        observe: maps inputs to what is averaged, in the same shape.
+    """
+
+    def __init__(
+        self, modules: Mapping[str, nn.Module], observe: Callable[[Tensor], Tensor]
+    ) -> None:
+        self._modules = dict(modules)
+        self._observe = observe
+        self._sums: dict[str, Tensor] = {}
+        self._batches: dict[str, Tensor] = {}
+        self._handles: list[RemovableHandle] = []
+
+    @property
+    def ready(self) -> bool:
+        """Whether every module has read something. Synchronises with the device."""
+        return all(name in self._batches for name in self._modules) and all(
+            bool(count > 0) for count in self._batches.values()
+        )
+
+    def start(self, *, only_training: bool) -> None:
+        """Begin to observe, unless that has begun.
+
+        Args:
+            only_training: look at forward passes in training mode only.
+        """
+        if self._handles:
+            return
+        for name, module in self._modules.items():
+            hook = self._hook(name, module, only_training)
+            self._handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))
+
+    def stop(self) -> None:
+        """Take the hooks away; what was observed stays."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def reset(self) -> None:
+        """Forget what was observed."""
+        self._sums, self._batches = {}, {}
+
+    def means(self) -> dict[str, Tensor]:
+        """Return the averages in shapes that broadcast to the weights, by the weight's name."""
+        return {
+            name: (self._sums[name] / self._batches[name].clamp_min(1)).view(
+                [-1 if dim == _input_dim(module) else 1 for dim in range(_weight(module).dim())]
+            )
+            for name, module in self._modules.items()
+        }
+
+    def reduce(self, add_up: Callable[[Tensor], Tensor]) -> None:
+        """Add up over ranks what each has observed.
+
+        Args:
+            add_up: returns the sum of a tensor over all ranks.
+        """
+        for name in self._modules:
+            module = self._modules[name]
+            nothing = _weight(module).new_zeros(_channels(module), dtype=torch.float32)
+            self._sums[name] = add_up(self._sums.get(name, nothing))
+            self._batches[name] = add_up(self._batches.get(name, nothing.new_zeros(())))
+
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """Return sums and numbers of batches, copied to the CPU."""
+        return {
+            "sums": {name: value.to("cpu", copy=True) for name, value in self._sums.items()},
+            "batches": {name: value.to("cpu", copy=True) for name, value in self._batches.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Take over what `state_dict` returned for the same modules."""
+        for mine, stored in ((self._sums, state["sums"]), (self._batches, state["batches"])):
+            mine.clear()
+            for name, value in stored.items():
+                mine[name] = value.to(_weight(self._modules[name]).device, copy=True)
+
+    def adopt(self, other: Observer) -> None:
+        """Take over what another observer has seen of the same modules."""
+        for name in self._modules.keys() & other._sums.keys():
+            self._sums[name] = other._sums[name].clone()
+            self._batches[name] = other._batches[name].clone()
+
+    def _hook(
+        self, name: str, module: nn.Module, only_training: bool
+    ) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+        """Return the hook of one module."""
+
+        @torch.no_grad()
+        def look(caller: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            # A copy of the module, as for an average of weights, carries the hook along.
+            if caller is not module or (only_training and not caller.training):
+                return
+            self._add(name, module, args[0] if args else kwargs["input"])
+
+        return look
+
+    def _add(self, name: str, module: nn.Module, inputs: Tensor) -> None:
+        """Add one batch of one module."""
+        inputs = inputs.detach()
+        dim = inputs.dim() - 1 - (_weight(module).dim() - 2)
+        mean = self._observe(inputs).movedim(dim, 0).flatten(1).mean(1)
+        finite = mean.isfinite().all()
+        mean = torch.where(finite, mean, torch.zeros_like(mean))
+        if name in self._sums:
+            self._sums[name] += mean
+            self._batches[name] += finite
+        else:
+            self._sums[name], self._batches[name] = mean.clone(), finite.float()
+
+
+def _weight(module: nn.Module) -> Tensor:
+    """Return the weight of a linear layer or convolution."""
+    return module.get_parameter("weight")
+
+
+def _input_dim(module: nn.Module) -> int:
+    """Return along which dimension of its weight the inputs lie."""
+    return 0 if isinstance(module, _ConvTransposeNd) else 1
+
+
+def _channels(module: nn.Module) -> int:
+    """Return how many input channels a module has."""
+    return _weight(module).shape[_input_dim(module)]

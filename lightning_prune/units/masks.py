@@ -1,0 +1,187 @@
+"""Masks: from priorities to units kept, from units to the elements of parameters, and back.
+
+Pure functions of groups and tensors; nothing here changes a model. A mask is boolean, ``True`` =
+kept. Priorities say what is removed first: the **lowest**.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from lightning_prune.modules.shards import is_sharded, whole
+from lightning_prune.units.group import Axis, Group, Member, Side
+
+
+def protect_best(priorities: Sequence[Tensor], floors: Sequence[int] | None = None) -> list[Tensor]:
+    """Give the last units to be removed of every group the priority +inf.
+
+    Args:
+        priorities: removal priorities of each group's units, each of shape ``[units]``.
+        floors: how many units each group keeps at least; ``None`` = one.
+
+    Returns:
+        New tensors of the same shapes.
+    """
+    protected = [p.clone() for p in priorities]
+    for p, floor in zip(protected, floors or [1] * len(protected), strict=True):
+        # Of equal units those with the highest index, because ties go by index.
+        if floor == 1:
+            p[p.numel() - 1 - p.flip(0).argmax()] = torch.inf
+        else:
+            p[torch.argsort(p, stable=True)[p.numel() - floor :]] = torch.inf
+    return protected
+
+
+def keep_highest(priorities: Sequence[Tensor], remove: int) -> list[Tensor]:
+    """Choose the units to keep, over all groups together.
+
+    Ties are broken by the order of the groups, then by index: the first goes first.
+
+    Args:
+        priorities: removal priorities of each group's units, each of shape ``[units]``; no NaN.
+        remove: how many units to remove, in [0, units of all groups].
+
+    Returns:
+        For each group a boolean tensor of shape ``[units]``, ``True`` = kept; exactly ``remove``
+        entries are ``False``.
+    """
+    everything = torch.cat(list(priorities))
+    kept = torch.ones_like(everything, dtype=torch.bool)
+    if remove:
+        # Not kthvalue: it has no deterministic form on CUDA.
+        threshold = everything.topk(remove, largest=False, sorted=False).values.max()
+        below, ties = everything < threshold, everything == threshold
+        kept = ~(below | (ties & (ties.cumsum(0) <= remove - below.sum())))
+    return list(torch.split(kept, [p.numel() for p in priorities]))
+
+
+def parameter_masks(
+    groups: Sequence[Group],
+    kept: Sequence[Tensor],
+    shapes: Mapping[str, torch.Size],
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """Return which elements of the parameters stay when units are removed.
+
+    An element goes if it writes or reads a removed unit; buffers are left alone.
+
+    Args:
+        groups: the groups.
+        kept: for each group a boolean tensor of shape ``[units]``, ``True`` = kept.
+        shapes: shape of every parameter, by name.
+        device: where to put the masks.
+
+    Returns:
+        Boolean masks in the shape of their parameters, by name, for those parameters only of
+        which something goes.
+    """
+    along: dict[Axis, Tensor] = {}
+    for group, units in zip(groups, kept, strict=True):
+        units = units.to(device)
+        for member in group.parameters:
+            if member.side == "shape":
+                continue
+            full = torch.ones(member.size, dtype=torch.bool, device=device)
+            line = along.setdefault(member.axis, full)
+            if member.positions is None:
+                line[: group.units] &= units
+            else:
+                line[member.positions.to(device)[~units]] = False
+    masks: dict[str, Tensor] = {}
+    for axis, line in along.items():
+        if line.all():
+            continue
+        shape = shapes[axis.tensor]
+        if axis.dim < 0:
+            line = line.view(shape)
+        else:
+            line = line.view([-1 if d == axis.dim else 1 for d in range(len(shape))])
+        mask = masks.setdefault(axis.tensor, torch.ones(shape, dtype=torch.bool, device=device))
+        mask &= line
+    return masks
+
+
+def find_dead(groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    """Find the units that can be removed without a change of what the model computes.
+
+    A unit is dead if every parameter element that writes it is exactly zero and it then reads as
+    zero, if every one that reads it is zero and nothing else reads it, or if all are.
+
+    Args:
+        groups: the groups.
+        tensors: every parameter, by name.
+
+    Returns:
+        For each group a boolean tensor of shape ``[units]``, ``True`` = dead.
+    """
+    lines: dict[Axis, Tensor] = {}
+    dead = []
+    for group in groups:
+        unwritten = _all_zero(group, "out", tensors, lines)
+        unread = _all_zero(group, "in", tensors, lines)
+        either = _unless(group.constant, unwritten) | _unless(group.exposed, unread)
+        dead.append(either | (unwritten & unread))
+    return dead
+
+
+def find_erased(groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    """Find the units of which nothing is left: every parameter element on all sides is zero.
+
+    Stricter than `find_dead`: a layer that starts from zero makes the units around it dead, but
+    does not erase them.
+
+    Args:
+        groups: the groups.
+        tensors: every parameter, by name.
+
+    Returns:
+        For each group a boolean tensor of shape ``[units]``, ``True`` = erased.
+    """
+    lines: dict[Axis, Tensor] = {}
+    erased = []
+    for group in groups:
+        sides = {member.side for member in group.parameters} - {"shape"}
+        parts = [_all_zero(group, side, tensors, lines) for side in sorted(sides)]
+        none = torch.zeros(group.units, dtype=torch.bool)
+        erased.append(torch.stack(parts).all(0) if parts else none)
+    return erased
+
+
+def _all_zero(
+    group: Group, side: Side, tensors: Mapping[str, Tensor], lines: dict[Axis, Tensor]
+) -> Tensor:
+    """Return where a unit has parameter elements on ``side`` and all are zero, ``[units]``."""
+    parts = []
+    for member in group.parameters:
+        if member.side == side:
+            if member.axis not in lines:
+                tensor = tensors[member.axis.tensor].detach()
+                lines[member.axis] = _any_along(tensor != 0, member.axis.dim)
+            parts.append(~_owned(member, lines[member.axis]).any(1))
+    if not parts:
+        device = next(iter(tensors.values())).device
+        return torch.zeros(group.units, dtype=torch.bool, device=device)
+    return torch.stack(parts).all(0)
+
+
+def _unless(marked: Tensor | None, units: Tensor) -> Tensor:
+    return units if marked is None else units & ~marked.to(units.device)
+
+
+def _owned(member: Member, line: Tensor) -> Tensor:
+    """Return what each unit owns of the values along an axis, shape ``[units, width]``."""
+    if member.positions is None:
+        return line.unsqueeze(1)
+    return line[member.positions.to(line.device)]
+
+
+def _any_along(tensor: Tensor, dim: int) -> Tensor:
+    """Tell whether any entry is true over all dimensions but ``dim``; flatten if it is -1."""
+    others = [d for d in range(tensor.dim()) if d != dim]
+    if dim < 0 or not others:
+        return whole(tensor).flatten()
+    # Sharded tensors count instead, as they know no `any` along dimensions.
+    return whole(tensor.sum(others)) > 0 if is_sharded(tensor) else tensor.any(others)

@@ -1,0 +1,142 @@
+"""Scores: from scores of weights to scores of units, and from those to comparable ones.
+
+Pure functions of groups and tensors. How the members of a unit are reduced to one number, and how
+groups are made comparable, are choices with a default: the **sum** over every weight that a unit
+owns, divided by the **mean** of its group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lightning_prune.modules.shards import whole
+from lightning_prune.units.group import Group, Member, Side
+
+Reduce = Literal["sum", "mean", "max", "l2"]
+Normalize = Literal["mean", "max", "none"]
+Sides = Literal["both", "out", "in"]
+
+
+def unit_scores(
+    group: Group, scores: Mapping[str, Tensor], reduce: Reduce = "sum", sides: Sides = "both"
+) -> Tensor:
+    """Reduce the scores of weights to scores of units.
+
+    Args:
+        group: the units.
+        scores: scores of the elements of tensors, by name; a parameter that is missing counts
+            nothing.
+        reduce: ``"sum"``, ``"mean"`` or ``"max"`` of all elements that a unit owns, or ``"l2"``,
+            the root of the sum of their squares.
+        sides: which members count: those that write the unit (``"out"``), that read it (``"in"``),
+            or both.
+
+    Returns:
+        A score for each unit, shape ``[units]``; zeros where nothing counts.
+    """
+    parts = [
+        (member, scores[member.axis.tensor]) for member in scored_members(group, scores, sides)
+    ]
+    if not parts:
+        return torch.zeros(group.units)
+    if reduce == "max":
+        return torch.stack([_owned(m, _max_along(t, m.axis.dim)).amax(1) for m, t in parts]).amax(0)
+    if reduce == "l2":
+        parts = [(m, t.square()) for m, t in parts]
+    total = sum_of([_owned(m, _sum_along(t, m.axis.dim)).sum(1) for m, t in parts])
+    if reduce == "mean":
+        elements = sum(m.width * (1 if m.axis.dim < 0 else t.numel() // m.size) for m, t in parts)
+        return total / elements
+    return total.sqrt() if reduce == "l2" else total
+
+
+def unit_rows(group: Group, values: Mapping[str, Tensor], sides: Sides = "both") -> list[Tensor]:
+    """Return what every unit owns, a row for each.
+
+    Args:
+        group: the units.
+        values: of the elements of tensors, by name; a parameter that is missing is left out.
+        sides: which members count.
+
+    Returns:
+        For each member a tensor of shape ``[units, elements]``.
+    """
+    rows = []
+    for member in scored_members(group, values, sides):
+        tensor = values[member.axis.tensor]
+        flat = tensor.flatten() if member.axis.dim < 0 else tensor.movedim(member.axis.dim, 0)
+        flat = flat.reshape(member.size, -1)
+        owned = _positions(member, group.units, flat.device)
+        rows.append(flat[owned].flatten(1))
+    return rows
+
+
+def comparable_scores(
+    group: Group, scores: Tensor, dead: Tensor, normalize: Normalize = "mean"
+) -> Tensor:
+    """Make the unit scores of one group comparable with those of others.
+
+    Single weights compare as they are. Units of many weights are compared to the average living
+    unit of their group; otherwise wide layers, whose units own more weights, would never be cut
+    and narrow ones cut to the bone.
+
+    Args:
+        group: the units.
+        scores: their scores, shape ``[units]``.
+        dead: where a unit is removed already, shape ``[units]``.
+        normalize: divide by the mean or by the maximum of the absolute scores of the living units,
+            or by nothing.
+
+    Returns:
+        Scores of shape ``[units]``.
+    """
+    if group.single_weights or normalize == "none":
+        return scores
+    living = scores[~dead.to(scores.device)].abs()
+    if not bool((living > 0).any()):
+        return scores
+    return scores / (living.mean() if normalize == "mean" else living.amax())
+
+
+def scored_members(group: Group, scores: Mapping[str, Tensor], sides: Sides) -> list[Member]:
+    """Return the members whose scores count."""
+    allowed: set[Side] = {"out", "in"} if sides == "both" else {sides}
+    return [m for m in group.parameters if m.side in allowed and m.axis.tensor in scores]
+
+
+def sum_of(tensors: list[Tensor]) -> Tensor:
+    """Return the sum of tensors of one shape."""
+    total = tensors[0]
+    for tensor in tensors[1:]:
+        total = total + tensor
+    return total
+
+
+def _positions(member: Member, units: int, device: torch.device) -> Tensor:
+    """Return the positions of each unit, shape ``[units, width]``."""
+    if member.positions is None:
+        return torch.arange(units, device=device).unsqueeze(1)
+    return member.positions.to(device)
+
+
+def _owned(member: Member, line: Tensor) -> Tensor:
+    """Return what each unit owns of the values along an axis, shape ``[units, width]``."""
+    if member.positions is None:
+        return line.unsqueeze(1)
+    return line[member.positions.to(line.device)]
+
+
+def _sum_along(tensor: Tensor, dim: int) -> Tensor:
+    """Sum over all dimensions but ``dim``, shape ``[size]``; flatten if ``dim`` is -1."""
+    others = [d for d in range(tensor.dim()) if d != dim]
+    return tensor.flatten() if dim < 0 else whole(tensor.sum(others) if others else tensor)
+
+
+def _max_along(tensor: Tensor, dim: int) -> Tensor:
+    """Return the maximum over all dimensions but ``dim``; flatten if it is -1."""
+    others = [d for d in range(tensor.dim()) if d != dim]
+    return tensor.flatten() if dim < 0 else whole(tensor.amax(others) if others else tensor)

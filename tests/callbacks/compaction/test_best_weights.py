@@ -1,0 +1,66 @@
+import io
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_prune.callbacks.compaction.best_weights import BestWeights
+
+
+def net(value: float, zeros: int = 0) -> nn.Linear:
+    layer = nn.Linear(4, 1)
+    nn.init.constant_(layer.weight, value)
+    with torch.no_grad():
+        layer.weight[0, :zeros] = 0
+    return layer
+
+
+def after(mode, *seen):
+    best = BestWeights(mode)
+    for step, (metric, zeros) in enumerate(seen, start=1):
+        best.look(net(float(step), zeros))
+        best.judge(metric, step)
+    return best
+
+
+@pytest.mark.parametrize(
+    ("mode", "seen", "step"),
+    [
+        pytest.param("min", [(0.3, 0), (0.2, 0), (0.4, 0)], 2, id="lowest"),
+        pytest.param("max", [(0.3, 0), (0.2, 0), (0.4, 0)], 3, id="highest"),
+        pytest.param("min", [(0.1, 0), (0.5, 2), (0.4, 2), (0.6, 2)], 3, id="sparser comes first"),
+        pytest.param("min", [(0.1, 2), (0.05, 1)], 1, id="denser never counts"),
+        pytest.param("min", [(float("nan"), 2), (0.4, 2)], 2, id="no NaN"),
+        pytest.param("min", [(0.4, 2), (0.4, 2)], 1, id="the first of equals"),
+    ],
+)
+def test_which_weights_are_the_best(mode, seen, step):
+    best = after(mode, *seen)
+    assert best.step == step
+    restored = net(9.0, zeros=2 if any(zeros for _, zeros in seen) else 0)
+    assert best.restore(restored)
+    assert restored.weight[0, -1].item() == step
+
+
+def test_nothing_is_restored_over_sparser_weights():
+    best = after("min", (0.1, 1))
+    last = net(9.0, zeros=3)
+    assert not best.restore(last)
+    assert last.weight[0, -1].item() == 9.0
+
+
+def test_nothing_is_judged_that_was_not_seen():
+    best = BestWeights("min")
+    best.judge(0.5, 1)
+    assert not best.restore(net(1.0))
+
+
+def test_the_state_is_plain_and_comes_back():
+    buffer = io.BytesIO()
+    torch.save(after("min", (0.3, 0), (0.2, 0)).state_dict(), buffer)
+    buffer.seek(0)
+    best = BestWeights("min")
+    best.load_state_dict(torch.load(buffer, weights_only=True))
+    restored = net(9.0)
+    assert best.restore(restored)
+    assert (best.step, best.value, restored.weight[0, 0].item()) == (2, 0.2, 2.0)

@@ -1,0 +1,110 @@
+"""A pruner is made as soon as there are inputs, and widened when layers are unfrozen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import BackboneFinetuning, ModelCheckpoint
+from support.fits import Net, Watch, data, fit, make_trainer
+
+from lightning_prune.callbacks.pruning.binding import Binding
+from lightning_prune.callbacks.pruning.callback import Pruning
+from lightning_prune.errors import TargetError
+from lightning_prune.granularities import Channel, Weight
+from lightning_prune.schedules import Linear, OneShot
+
+
+class Late(Net):
+    """Its backbone is frozen until BackboneFinetuning unfreezes it."""
+
+    def __init__(self) -> None:
+        super().__init__("momentum")
+        self.backbone = self.body
+
+    def configure_optimizers(self) -> Any:
+        trainable = [p for p in self.parameters() if p.requires_grad]
+        return torch.optim.SGD(trainable, lr=0.1, momentum=0.9)
+
+
+def unfreeze(epoch: int) -> BackboneFinetuning:
+    return BackboneFinetuning(
+        unfreeze_backbone_at_epoch=epoch, backbone_initial_lr=0.01, train_bn=False
+    )
+
+
+@pytest.mark.filterwarnings("ignore:`pruning` skips its update at epoch [12]")
+@pytest.mark.parametrize("first", [True, False], ids=["pruning first", "pruning last"])
+@pytest.mark.parametrize("granularity", [Weight(), Channel()], ids=str)
+def test_layers_unfrozen_before_the_last_update_join_in(granularity: Any, first: bool) -> None:
+    model = Late()
+    schedule = Linear(start_epoch=0, end_epoch=4)
+    include = None if granularity == Weight() else ["body.0", "body.3"]
+    pruning = Pruning(0.5, granularity=granularity, schedule=schedule, include=include)
+    watch = Watch(pruning) if granularity == Weight() else None
+    callbacks = [pruning, unfreeze(2)] if first else [unfreeze(2), pruning]
+    fit(model, *callbacks, *([watch] if watch else []), epochs=6)
+    assert pruning.report is not None
+    assert pruning.report.sparsity == pytest.approx(0.5, abs=0.1)
+    assert {g.name for g in pruning.report.groups} >= (
+        {"body.0.weight", "body.3.weight", "head.weight"} if watch else {"body.0", "body.3"}
+    )
+    if watch:
+        assert watch.revived == 0
+        # Half of the head's 18 weights go by epoch 2; from then on all 594 are counted.
+        assert watch.seen[4 * 1] == pytest.approx(0.125, abs=1 / 18)
+        assert watch.seen[-1] == pytest.approx(0.5, abs=1 / 594)
+
+
+def test_layers_unfrozen_after_the_last_update_stay_as_they_are() -> None:
+    model = Late()
+    pruning = Pruning(0.5, granularity=Weight(), schedule=OneShot(epoch=1))
+    fit(model, pruning, unfreeze(2))
+    assert pruning.report is not None
+    assert [g.name for g in pruning.report.groups] == ["head.weight"]
+    assert model.body[3].weight.all()
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Be aware that when using `ckpt_path`",
+)
+@pytest.mark.parametrize("end", [1, 4], ids=["unfrozen after", "unfrozen before"])
+def test_a_resumed_run_has_the_groups_of_its_checkpoint(end: int, tmp_path: Path) -> None:
+    def make() -> tuple[Pruning, BackboneFinetuning]:
+        schedule = OneShot(epoch=1) if end == 1 else Linear(start_epoch=0, end_epoch=4)
+        return Pruning(0.5, granularity=Weight(), schedule=schedule), unfreeze(2)
+
+    whole, resumed = make(), make()
+    save = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+    fit(Late(), *whole, save, epochs=6, enable_checkpointing=True)
+    make_trainer(*resumed, epochs=6).fit(Late(), data(), ckpt_path=tmp_path / "epoch=3.ckpt")
+    assert whole[0].pruner is not None
+    assert resumed[0].pruner is not None
+    names = [[group.name for group in one[0].pruner.groups] for one in (whole, resumed)]
+    assert names[0] == names[1]
+    assert len(names[0]) == (1 if end == 1 else 3)
+
+
+def test_channels_wait_for_a_batch() -> None:
+    binding = Binding(Pruning(0.5).recipe, None)
+    model: L.LightningModule = Net()
+    binding.bind(model, None, widen=True)
+    assert binding.pruner is None
+    state = binding.state_dict()
+    assert not binding.restore(model, None, state)
+    binding.bind(model, next(iter(data())), widen=True)
+    assert binding.pruner is not None
+    assert binding.fits(model)
+    assert not binding.fits(Net())
+
+
+def test_layers_that_stay_frozen_are_an_obstacle_when_the_update_is_due() -> None:
+    pruning = Pruning(0.5, schedule=OneShot(epoch=2))
+    with pytest.raises(TargetError, match=r"`body\.0\.weight` is frozen"):
+        fit(Late(), pruning, unfreeze(3))
+    fit(Late(), pruning, unfreeze(1))
+    assert pruning.report is not None
+    assert pruning.report.sparsity == pytest.approx(0.5, abs=0.1)

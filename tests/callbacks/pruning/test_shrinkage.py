@@ -1,0 +1,106 @@
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from support.fits import Net, data, fit, make_trainer
+from torch import Tensor
+
+from lightning_prune.callbacks.pruning.callback import Pruning
+from lightning_prune.criteria import Magnitude, Taylor, Wanda
+from lightning_prune.granularities import Channel
+from lightning_prune.regularizations import GroupLasso, GrowingL2, Regularization
+from lightning_prune.schedules import Linear, OneShot
+from lightning_prune.units.masks import find_dead
+
+RESUMED = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+
+
+def make(regularization: Regularization | None, criterion: Any = None, **options: Any) -> Pruning:
+    return Pruning(
+        0.5,
+        criterion or Magnitude(),
+        granularity=Channel(),
+        schedule=options.pop("schedule", OneShot(epoch=4)),
+        regularization=regularization,
+        of="units",
+        **options,
+    )
+
+
+class Loss(L.Callback):
+    """Notes what the outputs lose when the masks are updated."""
+
+    def __init__(self) -> None:
+        self.before: Tensor | None = None
+        self.change = 0.0
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self.before = self._outputs(pl_module)
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
+        if trainer.current_epoch == 4 and self.before is not None:
+            self.change = float((self._outputs(pl_module) - self.before).abs().mean())
+            self.before = None
+
+    @torch.no_grad()
+    def _outputs(self, pl_module: Any) -> Tensor:
+        mode = pl_module.training
+        outputs = pl_module.eval()(next(iter(data()))[0])
+        pl_module.train(mode)
+        return outputs
+
+
+@pytest.mark.parametrize(
+    "regularization", [GrowingL2(strength=2.0, every=1, ceiling=50.0), GroupLasso(strength=2.0)]
+)
+def test_less_is_lost_at_the_cut(regularization: Regularization) -> None:
+    changes = []
+    for one in (None, regularization):
+        loss = Loss()
+        model = Net()
+        model.example_input_array = torch.zeros(2, 2, 6, 6)
+        fit(model, make(one), loss, epochs=6)
+        changes.append(loss.change)
+    plain, regularized = changes
+    assert regularized < 0.5 * plain
+
+
+@RESUMED
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_resumed_is_uninterrupted(tmp_path: Any, epoch: int) -> None:
+    def pruning() -> Pruning:
+        schedule = Linear(start_epoch=1, end_epoch=5, every=2)
+        return make(GrowingL2(strength=1.0), Taylor(), schedule=schedule)
+
+    def net() -> Net:
+        model = Net("momentum")
+        model.example_input_array = torch.zeros(2, 2, 6, 6)
+        return model
+
+    whole, resumed = net(), net()
+    checkpoint = ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1)
+    fit(whole, pruning(), checkpoint, epochs=7, enable_checkpointing=True)
+    (path,) = tmp_path.glob(f"epoch={epoch}*.ckpt")
+    make_trainer(pruning(), epochs=7).fit(resumed, data(), ckpt_path=path)
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_target_is_reached() -> None:
+    pruning, model = make(GroupLasso()), Net("Adam")
+    fit(model, pruning, epochs=6)
+    assert pruning.pruner is not None
+    dead = find_dead(pruning.pruner.groups, dict(model.named_parameters()))
+    assert sum(int(d.sum()) for d in dead) == 7
+
+
+def test_activations_differ_between_ranks() -> None:
+    with pytest.raises(ValueError, match="equal on all ranks at every step"):
+        make(GrowingL2(), Wanda())
+
+
+def test_a_name_is_no_regularization() -> None:
+    with pytest.raises(TypeError, match="object of Regularization"):
+        make("GrowingL2")  # type: ignore[arg-type]

@@ -1,0 +1,92 @@
+"""Models without numbers are coupled by their shapes."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses import FakeTensorMode
+
+import lightning_prune as lp
+from lightning_prune.modules.fake import fake_mode, real, require_numbers
+
+X = torch.randn(2, 3, 8, 8)
+
+
+def net() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4)
+    )
+
+
+def test_a_fake_model_couples_like_a_real_one():
+    with FakeTensorMode() as mode:
+        model, x = net(), torch.randn(2, 3, 8, 8)
+        within = lp.couple(model, x)
+    assert fake_mode(model.parameters()) is mode
+    expected = str(lp.couple(net(), X))
+    assert str(within) == str(lp.couple(model, x)) == str(lp.couple(model, X)) == expected
+    assert all(
+        member.positions is None or not fake_mode([member.positions])
+        for group in within.groups
+        for member in group.members
+    )
+
+
+def test_a_model_on_the_meta_device_couples_like_a_real_one():
+    with torch.device("meta"):
+        model = net()
+    assert str(lp.couple(model, X)) == str(lp.couple(net(), X))
+
+
+def test_numbers_are_computed_within_a_fake_mode():
+    with FakeTensorMode(), real():
+        assert torch.ones(3).sum().item() == 3
+
+
+@pytest.mark.parametrize("context", [FakeTensorMode, lambda: torch.device("meta")])
+def test_a_model_without_numbers_is_not_compacted(context):
+    with context():
+        model = net()
+    with pytest.raises(ValueError, match=r"hold numbers, but got 0\.weight, which has"):
+        lp.compact(model, X)
+
+
+def test_a_model_with_numbers_is_accepted():
+    model = net()
+    require_numbers(model)
+    assert lp.compact(model, X, latency=False).params_before == sum(
+        p.numel() for p in model.parameters()
+    )
+
+
+LLAMA = """
+    import resource, time
+    import torch
+    from torch._subclasses import FakeTensorMode
+    from transformers import LlamaConfig, LlamaForCausalLM
+    import lightning_prune as lp
+
+    with FakeTensorMode():  # the configuration's defaults are those of 7 B parameters
+        model = LlamaForCausalLM(LlamaConfig(use_cache=False))
+        tokens = torch.randint(0, 9, (1, 16))
+    assert sum(p.numel() for p in model.parameters()) > 6.7e9
+    started = time.perf_counter()
+    coupling = lp.couple(model, tokens)
+    seconds = time.perf_counter() - started
+    assert coupling.prunable > 6.6e9, coupling
+    assert seconds < 60, seconds
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    assert peak_gb < 3, peak_gb
+"""
+
+
+@pytest.mark.slow
+def test_seven_billion_parameters_take_less_than_a_minute_and_three_gigabytes():
+    # In a process of its own, whose peak of memory is that of the analysis.
+    pytest.importorskip("transformers")
+    script = [sys.executable, "-c", textwrap.dedent(LLAMA)]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,116 @@
+"""Example inputs in one form, and the tensors that a model returns."""
+
+import enum
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_prune.errors import ExampleInputsError
+from lightning_prune.modules.inputs import ExampleInputs, output_tensors, tensors_in
+
+X = torch.randn(4, 3)
+
+FORMS = {
+    "tensor": (X, (X,), {}),
+    "tuple": ((X, 1), (X, 1), {}),
+    "list": ([X, None], (X, None), {}),
+    "dict": ({"x": X}, (), {"x": X}),
+}
+
+
+@pytest.mark.parametrize(("given", "args", "kwargs"), FORMS.values(), ids=FORMS)
+def test_every_form_becomes_arguments(given, args, kwargs):
+    inputs = ExampleInputs.of(given)
+    assert (inputs.args, inputs.kwargs) == (args, kwargs)
+    assert ExampleInputs.of(inputs) is inputs
+
+
+def test_what_holds_no_tensor_is_refused():
+    with pytest.raises(ExampleInputsError, match=r"Expected `example_inputs` .* int without"):
+        ExampleInputs.of(3)
+
+
+def test_all_tensors_are_found_in_any_nesting():
+    inputs = ExampleInputs.of(({"a": [X]}, X[0]))
+    assert [t.shape for t in inputs.tensors] == [(4, 3), (3,)]
+    assert inputs.batch_size == 4
+
+
+def test_only_what_shares_the_batch_is_narrowed():
+    narrow = ExampleInputs.of((X, X[:3], torch.ones(()))).narrowed(2)
+    assert [tuple(t.shape) for t in narrow.tensors] == [(2, 3), (3, 3), ()]
+
+
+def test_a_small_batch_is_not_narrowed():
+    inputs = ExampleInputs.of(X)
+    assert inputs.narrowed(4) is inputs
+
+
+def test_numbers_take_the_type_of_the_model_and_integers_stay():
+    inputs = ExampleInputs.of((X, torch.arange(3))).on(nn.Linear(3, 1).double())
+    assert [t.dtype for t in inputs.tensors] == [torch.float64, torch.int64]
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, AssertionError, ZeroDivisionError, KeyError])
+def test_whatever_the_model_raises_is_wrapped_with_the_shapes(kind):
+    class Broken(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise kind("no")
+
+    message = rf"`Broken.forward` takes, .*shape \(4, 3\) raised {kind.__name__}"
+    with pytest.raises(ExampleInputsError, match=message) as caught:
+        ExampleInputs.of(X)(Broken())
+    assert isinstance(caught.value.__cause__, kind)
+
+
+class Kind(enum.Enum):
+    A = 1
+
+
+@dataclass
+class Answer:
+    scores: Tensor
+    inner: object = None
+    kind: Kind = Kind.A
+
+
+@dataclass
+class Cache:
+    keys: Tensor
+    values: Tensor
+
+
+OUTPUTS = {
+    "tensor": (X, [X]),
+    "nested": ({"b": [X, (X + 1,)]}, [X, X + 1]),
+    "object": (Answer(X), [X]),
+    "object_in_a_tuple": ((X + 1, Answer(X)), [X + 1, X]),
+    "object_in_an_object": (Answer(X, Answer(X + 1)), [X, X + 1]),
+    "object_with_keys_that_is_no_dictionary": (Cache(X, X + 1), [X, X + 1]),
+    "distribution": (torch.distributions.Bernoulli(logits=X, validate_args=False), [X]),
+    "complex": (torch.complex(X, X), [torch.complex(X, X)]),
+    "nothing": (None, []),
+    "text": ("yes", []),
+    "model": (nn.Linear(2, 1), []),
+}
+
+
+@pytest.mark.parametrize(("output", "tensors"), OUTPUTS.values(), ids=OUTPUTS)
+def test_outputs_are_found(output, tensors):
+    found = output_tensors(output)
+    assert len(found) >= len(tensors)
+    assert all(torch.equal(a, b) for a, b in zip(found, tensors, strict=False))
+
+
+def test_integers_are_tensors_but_not_numbers_to_compare():
+    output = {"label": X.argmax(1), "scores": X}
+    assert len(tensors_in(output)) == 2
+    assert len(output_tensors(output)) == 1
+
+
+def test_an_output_that_holds_itself_is_searched_once():
+    answer = Answer(X)
+    answer.inner = answer
+    assert len(tensors_in([answer, answer])) == 1

@@ -1,0 +1,1 @@
+"""Nets, data and scripts that several tests share."""

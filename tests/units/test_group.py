@@ -1,0 +1,35 @@
+import torch
+
+from lightning_prune.units.group import Axis, Group, GroupCount, Member
+
+CHANNELS = Group(
+    "a",
+    2,
+    (
+        Member(Axis("a.weight", 0), "out", 4, torch.tensor([[0, 2], [1, 3]])),
+        Member(Axis("a.mean", 0), "out", 4, torch.tensor([[0, 2], [1, 3]]), buffer=True),
+        Member(Axis("b.weight", 1), "in", 2, torch.tensor([[0], [1]])),
+    ),
+)
+SINGLE = Group("a.weight", 6, (Member(Axis("a.weight", -1), "out", 6),))
+
+
+def test_a_unit_owns_its_positions():
+    second = torch.tensor([False, True])
+    assert [m.owned_by(second).tolist() for m in CHANNELS.members] == [[1, 3], [1, 3], [1]]
+    assert [m.width for m in CHANNELS.members] == [2, 2, 1]
+
+
+def test_a_single_weight_owns_the_position_of_its_index():
+    marked = torch.tensor([True, False, False, True, False, False])
+    assert SINGLE.members[0].owned_by(marked).tolist() == [0, 3]
+    assert (SINGLE.single_weights, CHANNELS.single_weights) == (True, False)
+
+
+def test_modules_that_read_or_only_keep_buffers_are_no_writers():
+    assert CHANNELS.writers == ("a",)
+    assert [str(m.axis) for m in CHANNELS.parameters] == ["a.weight[0]", "b.weight[1]"]
+
+
+def test_what_is_not_removed_is_kept():
+    assert GroupCount("a", 8, 3).kept == 5
