@@ -19,7 +19,7 @@ from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.twin import twin
 
 
-class DenseStates:
+class FullSizeStates:
     """Make it before a compaction, and attach it after.
 
     Args:

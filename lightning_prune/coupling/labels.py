@@ -81,7 +81,7 @@ class Labels:
         self.prices: dict[str, float] = {}
 
     @contextmanager
-    def unheard(self) -> Iterator[None]:
+    def discard_labels(self) -> Iterator[None]:
         """Forget whatever is said inside of this context."""
         said = [value for value in vars(self).values() if isinstance(value, list)]
         lengths = [len(value) for value in said]

@@ -68,8 +68,8 @@ class Propagation:
             self._node = node
             self.on_weights = all(self.is_static(ref) for ref in node.inputs)
             # Nobody sees what an operation without weights computes if its results are dropped.
-            silent = position in discarded and not any(map(self.is_static, node.inputs))
-            with self.labels.unheard() if silent else nullcontext():
+            is_unused = position in discarded and not any(map(self.is_static, node.inputs))
+            with self.labels.discard_labels() if is_unused else nullcontext():
                 self._label(node)
         self._node, self.on_weights = None, False
         self.freeze_all(self._graph.outputs, OUTPUT)

@@ -62,7 +62,7 @@ def composite_operations() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast_path)
 
 
-class Onlooker(TorchDispatchMode):
+class OpObserver(TorchDispatchMode):
     """A dispatch mode that sees operations as they are recorded.
 
     One without a coupling rule is run as the ones that it is made of.
@@ -103,7 +103,7 @@ class Onlooker(TorchDispatchMode):
         """
 
 
-class _Recorder(Onlooker):
+class _Recorder(OpObserver):
     """The dispatch mode that writes the graph."""
 
     def __init__(self, model: nn.Module, has_rule: Callable[[str], bool]) -> None:

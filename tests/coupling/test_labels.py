@@ -18,8 +18,8 @@ def test_what_is_said_unheard_is_forgotten_but_ids_stay():
     labels = Labels()
     ids = labels.axis(Axis("w", 0), 3)
     labels.freeze(ids[:1], "heard")
-    with labels.unheard():
-        labels.freeze(ids, "unheard")
+    with labels.discard_labels():
+        labels.freeze(ids, "unwanted")
         labels.tie(ids[:2], ids[1:])
         other = labels.axis(Axis("v", 0), 2)
     assert [freeze.reason for freeze in labels.freezes] == ["heard"]

@@ -29,7 +29,7 @@ from lightning_prune.callbacks.trainer.example_inputs import (
 from lightning_prune.callbacks.trainer.other_callbacks import forget_averages
 from lightning_prune.callbacks.trainer.strategies import check_strategy, shards_weights
 from lightning_prune.compaction import CompactionReport, compact, save_compact
-from lightning_prune.compaction.full_size_states import DenseStates
+from lightning_prune.compaction.full_size_states import FullSizeStates
 from lightning_prune.measure import count_macs
 from lightning_prune.modules.gathering import gather, has_shards
 from lightning_prune.modules.inputs import ExampleInputs
@@ -185,7 +185,7 @@ class Compaction(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, inputs: ExampleInputs
     ) -> None:
         """Compact the model where it is, and say what came of it."""
-        states = DenseStates(pl_module, inputs)
+        states = FullSizeStates(pl_module, inputs)
         latency = self.latency and trainer.is_global_zero
         self.report = compact(pl_module, inputs, latency=latency)
         states.attach(pl_module)

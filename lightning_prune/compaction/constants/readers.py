@@ -17,7 +17,7 @@ from torch._ops import OpOverload
 
 from lightning_prune.coupling.forecast import Trace
 from lightning_prune.coupling.graph import Graph, Node, Ref
-from lightning_prune.coupling.record import Onlooker, composite_operations
+from lightning_prune.coupling.record import OpObserver, composite_operations
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.modules.inputs import ExampleInputs
@@ -166,7 +166,7 @@ def _equal(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).abs() <= _ROUNDING * a.abs().clamp_min(1)
 
 
-class _Watcher(Onlooker):
+class _Watcher(OpObserver):
     """Looks at what operations read, by their place in the recording."""
 
     def __init__(self, readers: Mapping[int, Reader]) -> None:

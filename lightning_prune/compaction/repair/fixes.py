@@ -1,4 +1,4 @@
-"""Expectation: a recorded operation, what is foretold of it, and how a call of it is mended."""
+"""Expectation: a recorded operation, what is predicted of it, and how a call of it is corrected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Arguments = dict[str, Any]
 
 @dataclass(frozen=True)
 class Expectation:
-    """A recorded operation and what is foretold of it.
+    """A recorded operation and what is predicted of it.
 
     Args:
         node: the operation.
@@ -31,7 +31,7 @@ class Expectation:
 
 
 @dataclass(frozen=True)
-class Mended:
+class Fix:
     """A correction, and the operation as it should have been called.
 
     Args:

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._pytree import tree_map
 
-from lightning_prune.compaction.repair.fixes import Expectation, Mended
-from lightning_prune.compaction.repair.size_fixes import cut_bounds, cut_correction, mend
+from lightning_prune.compaction.repair.fixes import Expectation, Fix
+from lightning_prune.compaction.repair.size_fixes import cut_bounds, cut_correction, fix_for
 from lightning_prune.coupling.forecast import Forecast, Trace
 from lightning_prune.coupling.graph import Node, Ref
-from lightning_prune.coupling.record import Onlooker
+from lightning_prune.coupling.record import OpObserver
 from lightning_prune.coupling.replay import run_as_recorded
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.errors import ExampleInputsError
@@ -35,11 +35,11 @@ class Stale:
 
     Args:
         node: the operation.
-        mended: the correction.
+        fix: the correction.
     """
 
     node: Node
-    mended: Mended
+    fix: Fix
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,11 @@ def follow(model: nn.Module, trace: Trace, forecast: Forecast) -> Followed:
     return Followed(tuple(follower.stale), tuple(follower.right), outputs)
 
 
-class _AnotherCourseError(Exception):
+class _DivergedError(Exception):
     """The smaller model does something else than was recorded."""
 
 
-class _Follower(Onlooker):
+class _Follower(OpObserver):
     """The dispatch mode that compares."""
 
     def __init__(self, trace: Trace, forecast: Forecast) -> None:
@@ -108,14 +108,14 @@ class _Follower(Onlooker):
         node = self._align(func)
         if node is None:
             return func(*args, **kwargs)
-        args, kwargs = self._as_foretold(node, args, kwargs)
-        mended = mend(Expectation(node, self._trace, self._forecast), func, args, kwargs)
+        args, kwargs = self._as_predicted(node, args, kwargs)
+        fix = fix_for(Expectation(node, self._trace, self._forecast), func, args, kwargs)
         self._next += 1
-        if mended is None:
+        if fix is None:
             self.right.append(node)
             return func(*args, **kwargs)
-        self.stale.append(Stale(node, mended))
-        return mended.run()
+        self.stale.append(Stale(node, fix))
+        return fix.run()
 
     def _align(self, func: OpOverload) -> Node | None:
         """Return the recorded operation that this one is; None where it only passes on its input.
@@ -124,7 +124,7 @@ class _Follower(Onlooker):
         moved may lie contiguously as it is.
 
         Raises:
-            _AnotherCourseError: if it was not recorded here.
+            _DivergedError: if it was not recorded here.
         """
         nodes = self._trace.graph.nodes
         for ahead in range(self._next, min(self._next + _AHEAD, len(nodes))):
@@ -140,7 +140,7 @@ class _Follower(Onlooker):
             return None
         if func is torch.ops.aten.contiguous.default:
             return None
-        raise _AnotherCourseError(f"{func} runs instead of {expected}")
+        raise _DivergedError(f"{func} runs instead of {expected}")
 
     def _leave_out(self, nodes: list[Node]) -> None:
         """Pass over operations that only pass on their input now.
@@ -161,10 +161,10 @@ class _Follower(Onlooker):
         dim = node.argument("dim", 0) % len(self._trace.graph[source].shape)
         if bounds != (0, self._forecast.shape(source)[dim]):
             self._left_out[node.results[0]] = [*self._left_out.get(source, []), (dim, *bounds)]
-            self.stale.append(Stale(node, Mended(cut_correction(expectation), lambda: None)))
+            self.stale.append(Stale(node, Fix(cut_correction(expectation), lambda: None)))
 
-    def _as_foretold(self, node: Node, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """Return the arguments; they must have the sizes that the labels foretell."""
+    def _as_predicted(self, node: Node, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Return the arguments; they must have the sizes that the labels predict."""
         refs = iter(node.inputs)
 
         def check(leaf: Any) -> Any:
@@ -175,10 +175,10 @@ class _Follower(Onlooker):
                 return leaf
             for dim, start, end in self._left_out.get(ref, ()):
                 leaf = leaf.narrow(dim, start, end - start)
-            foretold = self._forecast.shape(ref)
-            if tuple(leaf.shape) != foretold:
-                raise _AnotherCourseError(
-                    f"{node} takes a tensor of {tuple(leaf.shape)}, not {foretold}"
+            predicted = self._forecast.shape(ref)
+            if tuple(leaf.shape) != predicted:
+                raise _DivergedError(
+                    f"{node} takes a tensor of {tuple(leaf.shape)}, not {predicted}"
                 )
             return leaf
 

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from lightning_prune.compaction.repair.fixes import Arguments, Expectation, Mended, call_with
+from lightning_prune.compaction.repair.fixes import Arguments, Expectation, Fix, call_with
 from lightning_prune.compaction.rewriting import Correction
 from lightning_prune.coupling.graph import Ref
 
 _ROUNDING = 1e-4
 
 
-def norm(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
+def norm(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     """Expect statistics over the width that there was."""
     kept = e.forecast.kept(e.node.args[0], len(e.trace.graph[e.node.args[0]].shape) - 1)
     if kept is None:
@@ -31,12 +31,12 @@ def norm(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
     correct = Correction(kind, len(kept)).function()
     vectors = [given.get("bias")] if kind == "layer_norm" else []
     eps = given.get("eps", 1e-5 if kind == "layer_norm" else None)
-    return Mended(
+    return Fix(
         Correction(kind, len(kept)), lambda: correct(func, x, x.shape[-1:], weight, *vectors, eps)
     )
 
 
-def mean(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
+def mean(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     """Expect a mean over all that there was; what is gone was zero."""
     source: Ref = e.node.args[0]
     rank = len(e.trace.graph[source].shape)
@@ -47,24 +47,24 @@ def mean(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
     if factor == 1.0:
         return None
     plain = call_with(func, given)
-    return Mended(Correction("rescale", factor), lambda: plain() * factor)
+    return Fix(Correction("rescale", factor), lambda: plain() * factor)
 
 
-def attention_scale(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
+def attention_scale(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     """Expect the scale of heads of the width that there was."""
     query: Ref = e.node.args[0]
     width = e.trace.graph[query].shape[-1]
     if given.get("scale") is not None or e.forecast.shape(query)[-1] == width:
         return None
     scale = width**-0.5
-    return Mended(Correction("attend", scale), call_with(func, given, scale=scale))
+    return Fix(Correction("attend", scale), call_with(func, given, scale=scale))
 
 
 _FITTING = frozenset({"normalized_shape", "groups", "num_groups", "N", "C", "HxW", "group"})
 """Numbers that surgery has brought up to date, in attributes of torch's modules."""
 
 
-def numbers(e: Expectation, func: OpOverload, given: Arguments, *, lists: bool) -> Mended | None:
+def numbers(e: Expectation, func: OpOverload, given: Arguments, *, lists: bool) -> Fix | None:
     """Compare every single number with the recorded one, also those in constant tensors."""
     pins = []
     right = {}
@@ -74,25 +74,25 @@ def numbers(e: Expectation, func: OpOverload, given: Arguments, *, lists: bool) 
             continue
         value, recorded = given[name], e.node.argument(name)
         if isinstance(value, Tensor):
-            mended = _constant(e, func, given, name)
-            if mended is not None:
-                return mended
+            fix = _constant(e, func, given, name)
+            if fix is not None:
+                return fix
         elif _is_number(value) and _is_number(recorded) and not _same(value, recorded):
             pins.append((*_factor(recorded, value), name, place))
             right[name] = recorded
         elif lists and _is_list(value) and list(value) != list(recorded):
             raise LookupError(f"{name} {list(value)} instead of {list(recorded)}")
-    return Mended(Correction("pin", tuple(pins)), call_with(func, given, **right)) if pins else None
+    return Fix(Correction("pin", tuple(pins)), call_with(func, given, **right)) if pins else None
 
 
-def _constant(e: Expectation, func: OpOverload, given: Arguments, name: str) -> Mended | None:
+def _constant(e: Expectation, func: OpOverload, given: Arguments, name: str) -> Fix | None:
     """Compare a tensor of one number that was made of a number."""
     value, recorded = given[name], e.node.argument(name)
     number = e.trace.graph[recorded].number if isinstance(recorded, Ref) else None
     if number is None or value.numel() != 1 or _same(value.item(), number):
         return None
     correction = Correction("tensor_of", _factor(number, value.item()))
-    return Mended(correction, call_with(func, given, **{name: torch.full_like(value, number)}))
+    return Fix(correction, call_with(func, given, **{name: torch.full_like(value, number)}))
 
 
 def _factor(recorded: float, value: float) -> tuple[float, float]:

@@ -94,9 +94,9 @@ class Repair:
     def _follow(self, trace: Trace, forecast: Forecast) -> Followed:
         """Follow the smaller model, but leave alone what differs between runs of the full one."""
         run = follow(self._model, trace, forecast)
-        if any(stale.mended.correction.kind in _OF_NUMBERS for stale in run.stale):
-            restless = {stale.node for stale in self._again(trace).stale}
-            stale = tuple(one for one in run.stale if one.node not in restless)
+        if any(stale.fix.correction.kind in _OF_NUMBERS for stale in run.stale):
+            varying = {stale.node for stale in self._again(trace).stale}
+            stale = tuple(one for one in run.stale if one.node not in varying)
             run = replace(run, stale=stale)
         if run.stopped is not None and trace.training and self._again(trace).stopped is not None:
             run = replace(run, stopped=None)
@@ -139,7 +139,7 @@ class _Findings:
         self._right: set[Any] = set()
 
     def add(self, trace: Trace, run: Followed) -> Broken | None:
-        """Take up what a run has found; tell what cannot be mended."""
+        """Take up what a run has found; tell what cannot be corrected."""
         self._right |= {_call_of(node) for node in run.right}
         for stale in run.stale:
             try:
@@ -152,7 +152,7 @@ class _Findings:
         module = stale.node.site.module if stale.node.site is not None else ""
         owner = self._model.get_submodule(module)
         site = CallSite.of(edits_of(type(owner))[0], stale.node)
-        correction = site.fitting(stale.mended.correction)
+        correction = site.fitting(stale.fix.correction)
         if self._take_attributes(module, owner, site, stale):
             return
         edit = Edit(site.method, site.path, correction, site.digest)
@@ -166,7 +166,7 @@ class _Findings:
     def _take_attributes(self, module: str, owner: nn.Module, site: CallSite, stale: Stale) -> bool:
         """Note stale sizes that are attributes of the module; tell whether there are any."""
         found = False
-        for index, given, size in stale.mended.sizes:
+        for index, given, size in stale.fix.sizes:
             name = site.attribute(index) or ""
             value = vars(owner).get(name)
             free = (module, name) not in self._changed

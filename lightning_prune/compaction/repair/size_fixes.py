@@ -1,6 +1,6 @@
 """What the literals of a recorded operation must be in the smaller model.
 
-Sizes must be those that the labels foretell. One function per kind of operation: it looks at the
+Sizes must be those that the labels predict. One function per kind of operation: it looks at the
 arguments that the smaller model passes, and returns the correction that they need, or None. Nothing
 here knows the user's source.
 """
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 
-from lightning_prune.compaction.repair.fixes import Arguments, Expectation, Mended, call_with
+from lightning_prune.compaction.repair.fixes import Arguments, Expectation, Fix, call_with
 from lightning_prune.compaction.repair.number_fixes import attention_scale, mean, norm, numbers
 from lightning_prune.compaction.rewriting import Correction
 from lightning_prune.coupling.graph import Node, Ref
@@ -22,7 +22,7 @@ from lightning_prune.coupling.graph import Node, Ref
 _ROUNDING = 1e-4
 
 
-def mend(expectation: Expectation, func: OpOverload, args: Any, kwargs: Any) -> Mended | None:
+def fix_for(expectation: Expectation, func: OpOverload, args: Any, kwargs: Any) -> Fix | None:
     """Return how a call must be corrected, None if it is right.
 
     Args:
@@ -40,13 +40,13 @@ def mend(expectation: Expectation, func: OpOverload, args: Any, kwargs: Any) -> 
     names = [argument.name for argument in func._schema.arguments]
     given: Arguments = dict(zip(names, args, strict=False)) | dict(kwargs)
     rule = _RULES.get(expectation.node.name)
-    mended = rule(expectation, func, given) if rule is not None else None
-    if mended is not None or expectation.node.name in _POSITIONS:
-        return mended
+    fix = rule(expectation, func, given) if rule is not None else None
+    if fix is not None or expectation.node.name in _POSITIONS:
+        return fix
     return numbers(expectation, func, given, lists=rule is None)
 
 
-def _sizes(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
+def _sizes(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     name = next((n for n in ("size", "shape", "sizes") if n in given), None)
     made = e.node.name in _FACTORIES and not e.trace.planes.get(e.node.results[0])
     if name is None or made:
@@ -67,7 +67,7 @@ def _sizes(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
     infers = -1 not in literal and e.node.name in _INFERRING
     correction = _resized(stale, _inferred(e, stale) if infers else None)
     run = call_with(func, given, **{name: list(right.values())})
-    return Mended(correction, run, stale)
+    return Fix(correction, run, stale)
 
 
 def _resized(stale: Sequence[tuple[int, int, int]], inferred: int | None) -> Correction:
@@ -90,7 +90,7 @@ def _inferred(e: Expectation, stale: Sequence[tuple[int, int, int]]) -> int:
     return wanted[0] if wanted else stale[-1][0]
 
 
-def _repeat(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
+def _repeat(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     before, after = (e.forecast.shape(ref) for ref in (e.node.args[0], e.node.results[0]))
     before = (1,) * (len(after) - len(before)) + before
     literal = list(given["repeats"])
@@ -98,10 +98,10 @@ def _repeat(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None
     stale = tuple((i, literal[i], n) for i, n in enumerate(right) if n != literal[i])
     if not stale:
         return None
-    return Mended(_resized(stale, None), call_with(func, given, repeats=right), stale)
+    return Fix(_resized(stale, None), call_with(func, given, repeats=right), stale)
 
 
-def _split(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
+def _split(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     name = next(n for n in ("split_size", "split_sizes", "sections", "indices") if n in given)
     dim = given.get("dim", 0)
     parts = [e.forecast.shape(ref)[dim] for ref in e.node.results]
@@ -111,7 +111,7 @@ def _split(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
         found = [t.shape[dim] for t in torch.tensor_split(given["self"], given[name], dim)]
         if found == parts:
             return None
-        return Mended(
+        return Fix(
             Correction("resplit", tuple(ends)), lambda: torch.tensor_split(given["self"], ends, dim)
         )
     literal = given[name]
@@ -122,7 +122,7 @@ def _split(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
     )
     if found == parts:
         return None
-    return Mended(
+    return Fix(
         Correction("resplit", tuple(parts)),
         lambda: torch.ops.aten.split_with_sizes.default(given["self"], parts, dim),
     )
@@ -154,7 +154,7 @@ def _recorded_bounds(node: Node, size: int) -> tuple[int, int]:
     return slice(start, node.argument("end")).indices(size)[:2]
 
 
-def _slice(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
+def _slice(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     bounds = cut_bounds(e)
     start, end = bounds
     dim = given.get("dim", 0)
@@ -163,17 +163,17 @@ def _slice(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
         return None
     if e.node.argument("step", 1) != 1:
         raise LookupError("every n-th element is taken, of a part that has changed")
-    return Mended(cut_correction(e), lambda: given["self"].narrow(dim, start, end - start))
+    return Fix(cut_correction(e), lambda: given["self"].narrow(dim, start, end - start))
 
 
-def _narrow(e: Expectation, func: OpOverload, given: Arguments) -> Mended | None:
+def _narrow(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     bounds = cut_bounds(e)
     start, length = bounds[0], bounds[1] - bounds[0]
     given_start = int(given["start"]) % max(1, given["self"].shape[given["dim"]])
     if (given_start, given["length"]) == (start, length):
         return None
     changed = {"start": start, "length": length}
-    return Mended(Correction("renarrow", (start, length)), call_with(func, given, **changed))
+    return Fix(Correction("renarrow", (start, length)), call_with(func, given, **changed))
 
 
 _INFERRING = frozenset({"aten::view", "aten::_unsafe_view", "aten::reshape", "aten::unflatten"})
@@ -188,7 +188,7 @@ _FACTORIES = frozenset(
     for name in "new_zeros new_ones new_full new_empty zeros ones full empty rand randn".split()
 )
 
-_Rule = Callable[[Expectation, OpOverload, Arguments], Mended | None]
+_Rule = Callable[[Expectation, OpOverload, Arguments], Fix | None]
 _RULES: dict[str, _Rule] = {
     **dict.fromkeys([*_INFERRING, *_FACTORIES, "aten::expand", "aten::broadcast_to"], _sizes),
     "aten::repeat": _repeat,

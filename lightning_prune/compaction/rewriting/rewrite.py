@@ -1,7 +1,7 @@
 """Rewriting: a module's class, with some calls in the source of its methods corrected.
 
 A size that a module keeps in a local variable, or a norm that must remember its width, cannot be
-mended by changing an attribute. Calls named by edits are wrapped in `corrections`, in copies of
+corrected by changing an attribute. Calls named by edits are wrapped in `corrections`, in copies of
 the methods and of the helper functions on the way, and the methods become those of a subclass.
 Nothing of the user's class or modules is changed; the subclass pickles as its base and its edits.
 """

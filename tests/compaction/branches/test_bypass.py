@@ -26,7 +26,7 @@ from torchvision.models.vision_transformer import EncoderBlock
 
 from lightning_prune.compaction import compact, load_compact, save_compact
 from lightning_prune.compaction.branches.bypass import Bypass, dead_branches
-from lightning_prune.compaction.full_size_states import DenseStates
+from lightning_prune.compaction.full_size_states import FullSizeStates
 from lightning_prune.compaction.report import CompactionReport
 from lightning_prune.compaction.verification.verification import Verification
 from lightning_prune.coupling import couple
@@ -266,7 +266,7 @@ def test_the_state_of_the_full_size_is_loaded():
     example = BLOCKS["basic"]
     masked, _ = without(example.build(), IMAGE, slice(1))
     small = copy.deepcopy(masked)
-    states = DenseStates(small, ExampleInputs.of(IMAGE))
+    states = FullSizeStates(small, ExampleInputs.of(IMAGE))
     compact(small, IMAGE, latency=False)
     states.attach(small)
     other, _ = without(copy.deepcopy(masked), IMAGE, slice(1))

@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from support.nets import Net
 from torch import Tensor, nn
 
-from lightning_prune.compaction.repair.fixes import Expectation, Mended, call_with
-from lightning_prune.compaction.repair.size_fixes import mend
+from lightning_prune.compaction.repair.fixes import Expectation, Fix, call_with
 from lightning_prune.coupling import couple
 from lightning_prune.units.group import Axis
 
@@ -32,8 +31,8 @@ def expectation(name: str, function: Any, **parts: Any) -> Expectation:
     return Expectation(node, trace, forecast)
 
 
-def mended(e: Expectation, *args: Any, **kwargs: Any) -> Mended | None:
-    return mend(e, e.node.op, args, kwargs)
+def fix(e: Expectation, *args: Any, **kwargs: Any) -> Fix | None:
+    return fix_for(e, e.node.op, args, kwargs)
 
 
 def small() -> Tensor:
@@ -47,53 +46,53 @@ def wide(x: Tensor) -> Tensor:
 def test_a_number_is_the_recorded_one():
     e = expectation("div", lambda m, x: x / x.shape[-1] ** 0.5)
     x = small()
-    found = mended(e, x, 4**0.5)
+    found = fix(e, x, 4**0.5)
     assert found is not None
     assert found.correction.kind == "pin"
     assert found.correction.value == ((8**0.5, 4**0.5, "other", 1),)
     assert torch.allclose(found.run(), x / 8**0.5)
-    assert mended(e, x, 8**0.5) is None
+    assert fix(e, x, 8**0.5) is None
 
 
 def test_whole_numbers_give_a_reduced_fraction():
     e = expectation("mul", lambda m, x: x * x.shape[-1])
-    found = mended(e, small(), 4)
+    found = fix(e, small(), 4)
     assert found is not None
     assert found.correction.value == ((2, 1, "other", 1),)
 
 
 def test_every_number_of_a_call_is_corrected():
     e = expectation("clamp", lambda m, x: x.clamp(-x.shape[-1], x.shape[-1] / 2))
-    found = mended(e, small(), -4, 2.0)
+    found = fix(e, small(), -4, 2.0)
     assert found is not None
     assert [pin[2:] for pin in found.correction.value] == [("min", 1), ("max", 2)]
 
 
 def test_numbers_that_differ_by_rounding_are_the_same():
     e = expectation("mul", lambda m, x: x * 3.0)
-    assert mended(e, small(), 3.00001) is None
-    assert mended(e, small(), 3.01) is not None
+    assert fix(e, small(), 3.00001) is None
+    assert fix(e, small(), 3.01) is not None
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
 def test_what_is_no_number_is_the_same_as_itself(number):
     e = expectation("clamp", lambda m, x: x.relu().clamp(max=number))
-    assert mended(e, small(), max=number) is None
+    assert fix(e, small(), max=number) is None
 
 
 def test_a_number_that_was_not_zero_and_is_cannot_be_corrected():
     e = expectation("mul", lambda m, x: x * (x.shape[-1] // 8))
     with pytest.raises(LookupError, match="the number 0 instead of 1"):
-        mended(e, small(), 0)
+        fix(e, small(), 0)
 
 
 def test_a_number_in_a_tensor():
     e = expectation("lift_fresh", lambda m, x: x * torch.tensor(x.shape[-1]))
-    found = mended(e, torch.tensor(4))
+    found = fix(e, torch.tensor(4))
     assert found is not None
     assert (found.correction.kind, found.correction.value) == ("tensor_of", (2, 1))
     assert found.run().item() == 8
-    assert mended(e, torch.tensor(8)) is None
+    assert fix(e, torch.tensor(8)) is None
 
 
 @pytest.mark.parametrize(("dim", "share"), [([-1], 0.5), ([1], 1.0), ([1, 2], 0.5), (None, 0.5)])
@@ -103,7 +102,7 @@ def test_a_mean_is_over_all_that_there_was(dim, share):
 
     e = expectation("mean", function)
     x = small()
-    found = mended(e, x) if dim is None else mended(e, x, dim, True)
+    found = fix(e, x) if dim is None else fix(e, x, dim, True)
     if share == 1.0:
         assert found is None
     else:
@@ -119,7 +118,7 @@ def test_attention_keeps_the_scale_of_its_width():
 
     e = expectation("scaled_dot_product_attention", function)
     q = small()
-    found = mended(e, q, q, q)
+    found = fix(e, q, q, q)
     assert found is not None
     assert found.correction.value == 8**-0.5
     assert torch.allclose(found.run(), F.scaled_dot_product_attention(wide(q), wide(q), q))
@@ -132,7 +131,7 @@ def test_a_norm_keeps_the_statistics_of_its_width(kind):
     e = expectation(name, lambda m, x: m.norm(x), norm=kind(8))
     x = small()
     vectors = [v[:4] for v in norm.parameters()]
-    found = mended(e, x, [4], *vectors, eps=norm.eps)
+    found = fix(e, x, [4], *vectors, eps=norm.eps)
     assert found is not None
     assert (found.correction.kind, found.correction.value) == (name, 8)
     assert torch.allclose(found.run(), norm(wide(x))[..., :4])
@@ -140,9 +139,9 @@ def test_a_norm_keeps_the_statistics_of_its_width(kind):
 
 def test_lists_that_are_no_sizes_must_be_the_same():
     e = expectation("roll", lambda m, x: x.roll([1], [1]))
-    assert mended(e, small(), [1], [1]) is None
+    assert fix(e, small(), [1], [1]) is None
     with pytest.raises(LookupError, match=r"shifts \[2\] instead of \[1\]"):
-        mended(e, small(), [2], [1])
+        fix(e, small(), [2], [1])
 
 
 def test_a_call_with_some_arguments_changed():
