@@ -69,9 +69,7 @@ def _projections(group: Group, weights: Mapping[str, Tensor]) -> int:
     for member in group.parameters:
         if member.side != "out" or weights[member.axis.tensor].dim() < 2:
             continue
-        if member.positions is None:
-            return 0
-        first = member.positions[0].sort().values
+        first = member.owned_by(torch.arange(group.units) == 0).sort().values
         lengths = torch.tensor([len(run) for run in _runs(first)])
         if int(lengths.min()) < 2:
             return 0

@@ -131,11 +131,7 @@ def _members(group: Group, weights: Mapping[str, Tensor]) -> list[Member]:
 
 def _line(member: Member, factors: Tensor, shape: torch.Size) -> Tensor:
     """Return factors of units along an axis, in a shape that broadcasts."""
-    line = factors.new_ones(member.size)
-    if member.positions is None:
-        line[: factors.numel()] = factors
-    else:
-        line[member.positions.to(line.device)] = factors.unsqueeze(1)
+    line = member.spread(factors, elsewhere=1.0)
     if member.axis.dim < 0:
         return line.view(shape)
     return line.view([-1 if dim == member.axis.dim else 1 for dim in range(len(shape))])

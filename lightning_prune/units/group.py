@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 Side = Literal["out", "in", "shape"]
@@ -41,8 +42,8 @@ class Member:
         side: ``"out"`` writes the unit, ``"in"`` reads it; ``"shape"`` only goes where the unit
             goes: zeroed it would be no number, like a direction whose length another axis holds.
         size: number of positions along the axis, also those that no unit of the group owns.
-        positions: positions owned by each unit, shape ``[units, width]``; ``None`` when unit *i*
-            owns exactly position *i*.
+        positions: positions owned by each unit, shape ``[units, width]``, no position twice;
+            ``None`` when unit *i* owns exactly position *i*.
         buffer: the tensor is a buffer, not a parameter.
     """
 
@@ -62,6 +63,36 @@ class Member:
         if self.positions is None:
             return units.nonzero().flatten()
         return self.positions[units].flatten()
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Return what each unit owns of values along the axis.
+
+        Args:
+            values: a value for every position, shape ``[size, ...]``.
+
+        Returns:
+            Shape ``[units, width, ...]``.
+        """
+        if self.positions is None:
+            return values.unsqueeze(1)
+        return values[self.positions.to(values.device)]
+
+    def spread(self, values: Tensor, elsewhere: bool | float) -> Tensor:
+        """Return the value of each unit at every position that it owns.
+
+        Args:
+            values: a value for every unit, shape ``[units]``.
+            elsewhere: the value of the positions that no unit owns.
+
+        Returns:
+            Shape ``[size]``.
+        """
+        spread = torch.full((self.size,), elsewhere, dtype=values.dtype, device=values.device)
+        if self.positions is None:
+            spread[: values.numel()] = values
+        else:
+            spread[self.positions.to(values.device)] = values.unsqueeze(1)
+        return spread
 
 
 @dataclass(frozen=True, eq=False)

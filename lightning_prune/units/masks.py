@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_prune.modules.shards import is_sharded, whole
-from lightning_prune.units.group import Axis, Group, Member, Side
+from lightning_prune.units.group import Axis, Group, Side
 
 
 def protect_best(priorities: Sequence[Tensor], floors: Sequence[int] | None = None) -> list[Tensor]:
@@ -84,12 +84,8 @@ def parameter_masks(
         for member in group.parameters:
             if member.side == "shape":
                 continue
-            full = torch.ones(member.size, dtype=torch.bool, device=device)
-            line = along.setdefault(member.axis, full)
-            if member.positions is None:
-                line[: group.units] &= units
-            else:
-                line[member.positions.to(device)[~units]] = False
+            line = member.spread(units, elsewhere=True)
+            along[member.axis] = along[member.axis] & line if member.axis in along else line
     masks: dict[str, Tensor] = {}
     for axis, line in along.items():
         if line.all():
@@ -160,7 +156,7 @@ def _all_zero(
             if member.axis not in lines:
                 tensor = tensors[member.axis.tensor].detach()
                 lines[member.axis] = _any_along(tensor != 0, member.axis.dim)
-            parts.append(~_owned(member, lines[member.axis]).any(1))
+            parts.append(~member.gather(lines[member.axis]).any(1))
     if not parts:
         device = next(iter(tensors.values())).device
         return torch.zeros(group.units, dtype=torch.bool, device=device)
@@ -169,13 +165,6 @@ def _all_zero(
 
 def _unless(marked: Tensor | None, units: Tensor) -> Tensor:
     return units if marked is None else units & ~marked.to(units.device)
-
-
-def _owned(member: Member, line: Tensor) -> Tensor:
-    """Return what each unit owns of the values along an axis, shape ``[units, width]``."""
-    if member.positions is None:
-        return line.unsqueeze(1)
-    return line[member.positions.to(line.device)]
 
 
 def _any_along(tensor: Tensor, dim: int) -> Tensor:

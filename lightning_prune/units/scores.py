@@ -44,10 +44,11 @@ def unit_scores(
     if not parts:
         return torch.zeros(group.units)
     if reduce == "max":
-        return torch.stack([_owned(m, _max_along(t, m.axis.dim)).amax(1) for m, t in parts]).amax(0)
+        maxima = [m.gather(_max_along(t, m.axis.dim)).amax(1) for m, t in parts]
+        return torch.stack(maxima).amax(0)
     if reduce == "l2":
         parts = [(m, t.square()) for m, t in parts]
-    total = sum_of([_owned(m, _sum_along(t, m.axis.dim)).sum(1) for m, t in parts])
+    total = sum_of([m.gather(_sum_along(t, m.axis.dim)).sum(1) for m, t in parts])
     if reduce == "mean":
         elements = sum(m.width * (1 if m.axis.dim < 0 else t.numel() // m.size) for m, t in parts)
         return total / elements
@@ -69,9 +70,7 @@ def unit_rows(group: Group, values: Mapping[str, Tensor], sides: Sides = "both")
     for member in scored_members(group, values, sides):
         tensor = values[member.axis.tensor]
         flat = tensor.flatten() if member.axis.dim < 0 else tensor.movedim(member.axis.dim, 0)
-        flat = flat.reshape(member.size, -1)
-        owned = _positions(member, group.units, flat.device)
-        rows.append(flat[owned].flatten(1))
+        rows.append(member.gather(flat.reshape(member.size, -1)).flatten(1))
     return rows
 
 
@@ -114,20 +113,6 @@ def sum_of(tensors: list[Tensor]) -> Tensor:
     for tensor in tensors[1:]:
         total = total + tensor
     return total
-
-
-def _positions(member: Member, units: int, device: torch.device) -> Tensor:
-    """Return the positions of each unit, shape ``[units, width]``."""
-    if member.positions is None:
-        return torch.arange(units, device=device).unsqueeze(1)
-    return member.positions.to(device)
-
-
-def _owned(member: Member, line: Tensor) -> Tensor:
-    """Return what each unit owns of the values along an axis, shape ``[units, width]``."""
-    if member.positions is None:
-        return line.unsqueeze(1)
-    return line[member.positions.to(line.device)]
 
 
 def _sum_along(tensor: Tensor, dim: int) -> Tensor:

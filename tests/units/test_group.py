@@ -26,6 +26,22 @@ def test_a_single_weight_owns_the_position_of_its_index():
     assert (SINGLE.single_weights, CHANNELS.single_weights) == (True, False)
 
 
+def test_values_along_an_axis_are_gathered_by_unit():
+    values = torch.arange(8.0).view(4, 2)
+    assert CHANNELS.members[0].gather(values).tolist() == [[[0, 1], [4, 5]], [[2, 3], [6, 7]]]
+    assert SINGLE.members[0].gather(torch.arange(6)).tolist() == [[0], [1], [2], [3], [4], [5]]
+
+
+def test_values_of_units_are_spread_along_an_axis():
+    wider = Member(Axis("c.weight", 0), "out", 5, torch.tensor([[4, 1], [0, 2]]))
+    assert wider.spread(torch.tensor([7.0, 8.0]), elsewhere=1.0).tolist() == [8, 7, 8, 1, 7]
+    flags = torch.tensor([True, False, True, True, True, False])
+    spread = SINGLE.members[0].spread(flags, elsewhere=True)
+    assert torch.equal(spread, flags)
+    spread[0] = False
+    assert flags[0]
+
+
 def test_modules_that_read_or_only_keep_buffers_are_no_writers():
     assert CHANNELS.writers == ("a",)
     assert [str(m.axis) for m in CHANNELS.parameters] == ["a.weight[0]", "b.weight[1]"]

@@ -20,7 +20,7 @@ from lightning_prune.compaction.constants.readers import Reader, Unfoldable, mea
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.coupling import Coupling
 from lightning_prune.modules.inputs import ExampleInputs
-from lightning_prune.units.group import Group, Member
+from lightning_prune.units.group import Group
 
 _ROUNDING = 1e-9
 
@@ -110,13 +110,8 @@ def _silent(group: Group, tensors: Mapping[str, Tensor]) -> Tensor:
         if member.side == "out" and is_weight and member.axis.dim >= 0:
             others = [d for d in range(tensor.dim()) if d != member.axis.dim]
             line = (tensor != 0).any(others) if others else tensor != 0
-            owned = line.cpu()[_positions(member, group.units)]
-            silent |= ~owned.any(1)
+            silent |= ~member.gather(line.cpu()).any(1)
     return silent
-
-
-def _positions(member: Member, units: int) -> Tensor:
-    return torch.arange(units)[:, None] if member.positions is None else member.positions
 
 
 def _foldable(
@@ -132,7 +127,7 @@ def _foldable(
         if values is None:
             constants.kept[group.name] = "what it reads as cannot be measured in float64"
             return torch.zeros_like(units)
-        owned = values[_positions(reader.member, group.units)]
+        owned = reader.member.gather(values)
         constant = owned.isfinite().all(1)
         if reader.pads:
             constant &= (owned == 0).all(1)
