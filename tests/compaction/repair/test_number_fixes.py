@@ -11,6 +11,7 @@ from support.nets import Net
 from torch import Tensor, nn
 
 from lightning_prune.compaction.repair.fixes import Expectation, Fix, call_with
+from lightning_prune.compaction.repair.size_fixes import fix_for
 from lightning_prune.coupling import couple
 from lightning_prune.units.group import Axis
 
