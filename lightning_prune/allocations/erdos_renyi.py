@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.allocations.base import Allocation, relative_ranks
 from lightning_prune.units.group import Group
@@ -37,19 +38,12 @@ class ErdosRenyi(Allocation):
 
     kernel: bool = True
 
+    @override
     def priorities(
         self, scores: Sequence[Tensor], groups: Sequence[Group], shapes: Mapping[str, torch.Size]
     ) -> list[Tensor]:
-        r"""Return at which :math:`\varepsilon`, falling, a unit is removed; its negative.
-
-        Args:
-            scores: scores of each group's units, each of shape ``[units]``.
-            groups: the groups.
-            shapes: shape of every parameter, by name.
-
-        Returns:
-            :math:`-(1 - q) / r` for the relative rank *q* in a layer of raw density *r*.
-        """
+        r"""Return the negative :math:`\varepsilon` at which each unit is removed."""
+        # d = 1 - q at the relative position q, and epsilon = d / r at the raw density r.
         return [
             (relative_ranks(one) - 1.0) / self._raw_density(group, shapes)
             for one, group in zip(scores, groups, strict=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.allocations.base import Allocation
 from lightning_prune.units.group import Group
@@ -22,17 +23,9 @@ class Global(Allocation):
         max_sparsity: the largest fraction that a single group may lose, in (0, 1].
     """
 
+    @override
     def priorities(
         self, scores: Sequence[Tensor], groups: Sequence[Group], shapes: Mapping[str, torch.Size]
     ) -> list[Tensor]:
-        """Return the scores themselves.
-
-        Args:
-            scores: scores of each group's units, each of shape ``[units]``.
-            groups: ignored.
-            shapes: ignored.
-
-        Returns:
-            The same tensors.
-        """
+        """Return the scores themselves."""
         return list(scores)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.allocations.base import Allocation, relative_ranks
 from lightning_prune.units.group import Group
@@ -28,19 +29,11 @@ class Isomorphic(Allocation):
         max_sparsity: the largest fraction that a single group may lose, in (0, 1].
     """
 
+    @override
     def priorities(
         self, scores: Sequence[Tensor], groups: Sequence[Group], shapes: Mapping[str, torch.Size]
     ) -> list[Tensor]:
-        """Return the relative ranks among all units of the same structure.
-
-        Args:
-            scores: scores of each group's units, each of shape ``[units]``.
-            groups: the groups.
-            shapes: shape of every parameter, by name.
-
-        Returns:
-            Ranks in (0, 1).
-        """
+        """Return the relative ranks among all units of the same structure."""
         alike: dict[_Structure, list[int]] = {}
         for index, group in enumerate(groups):
             alike.setdefault(_structure(group, shapes), []).append(index)

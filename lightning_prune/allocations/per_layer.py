@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.allocations.base import Allocation, relative_ranks
 from lightning_prune.allocations.sensitivity import Sensitivity
@@ -31,7 +32,8 @@ class PerLayer(Allocation):
     Args:
         max_sparsity: the largest fraction that a single group may lose, in (0, 1].
         sparsities: glob pattern of module names → sparsity, in [0, 1); the first that matches a
-            module that writes a group counts.
+            module that writes a group counts. A pattern that matches no pruned module is refused
+            at the first update of the masks.
         default: sparsity of the groups that no pattern matches, in [0, 1).
 
     Raises:
@@ -43,6 +45,7 @@ class PerLayer(Allocation):
     sparsities: dict[str, float] = field(default_factory=dict)
     default: float = 0.0
 
+    @override
     def __post_init__(self) -> None:
         super().__post_init__()
         for pattern, sparsity in {**self.sparsities, "default": self.default}.items():
@@ -79,23 +82,11 @@ class PerLayer(Allocation):
         names = {name.removesuffix(".weight"): sparsity for name, sparsity in tolerated.items()}
         return cls(names, max_sparsity=max_sparsity)
 
+    @override
     def priorities(
         self, scores: Sequence[Tensor], groups: Sequence[Group], shapes: Mapping[str, torch.Size]
     ) -> list[Tensor]:
-        r"""Return at which :math:`\lambda`, rising, a unit is removed.
-
-        Args:
-            scores: scores of each group's units, each of shape ``[units]``.
-            groups: the groups.
-            shapes: ignored.
-
-        Returns:
-            :math:`\log(1 - q) / \log(1 - \hat{s}_g)` for the relative rank *q*; +inf where a
-            layer stays as it is.
-
-        Raises:
-            ValueError: if a pattern matches no group.
-        """
+        r"""Return the :math:`\lambda` at which each unit is removed."""
         writers = [[plain_name(writer) for writer in group.writers] for group in groups]
         everyone = [name for names in writers for name in names]
         for pattern in self.sparsities:
@@ -119,7 +110,7 @@ class PerLayer(Allocation):
 
 
 def _priorities(scores: Tensor, sparsity: float) -> Tensor:
-    """Return the priorities of one group."""
+    """Return log(1 - q) / log(1 - s) for each relative position q; +inf where the group stays."""
     if sparsity == 0.0:
         return torch.full_like(scores, torch.inf)
     return torch.log1p(-relative_ranks(scores)) / math.log1p(-sparsity)

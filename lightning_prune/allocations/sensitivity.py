@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from lightning_prune.display.plots import require_axes
 from lightning_prune.display.tables import format_table
 
@@ -30,6 +32,7 @@ class Sensitivity:
     reference: float
     curves: Mapping[str, Mapping[float, float]] = field(default_factory=dict)
 
+    @override
     def __str__(self) -> str:
         sparsities = sorted({s for curve in self.curves.values() for s in curve})
         rows = [

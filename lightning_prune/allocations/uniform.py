@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.allocations.base import Allocation, relative_ranks
 from lightning_prune.units.group import Group
@@ -23,17 +24,9 @@ class Uniform(Allocation):
 
     within_groups: ClassVar[bool] = True
 
+    @override
     def priorities(
         self, scores: Sequence[Tensor], groups: Sequence[Group], shapes: Mapping[str, torch.Size]
     ) -> list[Tensor]:
-        """Return the relative ranks within each group.
-
-        Args:
-            scores: scores of each group's units, each of shape ``[units]``.
-            groups: ignored.
-            shapes: ignored.
-
-        Returns:
-            Ranks in (0, 1).
-        """
+        """Return the relative ranks within each group."""
         return [relative_ranks(group) for group in scores]

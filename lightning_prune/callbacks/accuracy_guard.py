@@ -11,6 +11,7 @@ import logging
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import lightning as L
+from typing_extensions import override
 
 from lightning_prune.callbacks.pruning.progress import Progress
 from lightning_prune.pruning import Pruner, PruningReport
@@ -97,25 +98,20 @@ class AccuracyGuard(L.Callback):
         self._good: dict[str, Any] | None = None
 
     @property
+    @override
     def state_key(self) -> str:
         """The key of the state in checkpoints."""
         return f"{type(self).__qualname__}({self.name})"
 
+    @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Check that there is something to guard.
-
-        Raises:
-            ValueError: if no `Pruning` of that name is among the callbacks.
-        """
+        """Check that there is something to guard."""
         if stage == "fit":
             self._guarded(trainer)
 
+    @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Judge the metric; hold the pruning, or let it go on.
-
-        Raises:
-            ValueError: if the metric was not logged.
-        """
+        """Judge the metric; hold the pruning, or let it go on."""
         guarded = self._guarded(trainer)
         if trainer.sanity_checking or guarded.pruner is None:
             return
@@ -130,16 +126,19 @@ class AccuracyGuard(L.Callback):
             guarded.progress.limit = sparsity
             self._note(f"{self.monitor} {value:.4f} at sparsity {sparsity:.4f}: nothing more goes")
 
+    @override
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Act if the metric did not come back."""
         self._act(trainer, pl_module)
 
+    @override
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Act if the metric did not come back: validations may come within an epoch."""
         self._act(trainer, pl_module)
 
+    @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Return to the last good weights if the last ones are not, and say what was reached."""
         guarded = self._guarded(trainer)
@@ -153,6 +152,7 @@ class AccuracyGuard(L.Callback):
             f"{self._good['sparsity']:.4f}, the highest that was good"
         )
 
+    @override
     def state_dict(self) -> dict[str, Any]:
         """Return reference, decisions, limits, and the last good weights and masks."""
         return {
@@ -165,12 +165,9 @@ class AccuracyGuard(L.Callback):
             "good": self._good,
         }
 
+    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where a checkpoint was written.
-
-        Args:
-            state_dict: what `state_dict` returned.
-        """
+        """Go on where a checkpoint was written."""
         self.reference = state_dict["reference"]
         self.decisions = list(state_dict["decisions"])
         self._bad, self._failed = state_dict["bad"], state_dict["failed"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.callbacks.trainer.example_inputs import (
     find_example_inputs,
@@ -64,12 +65,9 @@ class LatencyMonitor(L.Callback):
         self.latency: Latency | None = None
         self._inputs: ExampleInputs | None = None
 
+    @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Refuse sharded modules: a forward pass on rank zero alone would wait for the others.
-
-        Raises:
-            ValueError: if the strategy shards the module.
-        """
+        """Refuse sharded modules: a forward pass on rank zero alone would wait for the others."""
         check_strategy(
             trainer,
             "LatencyMonitor",
@@ -77,10 +75,12 @@ class LatencyMonitor(L.Callback):
             sharded="Remove LatencyMonitor and call `measure_latency` on the trained module.",
         )
 
+    @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget the inputs of an earlier fit."""
         self._inputs = None
 
+    @override
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
@@ -90,6 +90,7 @@ class LatencyMonitor(L.Callback):
             # Kept for the whole fit, so not in the accelerator's memory.
             self._inputs = inputs.map(Tensor.cpu)
 
+    @override
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measure and log."""
         if (trainer.current_epoch + 1) % self.every_n_epochs or not trainer.is_global_zero:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lightning as L
+from typing_extensions import override
 
 from lightning_prune.measure.sparsity import Sparsity, measure_sparsity
 
@@ -40,6 +41,7 @@ class SparsityMonitor(L.Callback):
         self.min_ndim = min_ndim
         self.sparsity: Sparsity | None = None
 
+    @override
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measure and log, on every rank: sharded parameters are counted together."""
         if (trainer.current_epoch + 1) % self.every_n_epochs:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from typing_extensions import override
+
 from lightning_prune.display.tables import format_bytes, format_count, format_table
 from lightning_prune.measure.latency import Latency
 from lightning_prune.units.group import GroupCount
@@ -81,6 +83,7 @@ class CompactionReport:
             values["compaction/speedup"] = self.speedup
         return values
 
+    @override
     def __str__(self) -> str:
         rows = [
             _row("parameters", self.params_before, self.params_after, format_count),

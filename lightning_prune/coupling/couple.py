@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
+from typing_extensions import override
 
 from lightning_prune.coupling.branches import Branch, find_branches
 from lightning_prune.coupling.forecast import Trace, Traces
@@ -74,6 +75,7 @@ class Coupling:
         branches = tuple(branch.group(self.shapes) for branch in self.branches)
         return Structure(self.groups, branches)
 
+    @override
     def __str__(self) -> str:
         total = sum(shape.numel() for shape in self.shapes.values())
         share = self.prunable / total if total else 0.0

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch._ops import OpOverload
 from torch.utils._pytree import tree_leaves
+from typing_extensions import override
 
 Kind = Literal["parameter", "buffer", "input", "activation", "constant"]
 
@@ -144,6 +145,7 @@ class Node:
                 return argument.default_value if argument.has_default_value() else default
         return default
 
+    @override
     def __str__(self) -> str:
         where = f", {self.line}" if self.line else ""
         return f"{self.name} in {self.module or 'the root module'}{where}"

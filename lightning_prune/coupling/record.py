@@ -18,6 +18,7 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
+from typing_extensions import override
 
 from lightning_prune.coupling.graph import Graph, Kind, Node, Ref, Value, base_name
 from lightning_prune.coupling.sites import Sites
@@ -75,6 +76,7 @@ class OpObserver(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self._has_rule = has_rule
 
+    @override
     def __torch_dispatch__(
         self,
         func: OpOverload,
@@ -138,6 +140,7 @@ class _Recorder(OpObserver):
         others = [t for r in self._living.get(_storage(tensor), []) if (t := r()) is not None]
         return [self.ref(t, "constant") for t in others if t is not tensor]
 
+    @override
     def see(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Write the operation into the graph."""
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.criteria.base import Criterion, Reads
 from lightning_prune.units.scores import Sides
@@ -44,41 +45,25 @@ class ActivationRate(Criterion):
                 "with absolute activations."
             )
 
+    @override
     def observe(self, inputs: Tensor) -> Tensor:
-        """Return 1 where an activation counts as firing, else 0.
-
-        Args:
-            inputs: what a layer reads.
-
-        Returns:
-            A tensor of the same shape.
-        """
+        """Return 1 where an activation counts as firing, else 0."""
         return (inputs.abs() > self.threshold).float()
 
+    @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
-        """Write the rate of the input into the score of every weight that reads it.
-
-        Args:
-            out: where to write, one float32 tensor for each weight.
-            weights: ignored.
-            observed: rates of the inputs, in a shape that broadcasts.
-        """
+        """Write the rate of the input into the score of every weight that reads it."""
         torch._foreach_copy_(
             out, [rate.expand_as(score) for rate, score in zip(observed, out, strict=True)]
         )
 
     @property
+    @override
     def whole_units(self) -> bool:
         """Always: a unit fires as a whole."""
         return True
 
+    @override
     def score_units(self, rows: Sequence[Tensor]) -> Tensor:
-        """Return the average rate over all that a unit feeds.
-
-        Args:
-            rows: rates, each of shape ``[units, weights]``.
-
-        Returns:
-            Rates of shape ``[units]``.
-        """
+        """Return the average rate over all that a unit feeds."""
         return torch.cat(list(rows), dim=1).mean(1)

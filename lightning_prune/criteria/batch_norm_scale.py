@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lightning_prune.criteria.base import Criterion, Reads
 from lightning_prune.modules.names import plain_name
@@ -27,27 +28,15 @@ class BatchNormScale(Criterion):
     reads: ClassVar[Reads] = "weights"
     elementwise: ClassVar[bool] = True
 
+    @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
-        """Write the absolute weights into ``out``.
-
-        Args:
-            out: where to write, one float32 tensor for each weight.
-            weights: the weights.
-            observed: ignored.
-        """
+        """Write the absolute weights into ``out``."""
         torch._foreach_copy_(out, weights)
         torch._foreach_abs_(out)
 
+    @override
     def scored(self, model: nn.Module, names: Collection[str]) -> set[str]:
-        """Return the scales of batch norms.
-
-        Args:
-            model: the module to prune.
-            names: names of its parameters.
-
-        Returns:
-            Those that are one.
-        """
+        """Return the scales of batch norms."""
         norms = {
             f"{plain_name(name)}.weight"
             for name, module in model.named_modules()

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.criteria.base import Criterion, Reads
 
@@ -32,14 +33,9 @@ class Fisher(Criterion):
     reads: ClassVar[Reads] = "gradients"
     elementwise: ClassVar[bool] = True
 
+    @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
-        """Write the squared gradients into ``out``.
-
-        Args:
-            out: where to write, one float32 tensor for each weight.
-            weights: the weights.
-            observed: the gradients, one for each weight.
-        """
+        """Write the squared gradients into ``out``."""
         torch._foreach_copy_(out, observed)
         if self.obd:
             torch._foreach_mul_(out, weights)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.criteria.base import Criterion, Reads
 from lightning_prune.units.scores import Sides
@@ -30,30 +31,20 @@ class GeometricMedian(Criterion):
     single_weights: ClassVar[bool] = False
     relative: ClassVar[bool] = True
 
+    @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
-        """Copy the weights into ``out``.
-
-        Args:
-            out: where to write, one float32 tensor for each weight.
-            weights: the weights.
-            observed: ignored.
-        """
+        """Copy the weights into ``out``."""
         torch._foreach_copy_(out, weights)
 
     @property
+    @override
     def whole_units(self) -> bool:
         """Always: a distance is one of whole units."""
         return True
 
+    @override
     def score_units(self, rows: Sequence[Tensor]) -> Tensor:
-        """Return the sum of the distances to all units.
-
-        Args:
-            rows: weights that write the units, each of shape ``[units, weights]``.
-
-        Returns:
-            Scores of shape ``[units]``.
-        """
+        """Return the sum of the distances to all units."""
         every = torch.cat(list(rows), dim=1)
         if every.device.type == "mps":  # has no float64
             return torch.cdist(every, every, compute_mode="donot_use_mm_for_euclid_dist").sum(1)

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.criteria.base import Criterion, Reads
 
@@ -55,13 +56,8 @@ class Gradient(Criterion):
     elementwise: ClassVar[bool] = True
     shares: ClassVar[bool] = True
 
+    @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
-        """Write the absolute gradients into ``out``; the sum is divided out once they are added.
-
-        Args:
-            out: where to write, one float32 tensor for each weight.
-            weights: ignored.
-            observed: the gradients, one for each weight.
-        """
+        """Write the absolute gradients into ``out``; the sum is divided out once they are added."""
         torch._foreach_copy_(out, observed)
         torch._foreach_abs_(out)

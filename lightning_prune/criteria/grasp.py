@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.criteria.base import Criterion, Reads
 
@@ -27,13 +28,8 @@ class Grasp(Criterion):
 
     reads: ClassVar[Reads] = "curvature"
 
+    @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
-        """Write the products of weight, Hessian and gradient into ``out``.
-
-        Args:
-            out: where to write, one float32 tensor for each weight.
-            weights: the weights.
-            observed: products of Hessian and gradient, one for each weight.
-        """
+        """Write the products of weight, Hessian and gradient into ``out``."""
         torch._foreach_copy_(out, observed)
         torch._foreach_mul_(out, weights)

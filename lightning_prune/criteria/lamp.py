@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.criteria.base import Criterion, Reads
 
@@ -24,14 +25,9 @@ class Lamp(Criterion):
 
     reads: ClassVar[Reads] = "weights"
 
+    @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
-        """Write the squares, each divided by the sum from it upwards, into ``out``.
-
-        Args:
-            out: where to write, one float32 tensor for each weight.
-            weights: the weights.
-            observed: ignored.
-        """
+        """Write the squares, each divided by the sum from it upwards, into ``out``."""
         for score, weight in zip(out, weights, strict=True):
             squares, order = weight.detach().float().flatten().square().sort(stable=True)
             # Summed in float64: the smallest of millions would vanish in the rest.

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.criteria.base import Criterion, Reads
 
@@ -39,14 +40,9 @@ class Magnitude(Criterion):
                 f"Expected `p` to be 1 or 2, but got {self.p!r}. It is the power of the weights."
             )
 
+    @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
-        """Write the absolute weights, or their squares, into ``out``.
-
-        Args:
-            out: where to write, one float32 tensor for each weight.
-            weights: the weights.
-            observed: ignored.
-        """
+        """Write the absolute weights, or their squares, into ``out``."""
         torch._foreach_copy_(out, weights)
         if self.p == 1:
             torch._foreach_abs_(out)

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.criteria.base import Criterion, Reads
 
@@ -25,14 +26,9 @@ class Movement(Criterion):
     reads: ClassVar[Reads] = "gradients"
     elementwise: ClassVar[bool] = True
 
+    @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
-        """Write the negative products of weight and gradient into ``out``.
-
-        Args:
-            out: where to write, one float32 tensor for each weight.
-            weights: the weights.
-            observed: the gradients, one for each weight.
-        """
+        """Write the negative products of weight and gradient into ``out``."""
         torch._foreach_copy_(out, observed)
         torch._foreach_mul_(out, weights)
         torch._foreach_neg_(out)

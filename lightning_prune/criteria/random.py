@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.criteria.base import Criterion, Reads
 
@@ -27,14 +28,9 @@ class Random(Criterion):
 
     reads: ClassVar[Reads] = "weights"
 
+    @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
-        """Write uniform random numbers in [0, 1) into ``out``.
-
-        Args:
-            out: where to write, one float32 tensor for each weight.
-            weights: ignored.
-            observed: ignored.
-        """
+        """Write uniform random numbers in [0, 1) into ``out``."""
         # Drawn on the CPU, so that the scores do not depend on the device.
         generator = torch.Generator().manual_seed(self.seed)
         numbers = torch.rand(sum(scores.numel() for scores in out), generator=generator)

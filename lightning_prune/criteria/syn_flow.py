@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.criteria.base import Criterion, Reads
 
@@ -42,18 +43,14 @@ class SynFlow(Criterion):
             )
 
     @property
+    @override
     def rounds(self) -> int:
         """The iterations."""
         return self.iterations
 
+    @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
-        """Write the absolute products of weight and flow into ``out``.
-
-        Args:
-            out: where to write, one float32 tensor for each weight.
-            weights: the weights.
-            observed: gradients of the flow, one for each weight.
-        """
+        """Write the absolute products of weight and flow into ``out``."""
         torch._foreach_copy_(out, observed)
         torch._foreach_mul_(out, weights)
         torch._foreach_abs_(out)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.criteria.base import Criterion, Reads
 from lightning_prune.units.scores import sum_of
@@ -34,33 +35,23 @@ class Taylor(Criterion):
     reads: ClassVar[Reads] = "gradients"
     elementwise: ClassVar[bool] = True
 
+    @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
-        """Write the products of weight and gradient into ``out``, absolute unless squared.
-
-        Args:
-            out: where to write, one float32 tensor for each weight.
-            weights: the weights.
-            observed: the gradients, one for each weight.
-        """
+        """Write the products of weight and gradient into ``out``, absolute unless squared."""
         torch._foreach_copy_(out, observed)
         torch._foreach_mul_(out, weights)
         if not self.squared:
             torch._foreach_abs_(out)
 
     @property
+    @override
     def whole_units(self) -> bool:
         """Whether the squared form is asked for."""
         return self.squared
 
+    @override
     def score_units(self, rows: Sequence[Tensor]) -> Tensor:
-        """Return the square of the sum over all weights of a unit.
-
-        Args:
-            rows: products of weight and gradient, each of shape ``[units, weights]``.
-
-        Returns:
-            Scores of shape ``[units]``.
-        """
+        """Return the square of the sum over all weights of a unit."""
         if not self.squared:
             return super().score_units(rows)
         return sum_of([row.sum(1) for row in rows]).square()

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.criteria.base import Criterion, Reads
 
@@ -26,25 +27,14 @@ class Wanda(Criterion):
 
     reads: ClassVar[Reads] = "activations"
 
+    @override
     def observe(self, inputs: Tensor) -> Tensor:
-        """Return the squares.
-
-        Args:
-            inputs: what a layer reads.
-
-        Returns:
-            A tensor of the same shape.
-        """
+        """Return the squares."""
         return inputs.float().square()
 
+    @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
-        """Write the absolute weights times the norms of their inputs into ``out``.
-
-        Args:
-            out: where to write, one float32 tensor for each weight.
-            weights: the weights.
-            observed: mean squares of the inputs, in a shape that broadcasts.
-        """
+        """Write the absolute weights times the norms of their inputs into ``out``."""
         torch._foreach_copy_(out, weights)
         torch._foreach_abs_(out)
         torch._foreach_mul_(

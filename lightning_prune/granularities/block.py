@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.arguments import check_at_least
 from lightning_prune.granularities.base import Granularity, UnitRules
@@ -46,20 +47,14 @@ class Block(Granularity):
         check_at_least("cols", self.cols)
 
     @property
+    @override
     def rules(self) -> UnitRules:
         """The options."""
         return UnitRules(self.reduce, self.normalize)
 
+    @override
     def groups(self, weights: Mapping[str, Tensor], structure: Structure) -> list[Group]:
-        """Return one group for each weight tensor that tiles cover.
-
-        Args:
-            weights: every parameter, by name, frozen ones too.
-            structure: ignored.
-
-        Returns:
-            Groups named as the parameters; tiles are counted row by row.
-        """
+        """Return one group for each weight tensor that tiles cover."""
         groups = []
         for name, weight in weights.items():
             if weight.is_floating_point() and weight.dim() >= 2 and self._covers(weight):
@@ -68,15 +63,9 @@ class Block(Granularity):
                 groups.append(Group(name, len(positions), (member,)))
         return groups
 
+    @override
     def refused(self, weights: Mapping[str, Tensor]) -> dict[str, str]:
-        """Return the parameters that tiles do not cover.
-
-        Args:
-            weights: every parameter, by name.
-
-        Returns:
-            A reason for each.
-        """
+        """Return the parameters that tiles do not cover."""
         return {
             name: f"its sizes are no multiples of {self.rows} by {self.cols}"
             for name, weight in weights.items()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.arguments import check_at_least
 from lightning_prune.granularities.base import Granularity, UnitRules
@@ -43,18 +44,12 @@ class Channel(Granularity):
         check_at_least("min_units", self.min_units)
 
     @property
+    @override
     def rules(self) -> UnitRules:
         """The options."""
         return UnitRules(self.reduce, self.normalize, self.round_to, self.min_units)
 
+    @override
     def groups(self, weights: Mapping[str, Tensor], structure: Structure) -> list[Group]:
-        """Return the coupled groups themselves.
-
-        Args:
-            weights: ignored.
-            structure: the coupled axes of the model.
-
-        Returns:
-            The same groups.
-        """
+        """Return the coupled groups themselves."""
         return list(structure.coupled)

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.arguments import check_at_least
 from lightning_prune.granularities.base import Granularity, UnitRules
@@ -46,20 +47,14 @@ class Head(Granularity):
         check_at_least("min_units", self.min_units)
 
     @property
+    @override
     def rules(self) -> UnitRules:
         """The options."""
         return UnitRules(self.reduce, self.normalize, min_units=self.min_units)
 
+    @override
     def groups(self, weights: Mapping[str, Tensor], structure: Structure) -> list[Group]:
-        """Return the coupled groups whose units are heads.
-
-        Args:
-            weights: every parameter, by name.
-            structure: the coupled axes of the model.
-
-        Returns:
-            Some of the groups.
-        """
+        """Return the coupled groups whose units are heads."""
         return [group for group in structure.coupled if _projections(group, weights) >= 2]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.granularities.base import Granularity, UnitRules
 from lightning_prune.units.group import Group, Structure
@@ -29,22 +30,17 @@ class Layer(Granularity):
     whole_groups: ClassVar[bool] = True
 
     @property
+    @override
     def rules(self) -> UnitRules:
         """The mean score of its weights, so that branches of different sizes compare."""
         return UnitRules("mean", "none")
 
+    @override
     def groups(self, weights: Mapping[str, Tensor], structure: Structure) -> list[Group]:
-        """Return the residual branches.
-
-        Args:
-            weights: ignored.
-            structure: the coupled axes and the branches of the model.
-
-        Returns:
-            One group of one unit for each.
-        """
+        """Return the residual branches."""
         return list(structure.branches)
 
+    @override
     def floor(self, group: Group) -> int:
         """Return 0: a branch may go."""
         return 0

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.arguments import check_at_least
 from lightning_prune.granularities.base import Granularity
@@ -45,56 +46,37 @@ class NM(Granularity):
         check_at_least("n", self.n)
         check_at_least("m", self.m, self.n + 1)
 
+    @override
     def groups(self, weights: Mapping[str, Tensor], structure: Structure) -> list[Group]:
-        """Return one group for each weight tensor with a multiple of ``m`` inputs.
-
-        Args:
-            weights: every parameter, by name, frozen ones too.
-            structure: ignored.
-
-        Returns:
-            Groups named as the parameters; their units lie in the order of the inputs, so that
-            each ``m`` in a row are neighbours.
-        """
+        """Return one group for each weight tensor with a multiple of ``m`` inputs."""
         groups = []
         for name, weight in weights.items():
             if weight.is_floating_point() and weight.dim() >= 2 and weight.shape[1] % self.m == 0:
-                # Of a plain matrix the order of the inputs is that of the memory.
+                # Units lie in the order of the inputs, so that every m in a row are neighbours; of
+                # a plain matrix that is the order of the memory.
                 matrix = weight.shape[2:].numel() == 1
                 positions = None if matrix else _along_inputs(weight.shape)
                 member = Member(Axis(name, -1), "out", weight.numel(), positions)
                 groups.append(Group(name, weight.numel(), (member,)))
         return groups
 
+    @override
     def refused(self, weights: Mapping[str, Tensor]) -> dict[str, str]:
-        """Return the parameters whose inputs are no multiple of ``m``.
-
-        Args:
-            weights: every parameter, by name.
-
-        Returns:
-            A reason for each.
-        """
+        """Return the parameters whose inputs are no multiple of ``m``."""
         return {
             name: f"it has {weight.shape[1]} inputs, which is no multiple of {self.m}"
             for name, weight in weights.items()
             if weight.is_floating_point() and weight.dim() >= 2 and weight.shape[1] % self.m
         }
 
+    @override
     def floor(self, group: Group) -> int:
         """Return ``n`` of every ``m`` units."""
         return group.units // self.m * self.n
 
+    @override
     def protected(self, group: Group, scores: Tensor) -> Tensor:
-        """Return the ``n`` best of every ``m`` neighbours; of equal ones the last.
-
-        Args:
-            group: the units.
-            scores: their scores, shape ``[units]``.
-
-        Returns:
-            Boolean, shape ``[units]``.
-        """
+        """Return the ``n`` best of every ``m`` neighbours; of equal ones the last."""
         order = torch.argsort(scores.view(-1, self.m), dim=1, stable=True)
         stays = torch.zeros_like(order, dtype=torch.bool)
         return stays.scatter_(1, order[:, self.m - self.n :], True).flatten()

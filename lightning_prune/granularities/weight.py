@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.granularities.base import Granularity
 from lightning_prune.units.group import Axis, Group, Member, Structure
@@ -23,16 +24,9 @@ class Weight(Granularity):
     needs_coupling: ClassVar[bool] = False
     regrows: ClassVar[bool] = True
 
+    @override
     def groups(self, weights: Mapping[str, Tensor], structure: Structure) -> list[Group]:
-        """Return one group for each weight tensor.
-
-        Args:
-            weights: every parameter, by name, frozen ones too.
-            structure: ignored.
-
-        Returns:
-            Groups named as the parameters.
-        """
+        """Return one group for each weight tensor."""
         return [
             Group(name, w.numel(), (Member(Axis(name, -1), "out", w.numel()),))
             for name, w in weights.items()

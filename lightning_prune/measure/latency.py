@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from typing_extensions import override
 
 from lightning_prune.display.tables import format_table
 from lightning_prune.modules.inputs import ExampleInputs
@@ -49,6 +50,7 @@ class Latency:
     threads: int
     measuring_s: float
 
+    @override
     def __str__(self) -> str:
         header = ["latency", "p95 ms", "runs", "batch", "device", "dtype", "threads"]
         row = [f"{self.p50_ms:.3f} ms", f"{self.p95_ms:.3f}", str(self.runs), str(self.batch_size)]

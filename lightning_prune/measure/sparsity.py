@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lightning_prune.display.tables import format_table
 from lightning_prune.modules.names import parameters_by_name
@@ -34,6 +35,7 @@ class Sparsity:
         """Fraction of exact zeros in all of these parameters, in [0, 1]; 0 if there are none."""
         return self.zeros / self.elements if self.elements else 0.0
 
+    @override
     def __str__(self) -> str:
         rows = [[name, f"{fraction:.4f}"] for name, fraction in self.parameters.items()]
         return format_table(["parameter", "sparsity"], [*rows, ["total", f"{self.total:.4f}"]])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.display.tables import format_table
 from lightning_prune.units.group import Group, GroupCount
@@ -42,6 +43,7 @@ class PruningReport:
             parts.append(f"at the bound of what they may lose: {', '.join(self.bound)}")
         return "\n".join([head, *parts])
 
+    @override
     def __str__(self) -> str:
         head, *left_alone = self.summary().splitlines()
         rows = [

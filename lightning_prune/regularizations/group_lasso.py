@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.regularizations.base import Regularization, check_strength
 
@@ -29,22 +30,14 @@ class GroupLasso(Regularization):
 
     strength: float = 1e-2
 
+    @override
     def __post_init__(self) -> None:
         super().__post_init__()
         check_strength(self.strength)
 
+    @override
     def factors(self, norms: Tensor, size: int, steps: int, rate: float) -> Tensor:
-        """Return what is left of each norm, as a share of it.
-
-        Args:
-            norms: L2 norms of the units, shape ``[units]``.
-            size: how many weights a unit has.
-            steps: ignored.
-            rate: the learning rate.
-
-        Returns:
-            Factors in [0, 1), shape ``[units]``; 0 where a norm is 0.
-        """
+        """Return what is left of each norm, as a share of it."""
         length = rate * self.strength * size**0.5
         left: Tensor = 1.0 - length / norms.clamp_min(1e-30)
         return left.clamp_min(0.0)

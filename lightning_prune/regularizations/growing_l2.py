@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.regularizations.base import Regularization, check_strength
 
@@ -35,6 +36,7 @@ class GrowingL2(Regularization):
     every: int = 10
     ceiling: float = 10.0
 
+    @override
     def __post_init__(self) -> None:
         super().__post_init__()
         check_strength(self.strength)
@@ -44,17 +46,8 @@ class GrowingL2(Regularization):
                 f"{self}. The strength grows from `strength` to `ceiling`."
             )
 
+    @override
     def factors(self, norms: Tensor, size: int, steps: int, rate: float) -> Tensor:
-        """Return the same factor for every unit.
-
-        Args:
-            norms: L2 norms of the units, shape ``[units]``.
-            size: ignored.
-            steps: optimizer steps since something was removed last.
-            rate: the learning rate.
-
-        Returns:
-            Factors in (0, 1], shape ``[units]``.
-        """
+        """Return the same factor for every unit."""
         strength = min(self.ceiling, self.strength * (1 + steps // self.every))
         return torch.full_like(norms, 1.0 / (1.0 + rate * strength))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from typing_extensions import override
 
 
 class TensorSizedAttention(nn.MultiheadAttention):
@@ -19,6 +20,7 @@ class TensorSizedAttention(nn.MultiheadAttention):
     stay. The width of a head, ``head_dim``, is the one attribute that counts.
     """
 
+    @override
     def forward(
         self,
         query: Tensor,
@@ -30,22 +32,7 @@ class TensorSizedAttention(nn.MultiheadAttention):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Compute attention.
-
-        Args:
-            query: shape ``[batch, target, features]`` if ``batch_first``, else
-                ``[target, batch, features]``; the batch may be missing.
-            key: as ``query``, with the source length.
-            value: as ``key``.
-            key_padding_mask: source positions to ignore, shape ``[batch, source]``.
-            need_weights: also return the attention weights.
-            attn_mask: shape ``[target, source]`` or ``[batch * heads, target, source]``.
-            average_attn_weights: average the weights over heads.
-            is_causal: says that ``attn_mask`` is the causal mask.
-
-        Returns:
-            The output in the layout of ``query``, and the weights or None.
-        """
+        """Compute attention, in the shapes and with the options of the base class."""
         batched = query.dim() == 3
         if not batched:
             query, key, value = query.unsqueeze(0), key.unsqueeze(0), value.unsqueeze(0)

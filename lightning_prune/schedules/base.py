@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from typing_extensions import override
+
 from lightning_prune.display.plots import require_axes
 from lightning_prune.display.tables import format_table
 from lightning_prune.schedules.window import Unit, Window
@@ -132,6 +134,7 @@ class Schedule(ABC):
         axes.set_ylabel("sparsity")
         return axes
 
+    @override
     def __str__(self) -> str:
         return self._table(_FINALS, [f"final {final}" for final in _FINALS])
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from lightning_prune.schedules.ramp import Ramp
 
 
@@ -35,14 +37,7 @@ class Cosine(Ramp):
         [0.0, 0.25, 0.5]
     """
 
+    @override
     def ramp(self, progress: float, final: float) -> float:
-        """Return half a wave of the cosine.
-
-        Args:
-            progress: share of the way from the start to the end, in [0, 1).
-            final: the final sparsity, in [0, 1).
-
-        Returns:
-            The sparsity.
-        """
+        """Return half a wave of the cosine."""
         return final * (1.0 - math.cos(math.pi * progress)) / 2.0

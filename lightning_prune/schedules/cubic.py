@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from lightning_prune.schedules.ramp import Ramp
 
 
@@ -36,14 +38,7 @@ class Cubic(Ramp):
         [0.0, 0.438, 0.5]
     """
 
+    @override
     def ramp(self, progress: float, final: float) -> float:
-        """Return the final sparsity less the cube of what is left of the way.
-
-        Args:
-            progress: share of the way from the start to the end, in [0, 1).
-            final: the final sparsity, in [0, 1).
-
-        Returns:
-            The sparsity.
-        """
+        """Return the final sparsity less the cube of what is left of the way."""
         return final * (1.0 - (1.0 - progress) ** 3)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from typing_extensions import override
+
 from lightning_prune.schedules.base import Schedule
 from lightning_prune.schedules.window import Window, span
 
@@ -46,19 +48,13 @@ class DenseSparseDense(Schedule):
         _ = self.window
 
     @property
+    @override
     def window(self) -> Window:
         """The start and the end."""
         bounds = span(self.start_epoch, self.end_epoch, self.start_step, self.end_step, 1)
         return replace(bounds, grid=(bounds.start,))
 
+    @override
     def level(self, due: int, final: float) -> float:
-        """Return the final sparsity at the start, 0 at the end.
-
-        Args:
-            due: one of the two bounds.
-            final: the sparsity of the sparse part, in [0, 1).
-
-        Returns:
-            ``final`` or 0.
-        """
+        """Return the final sparsity at the start, 0 at the end."""
         return 0.0 if due == self.end else final

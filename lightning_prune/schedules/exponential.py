@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from lightning_prune.schedules.ramp import Ramp
 
 
@@ -37,14 +39,7 @@ class Exponential(Ramp):
         [0.0, 0.293, 0.5]
     """
 
+    @override
     def ramp(self, progress: float, final: float) -> float:
-        """Return what a decaying density has lost.
-
-        Args:
-            progress: share of the way from the start to the end, in [0, 1).
-            final: the final sparsity, in [0, 1).
-
-        Returns:
-            The sparsity.
-        """
+        """Return what a decaying density has lost."""
         return 1.0 - math.pow(1.0 - final, progress)

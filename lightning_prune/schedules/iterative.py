@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from lightning_prune.schedules.base import Schedule
 from lightning_prune.schedules.window import Window, rounds
 
@@ -44,6 +46,7 @@ class Iterative(Schedule):
         _ = self.window
 
     @property
+    @override
     def window(self) -> Window:
         """The rounds."""
         return rounds(
@@ -54,16 +57,9 @@ class Iterative(Schedule):
             self.recovery_steps,
         )
 
+    @override
     def level(self, due: int, final: float) -> float:
-        """Return the sparsity after the round at ``due``.
-
-        Args:
-            due: position of a round.
-            final: the final sparsity, in [0, 1).
-
-        Returns:
-            A sparsity in (0, ``final``].
-        """
+        """Return the sparsity after the round at ``due``."""
         window = self.window
         done = self.rounds if due == window.end else 1 + window.grid.index(due)
         return final if done == self.rounds else 1.0 - (1.0 - final) ** (done / self.rounds)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from lightning_prune.schedules.ramp import Ramp
 
 
@@ -34,14 +36,7 @@ class Linear(Ramp):
         [0.0, 0.25, 0.5]
     """
 
+    @override
     def ramp(self, progress: float, final: float) -> float:
-        """Return the final sparsity times the progress.
-
-        Args:
-            progress: share of the way from the start to the end, in [0, 1).
-            final: the final sparsity, in [0, 1).
-
-        Returns:
-            The sparsity.
-        """
+        """Return the final sparsity times the progress."""
         return final * progress

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from lightning_prune.schedules.ramp import Ramp
 
 _STEEPNESS = 14.0
@@ -42,16 +44,9 @@ class OneCycle(Ramp):
         [0.003, 0.44, 0.5]
     """
 
+    @override
     def ramp(self, progress: float, final: float) -> float:
-        """Return the logistic curve, which is 1 at the end.
-
-        Args:
-            progress: share of the way from the start to the end, in [0, 1).
-            final: the final sparsity, in [0, 1).
-
-        Returns:
-            The sparsity.
-        """
+        """Return the logistic curve, which is 1 at the end."""
         return (
             final
             * (1.0 + math.exp(_OFFSET - _STEEPNESS))

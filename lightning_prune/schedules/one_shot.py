@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from lightning_prune.schedules.base import Schedule
 from lightning_prune.schedules.window import Window, moment
 
@@ -35,18 +37,12 @@ class OneShot(Schedule):
         moment(self.epoch, self.step)
 
     @property
+    @override
     def window(self) -> Window:
         """The one due position."""
         return moment(self.epoch, self.step)
 
+    @override
     def level(self, due: int, final: float) -> float:
-        """Return the final sparsity.
-
-        Args:
-            due: ignored.
-            final: the final sparsity, in [0, 1).
-
-        Returns:
-            ``final``.
-        """
+        """Return the final sparsity."""
         return final

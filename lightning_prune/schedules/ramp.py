@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from lightning_prune.schedules.base import Schedule
 from lightning_prune.schedules.window import Window, span
 
@@ -47,19 +49,13 @@ class Ramp(Schedule):
         """
 
     @property
+    @override
     def window(self) -> Window:
         """The due positions."""
         return span(self.start_epoch, self.end_epoch, self.start_step, self.end_step, self.every)
 
+    @override
     def level(self, due: int, final: float) -> float:
-        """Return the ramp; the final sparsity itself, without a rounding error, at the end.
-
-        Args:
-            due: one of the due positions.
-            final: the final sparsity, in [0, 1).
-
-        Returns:
-            A sparsity in [0, ``final``].
-        """
+        """Return the ramp; the final sparsity itself, without a rounding error, at the end."""
         window = self.window
         return final if due == window.end else self.ramp(window.progress(due), final)

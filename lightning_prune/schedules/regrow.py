@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from typing_extensions import override
+
 from lightning_prune.schedules.ramp import Ramp
 
 
@@ -49,6 +51,7 @@ class Regrow(Ramp):
 
     regrows: ClassVar[bool] = True
 
+    @override
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0.0 < self.share < 1.0:
@@ -57,27 +60,14 @@ class Regrow(Ramp):
                 "kept units that is exchanged at first; the paper has 0.3."
             )
 
+    @override
     def ramp(self, progress: float, final: float) -> float:
-        """Return the final sparsity.
-
-        Args:
-            progress: ignored.
-            final: the final sparsity, in [0, 1).
-
-        Returns:
-            ``final``.
-        """
+        """Return the final sparsity."""
         return final
 
+    @override
     def exchange(self, position: int) -> float:
-        """Return the share of the kept units that is exchanged at ``position``.
-
-        Args:
-            position: a due position.
-
-        Returns:
-            A share in [0, ``share``); 0 at the start and at the end.
-        """
+        """Return the share of the kept units that is exchanged at ``position``."""
         if position in {self.start, self.end}:
             return 0.0
         return self.share / 2.0 * (1.0 + math.cos(math.pi * self.window.progress(position)))

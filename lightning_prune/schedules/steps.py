@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from typing_extensions import override
+
 from lightning_prune.schedules.base import Schedule
 from lightning_prune.schedules.window import Window, points
 
@@ -44,6 +46,7 @@ class Steps(Schedule):
             )
 
     @property
+    @override
     def window(self) -> Window:
         """The given positions."""
         return points(
@@ -51,16 +54,9 @@ class Steps(Schedule):
             None if self.steps is None else list(self.steps),
         )
 
+    @override
     def level(self, due: int, final: float) -> float:
-        """Return the given share of the final sparsity.
-
-        Args:
-            due: one of the given positions.
-            final: the final sparsity, in [0, 1).
-
-        Returns:
-            A sparsity in [0, ``final``].
-        """
+        """Return the given share of the final sparsity."""
         return final * self._shares[due]
 
     @property

@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 Side = Literal["out", "in", "shape"]
 """``"out"`` writes the unit, ``"in"`` reads it, ``"shape"`` is cut with it but never zeroed."""
@@ -29,6 +30,7 @@ class Axis:
     tensor: str
     dim: int
 
+    @override
     def __str__(self) -> str:
         return f"{self.tensor}[{'flat' if self.dim < 0 else self.dim}]"
 

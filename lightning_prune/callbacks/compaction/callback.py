@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
+from typing_extensions import override
 
 from lightning_prune.callbacks.compaction.best_weights import BestWeights, Mode
 from lightning_prune.callbacks.compaction.checks import (
@@ -90,40 +91,32 @@ class Compaction(L.Callback):
         self._inputs: ExampleInputs | None = None
         self._best = BestWeights(mode)
 
+    @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Refuse strategies that were not tried, and options that do not fit a sharded module.
-
-        Raises:
-            ValueError: if there is one.
-        """
+        """Refuse strategies that were not tried, and options that do not fit a sharded module."""
         check_strategy(trainer, "Compaction", untried=self.untried_strategy)
         if shards_weights(trainer):
             check_sharded(self.path, self.monitor)
         if stage == "fit":
             self._best = BestWeights(self.mode)
 
+    @override
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Refuse to go on training from a checkpoint in another size than the model's.
-
-        Raises:
-            ValueError: if it is one.
-        """
+        """Refuse to go on training from a checkpoint in another size than the model's."""
         refuse_full_size(trainer, pl_module, checkpoint)
 
+    @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget the inputs of an earlier fit."""
         self._inputs = None
 
+    @override
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Settle the example inputs at the first batch, so that what is wrong shows at once.
-
-        Raises:
-            ExampleInputsError: if there are none, or the model does not run on them.
-        """
+        """Settle the example inputs at the first batch, so that what is wrong shows at once."""
         if self._inputs is None:
             inputs = require_example_inputs(self.example_inputs, pl_module, batch)
             # Kept for the whole fit, so not in the accelerator's memory.
@@ -132,6 +125,7 @@ class Compaction(L.Callback):
                 return
             count_macs(pl_module, self._inputs)  # only to run the model once, on a twin
 
+    @override
     def on_validation_batch_start(
         self,
         trainer: L.Trainer,
@@ -145,22 +139,15 @@ class Compaction(L.Callback):
         if self.monitor is not None and first and trainer.state.fn == "fit":
             self._best.look(pl_module)
 
+    @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the weights if they are the best ones as sparse as this.
-
-        Raises:
-            ValueError: if the validation has not logged the metric.
-        """
+        """Keep the weights if they are the best ones as sparse as this."""
         if self.monitor is not None and trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._best.judge(monitored(trainer, self.monitor), trainer.global_step)
 
+    @override
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Compact the model, print and log the report.
-
-        Raises:
-            ExampleInputsError: if there are no example inputs, or the model does not run on them.
-            VerificationError: if nothing could be removed without changing the outputs.
-        """
+        """Compact the model, print and log the report."""
         inputs = self._inputs or find_example_inputs(self.example_inputs, pl_module, None)
         self._inputs = None
         if inputs is None and trainer.global_step == 0:
@@ -237,6 +224,7 @@ class Compaction(L.Callback):
             "got none. The last weights are compacted; train or validate for longer."
         )
 
+    @override
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
@@ -244,15 +232,13 @@ class Compaction(L.Callback):
         if self.report is not None:
             forget_checkpoint(trainer)
 
+    @override
     def state_dict(self) -> dict[str, Any]:
         """Return the best weights so far, where they are asked for."""
         return {} if self.monitor is None else self._best.state_dict()
 
+    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what `state_dict` returned.
-
-        Args:
-            state_dict: the best weights so far.
-        """
+        """Take over what `state_dict` returned."""
         if self.monitor is not None and state_dict:
             self._best.load_state_dict(state_dict)

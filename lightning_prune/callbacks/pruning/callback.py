@@ -13,6 +13,7 @@ from typing import Any
 import lightning as L
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
+from typing_extensions import override
 
 from lightning_prune.allocations import Allocation, Global
 from lightning_prune.arguments import check_kind
@@ -119,6 +120,7 @@ class Pruning(L.Callback):
         self._hooks: list[RemovableHandle] = []
 
     @property
+    @override
     def state_key(self) -> str:
         """The key of the state in checkpoints."""
         return f"{type(self).__qualname__}({self.name})"
@@ -135,13 +137,9 @@ class Pruning(L.Callback):
             return float(self._loaded["sparsity"])
         return 0.0 if self.pruner is None else self.pruner.sparsity
 
+    @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Check the options against the trainer; forget what belongs to another model.
-
-        Raises:
-            ValueError: if pruning was not tried with the strategy, or the schedule does not fit
-                the trainer or the criterion.
-        """
+        """Check the options against the trainer; forget what belongs to another model."""
         if stage != "fit":
             return
         check_strategy(trainer, "Pruning", untried=self.untried_strategy, sharded=self._unshardable)
@@ -153,29 +151,24 @@ class Pruning(L.Callback):
             self._rewinder.forget()
             self._shrinkage.forget()
 
+    @override
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Check the options against the model, which is complete only now.
-
-        Raises:
-            ValueError: if a pattern names no module.
-            TargetError: if every parameter is frozen.
-        """
+        """Check the options against the model, which is complete only now."""
         self.recipe.check(pl_module)
 
+    @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Bind the masks to the parameters and follow every optimizer.
-
-        Raises:
-            ValueError: if the training ends before the schedule does.
-        """
+        """Bind the masks to the parameters and follow every optimizer."""
         check_length(trainer, self.schedule)
         self._bind(pl_module, batch=None)
         self._hooks = [o.register_step_post_hook(self._after_step) for o in trainer.optimizers]
 
+    @override
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Update the masks if that is due."""
         self._advance(trainer, pl_module)
 
+    @override
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
@@ -187,6 +180,7 @@ class Pruning(L.Callback):
         if self.pruner is not None and self.progress.is_open(self.schedule):
             self.pruner.scorer.start(only_training=True)
 
+    @override
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
     ) -> None:
@@ -199,12 +193,14 @@ class Pruning(L.Callback):
             self._shrinkage.aim(self.pruner, target)
         self.pruner.mask_gradients()
 
+    @override
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log what is reached and what was asked for."""
         target = self.schedule.sparsity(self.progress.due, self.recipe.sparsity)
         metrics = {f"{self.name}/sparsity": self._sparsity, f"{self.name}/target": target}
         pl_module.log_dict(metrics, sync_dist=True, batch_size=1)
 
+    @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Zero once more, stop following optimizers, and say so if the target was missed."""
         self._unhook()
@@ -213,21 +209,25 @@ class Pruning(L.Callback):
         if self.progress.done < self.schedule.end and not is_trial(trainer):
             warn_missed(self.name, self.schedule, self.recipe.sparsity, self._sparsity)
 
+    @override
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Zero again what an averaging callback has copied back in ``on_train_end``."""
         if self.pruner is not None and self.pruner.binds(pl_module):
             self.pruner.enforce()
 
+    @override
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
         """Stop following optimizers."""
         self._unhook()
 
+    @override
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Stop following optimizers."""
         self._unhook()
 
+    @override
     def state_dict(self) -> dict[str, Any]:
         """Return the masks, the scores since the last update, and the place in the schedule."""
         if self._loaded is not None:
@@ -242,6 +242,7 @@ class Pruning(L.Callback):
             **self._binding.state_dict(),
         }
 
+    @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep a state until the training starts; the parameters may not be ready before."""
         self._loaded = state_dict

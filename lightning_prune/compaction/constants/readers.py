@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
+from typing_extensions import override
 
 from lightning_prune.coupling.forecast import Trace
 from lightning_prune.coupling.graph import Graph, Node, Ref
@@ -175,6 +176,7 @@ class _Watcher(OpObserver):
         self._readers = readers
         self._index = 0
 
+    @override
     def see(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Note what the operation reads, if it is one of the readers."""
         reader = self._readers.get(self._index)

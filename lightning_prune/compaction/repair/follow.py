@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._pytree import tree_map
+from typing_extensions import override
 
 from lightning_prune.compaction.repair.fixes import Expectation, Fix
 from lightning_prune.compaction.repair.size_fixes import cut_bounds, cut_correction, fix_for
@@ -103,6 +104,7 @@ class _Follower(OpObserver):
         nodes = self._trace.graph.nodes
         return nodes[min(self._next, len(nodes) - 1)] if nodes else None
 
+    @override
     def see(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the operation as it should have been called."""
         node = self._align(func)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 
+from typing_extensions import override
+
 from lightning_prune.compaction.rewriting.source import position_of
 from lightning_prune.coupling.graph import Position
 
@@ -113,6 +115,7 @@ class _Remover(ast.NodeTransformer):
     def __init__(self, dead: frozenset[Position]) -> None:
         self._dead = dead
 
+    @override
     def generic_visit(self, node: ast.AST) -> ast.AST:
         """Change what is below ``node``."""
         for field in ("body", "orelse", "finalbody"):

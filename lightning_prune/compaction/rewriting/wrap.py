@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
+from typing_extensions import override
+
 from lightning_prune.compaction.rewriting.liveness import unneeded, without
 from lightning_prune.compaction.rewriting.source import Source, cell_contents, is_super
 from lightning_prune.coupling.graph import Position
@@ -106,6 +108,7 @@ class _Rewriter(ast.NodeTransformer):
     def __init__(self, wraps: dict[ast.AST, list[Callable[[Any], ast.AST]]]) -> None:
         self._wraps = wraps
 
+    @override
     def visit(self, node: ast.AST) -> Any:
         """Change what is below ``node``, then ``node`` itself."""
         changed = self.generic_visit(node)

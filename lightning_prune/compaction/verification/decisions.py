@@ -15,6 +15,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from typing_extensions import override
 
 from lightning_prune.coupling.graph import base_name
 
@@ -59,6 +60,7 @@ class Decisions(TorchDispatchMode):
         self._earlier = earlier or []
         self._repeats = earlier is not None
 
+    @override
     def __torch_dispatch__(
         self,
         func: OpOverload,
