@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import ModuleType
 
 import lightning_prune
 
@@ -10,6 +11,15 @@ def test_public_names_are_sorted_and_exist():
     names = lightning_prune.__all__
     assert names == sorted(names, key=lambda name: (not name.isupper(), name))
     assert all(hasattr(lightning_prune, name) for name in names)
+
+
+def test_what_can_be_imported_is_public():
+    found = {
+        name
+        for name, value in vars(lightning_prune).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert found == set(lightning_prune.__all__)
 
 
 def test_every_public_name_is_documented():

@@ -117,7 +117,7 @@ class Recovery(DigitsClassifier):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW."""
         return torch.optim.AdamW(
-            self.parameters(), self.hparams.learning_rate, weight_decay=self.hparams.weight_decay
+            self.parameters(), self.hparams["learning_rate"], weight_decay=self.hparams["weight_decay"]
         )
 
 
@@ -283,7 +283,7 @@ def draw(runs: list[Run], path: Path) -> None:
     granularities = sorted({run.granularity for run in runs})
     figure = Figure(figsize=(7 * len(granularities), 5), layout="constrained")
     panels = figure.subplots(1, len(granularities), squeeze=False, sharey=True)[0]
-    colors = dict(zip(CRITERIA, matplotlib.colormaps["tab20"].colors, strict=False))
+    colors = dict(zip(CRITERIA, map(matplotlib.colormaps["tab20"], range(20)), strict=False))
     for panel, granularity in zip(panels, granularities, strict=True):
         errors: dict[str, dict[float, list[float]]] = {}
         for run in runs:

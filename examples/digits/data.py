@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning as L
 import torch
 from sklearn.datasets import load_digits
@@ -27,21 +29,22 @@ class DigitsData(L.LightningDataModule):
         images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1)
         labels = torch.tensor(digits.target)
         generator = torch.Generator().manual_seed(self.split_seed)
-        train, val, test = random_split(range(len(labels)), [0.6, 0.15, 0.25], generator)
-        pixels = images[list(train)]
+        everything = TensorDataset(torch.arange(len(labels)))
+        parts = random_split(everything, [0.6, 0.15, 0.25], generator)
+        pixels = images[parts[0].indices]
         images = (images - pixels.mean()) / pixels.std()
         self.train, self.val, self.test = (
-            TensorDataset(images[list(part)], labels[list(part)]) for part in (train, val, test)
+            TensorDataset(images[part.indices], labels[part.indices]) for part in parts
         )
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Shuffled training batches."""
         return DataLoader(self.train, self.batch_size, shuffle=True, drop_last=True)
 
-    def val_dataloader(self) -> DataLoader:
+    def val_dataloader(self) -> DataLoader[Any]:
         """The validation images."""
         return DataLoader(self.val, 256)
 
-    def test_dataloader(self) -> DataLoader:
+    def test_dataloader(self) -> DataLoader[Any]:
         """The test images."""
         return DataLoader(self.test, 256)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import lightning as L
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -80,7 +81,8 @@ class DigitsClassifier(L.LightningModule):
         """Map images ``[batch, 1, 8, 8]`` to logits ``[batch, 10]``."""
         x = self.stage1(F.relu(self.stem(x)))
         x = self.stage2(F.relu(self.down(x)))
-        return self.head(x.mean((2, 3)))
+        logits: Tensor = self.head(x.mean((2, 3)))
+        return logits
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the cross-entropy of one batch."""
@@ -102,12 +104,12 @@ class DigitsClassifier(L.LightningModule):
         self.accuracy(self(images), digits)
         self.log(f"{split}/accuracy", self.accuracy, prog_bar=True, on_step=False, on_epoch=True)
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW under a cosine decay over the whole run."""
         optimizer = torch.optim.AdamW(
             self.parameters(),
-            lr=self.hparams.learning_rate,
-            weight_decay=self.hparams.weight_decay,
+            lr=self.hparams["learning_rate"],
+            weight_decay=self.hparams["weight_decay"],
         )
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

@@ -70,7 +70,7 @@ class Gan(L.LightningModule):
     def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
         """Let the critic learn, then the generator."""
         (real,) = batch
-        draw, tell = self.optimizers()
+        draw, tell = self.optimizers()  # type: ignore[attr-defined]  # a list, for there are two
         drawn = self.generator(torch.randn(len(real), self.noise, device=self.device))
 
         told = (
@@ -154,7 +154,7 @@ def main(epochs: int, folder: Path) -> None:
     report["sparsity"] = {name: metrics[f"{name}/sparsity"] for name in before}
     report["max_rel_error"] = next(
         c.report.max_rel_error
-        for c in trainer.callbacks
+        for c in trainer.callbacks  # type: ignore[attr-defined]  # lightning sets it from afar
         if isinstance(c, lp.Compaction) and c.report is not None
     )
     (folder / "report.json").write_text(json.dumps(report, indent=2))

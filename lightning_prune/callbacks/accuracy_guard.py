@@ -13,7 +13,6 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import lightning as L
 from typing_extensions import override
 
-from lightning_prune.callbacks.pruning.progress import Progress
 from lightning_prune.pruning import Pruner, PruningReport
 from lightning_prune.pruning.rewinding import copies
 
@@ -24,12 +23,21 @@ _VERSION = 1
 Action = Literal["pause", "rollback", "stop"]
 
 
+class Limited(Protocol):
+    """How far pruning may go."""
+
+    limit: float
+
+    def relimit(self, limit: float) -> None:
+        """Set another limit, and update the masks once more at the next occasion."""
+
+
 @runtime_checkable
 class Guarded(Protocol):
     """What the guard asks of a pruning callback."""
 
     name: str
-    progress: Progress
+    progress: Limited
     report: PruningReport | None
 
     @property

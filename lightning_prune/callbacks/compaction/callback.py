@@ -16,8 +16,8 @@ from typing_extensions import override
 
 from lightning_prune.callbacks.compaction.best_weights import BestWeights, Mode
 from lightning_prune.callbacks.compaction.checks import (
-    check_ranks_agree,
-    check_sharded,
+    check_gathered_options,
+    check_sizes_agree,
     forget_checkpoint,
     monitored,
     refuse_full_size,
@@ -96,7 +96,7 @@ class Compaction(L.Callback):
         """Refuse strategies that were not tried, and options that do not fit a sharded module."""
         check_strategy(trainer, "Compaction", untried=self.untried_strategy)
         if shards_weights(trainer):
-            check_sharded(self.path, self.monitor)
+            check_gathered_options(self.path, self.monitor)
         if stage == "fit":
             self._best = BestWeights(self.mode)
 
@@ -177,7 +177,7 @@ class Compaction(L.Callback):
         self.report = compact(pl_module, inputs, latency=latency)
         states.attach(pl_module)
         forget_averages(trainer)
-        check_ranks_agree(trainer, pl_module)
+        check_sizes_agree(trainer, pl_module)
         if trainer.is_global_zero:
             self._publish(trainer, pl_module, self.report)
 

@@ -38,7 +38,7 @@ def monitored(trainer: L.Trainer, monitor: str) -> float:
     return float(metrics[monitor])
 
 
-def check_sharded(path: str | None, monitor: str | None) -> None:
+def check_gathered_options(path: str | None, monitor: str | None) -> None:
     """Refuse options that make no sense for a sharded module.
 
     Args:
@@ -97,7 +97,7 @@ def forget_checkpoint(trainer: L.Trainer) -> None:
         connector._loaded_checkpoint = {}  # type: ignore[union-attr]
 
 
-def check_ranks_agree(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+def check_sizes_agree(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
     """Refuse to go on if the compact models of the ranks differ in their sizes.
 
     Args:

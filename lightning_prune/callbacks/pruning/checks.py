@@ -69,7 +69,7 @@ def check_length(trainer: L.Trainer, schedule: Schedule) -> None:
         _check_end(schedule, expected, "the number of optimizer steps")
 
 
-def check_ranks_agree(trainer: L.Trainer, pl_module: L.LightningModule, fingerprint: int) -> None:
+def check_masks_agree(trainer: L.Trainer, pl_module: L.LightningModule, fingerprint: int) -> None:
     """Refuse to go on if the masks differ between ranks.
 
     Args:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import lightning as L
 
-from lightning_prune.callbacks.pruning.checks import check_ranks_agree, warn_unfed
+from lightning_prune.callbacks.pruning.checks import check_masks_agree, warn_unfed
 from lightning_prune.callbacks.pruning.rewinder import Rewinder
 from lightning_prune.callbacks.trainer.optimizers import parameters_of
 from lightning_prune.callbacks.trainer.other_callbacks import averaged_modules
@@ -71,7 +71,7 @@ class MaskUpdate:
             pruner.mask_optimizer_state(optimizer)
         for average in averaged_modules(trainer):
             pruner.mask_copy(average)
-        check_ranks_agree(trainer, pl_module, pruner.fingerprint())
+        check_masks_agree(trainer, pl_module, pruner.fingerprint())
         if trainer.is_global_zero:
             log.info("%s at %s %d: %s", self.name, self.schedule.by, self.due, report)
         if self.due == self.schedule.end:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lightning_prune.callbacks.compaction.checks import (
-    check_ranks_agree,
+    check_sizes_agree,
     forget_checkpoint,
     monitored,
     refuse_full_size,
@@ -54,6 +54,6 @@ def test_ranks_of_different_sizes_are_refused() -> None:
     strategy = SimpleNamespace(reduce=lambda tensor, reduce_op: tensor + 1)
     trainer: Any = SimpleNamespace(world_size=2, strategy=strategy)
     with pytest.raises(PruningError, match="compact models of all ranks to have the same sizes"):
-        check_ranks_agree(trainer, Net())
+        check_sizes_agree(trainer, Net())
     strategy.reduce = lambda tensor, reduce_op: tensor
-    check_ranks_agree(trainer, Net())
+    check_sizes_agree(trainer, Net())

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_prune.callbacks.pruning.checks import (
     check_length,
-    check_ranks_agree,
+    check_masks_agree,
     check_schedule,
     warn_missed,
     warn_skipped,
@@ -118,11 +118,11 @@ def test_ranks_that_differ_are_refused() -> None:
 
     ranks = trainer(world_size=2, strategy=SimpleNamespace(reduce=reduce))
     with pytest.raises(PruningError, match="Expected the same masks on every rank"):
-        check_ranks_agree(ranks, Net(), 7)
+        check_masks_agree(ranks, Net(), 7)
 
 
 def test_one_rank_agrees_with_itself() -> None:
-    check_ranks_agree(trainer(), Net(), 7)
+    check_masks_agree(trainer(), Net(), 7)
 
 
 SCHEDULE = Linear(start_step=0, end_step=9)
