@@ -117,7 +117,9 @@ class Recovery(DigitsClassifier):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW."""
         return torch.optim.AdamW(
-            self.parameters(), self.hparams["learning_rate"], weight_decay=self.hparams["weight_decay"]
+            self.parameters(),
+            self.hparams["learning_rate"],
+            weight_decay=self.hparams["weight_decay"],
         )
 
 

@@ -7,6 +7,7 @@ because averaging callbacks copy weights back in ``on_train_end``.
 from __future__ import annotations
 
 import logging
+from os import PathLike, fspath
 from typing import Any
 
 import lightning as L
@@ -17,6 +18,7 @@ from typing_extensions import override
 from lightning_prune.callbacks.compaction.best_weights import BestWeights, Mode
 from lightning_prune.callbacks.compaction.checks import (
     check_gathered_options,
+    check_path,
     check_sizes_agree,
     forget_checkpoint,
     monitored,
@@ -64,12 +66,13 @@ class Compaction(L.Callback):
 
     Raises:
         ValueError: if ``mode`` is none of its words.
+        TypeError: if ``path`` is no path.
     """
 
     def __init__(
         self,
         *,
-        path: str | None = None,
+        path: str | PathLike[str] | None = None,
         monitor: str | None = None,
         mode: Mode = "min",
         latency: bool = True,
@@ -81,7 +84,12 @@ class Compaction(L.Callback):
                 f"Expected `mode` to be 'min' or 'max', but got {mode!r}. It says which values of "
                 "`monitor` are better."
             )
-        self.path = path
+        if path is not None and not isinstance(path, (str, PathLike)):
+            raise TypeError(
+                f"Expected `path` to be a path or None, but got {path!r}. It names the file to "
+                "which the compact model is written."
+            )
+        self.path = None if path is None else fspath(path)
         self.monitor = monitor
         self.mode: Mode = mode
         self.latency = latency
@@ -93,11 +101,12 @@ class Compaction(L.Callback):
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Refuse strategies that were not tried, and options that do not fit a sharded module."""
+        """Refuse untried strategies, a path that cannot be written, and options of no use."""
         check_strategy(trainer, "Compaction", untried=self.untried_strategy)
         if shards_weights(trainer):
             check_gathered_options(self.path, self.monitor)
         if stage == "fit":
+            check_path(self.path)
             self._best = BestWeights(self.mode)
 
     @override

@@ -1,5 +1,6 @@
 """At the end of fit the model is smaller, verified and reported."""
 
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -184,3 +185,14 @@ def test_a_fit_without_a_batch_compacts_nothing():
     with pytest.warns(UserWarning, match="the fit had no batch"):
         fit(model, lp.Compaction(latency=False), limit_train_batches=0)
     assert model.first.out_features == 8
+
+
+def test_a_path_is_checked_before_the_training(tmp_path: Path) -> None:
+    compaction = lp.Compaction(path=tmp_path / "absent" / "small.safetensors")
+    with pytest.raises(ValueError, match=r"whose folder .*absent' does not exist"):
+        fit(Model(), compaction)
+
+
+def test_a_path_is_a_path() -> None:
+    with pytest.raises(TypeError, match="Expected `path` to be a path or None, but got 5"):
+        lp.Compaction(path=5)  # type: ignore[arg-type]
