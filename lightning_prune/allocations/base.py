@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from lightning_prune.arguments import check_fraction
 from lightning_prune.units.group import Group
 
 
@@ -40,11 +41,8 @@ class Allocation(ABC):
     max_sparsity: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.max_sparsity <= 1.0:
-            raise ValueError(
-                f"Expected `max_sparsity` to be in (0, 1], but got {self.max_sparsity}. It is the "
-                "largest fraction that a single group may lose."
-            )
+        cure = "It is the largest fraction that a single group may lose."
+        check_fraction("max_sparsity", self.max_sparsity, "(0, 1]", cure)
 
     @abstractmethod
     def priorities(

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from lightning_prune.allocations.base import Allocation, relative_ranks
 from lightning_prune.allocations.sensitivity import Sensitivity
+from lightning_prune.arguments import check_sparsity
 from lightning_prune.modules.names import plain_name
 from lightning_prune.modules.patterns import matches
 from lightning_prune.units.group import Group
@@ -48,12 +49,9 @@ class PerLayer(Allocation):
     @override
     def __post_init__(self) -> None:
         super().__post_init__()
-        for pattern, sparsity in {**self.sparsities, "default": self.default}.items():
-            if not 0.0 <= sparsity < 1.0:
-                raise ValueError(
-                    f"Expected the sparsity of `{pattern}` to be a fraction in [0, 1), but got "
-                    f"{sparsity}. It is the share removed, not the share kept."
-                )
+        check_sparsity(self.default, "default")
+        for pattern, sparsity in self.sparsities.items():
+            check_sparsity(sparsity, f"sparsities[{pattern!r}]")
 
     @classmethod
     def from_sensitivity(

@@ -13,6 +13,12 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import lightning as L
 from typing_extensions import override
 
+from lightning_prune.arguments import (
+    check_choice,
+    check_fraction,
+    check_integer,
+    check_number,
+)
 from lightning_prune.pruning import Pruner, PruningReport
 from lightning_prune.pruning.rewinding import copies
 
@@ -90,7 +96,12 @@ class AccuracyGuard(L.Callback):
         min_step: float = 0.01,
         name: str = "pruning",
     ) -> None:
-        _check(max_drop, mode, patience, action, min_step)
+        check_number("max_drop", max_drop, 0.0, "It is in the unit of the metric.")
+        check_choice("mode", mode, ("max", "min"), "Is more better, or less?")
+        check_integer("patience", patience, 1, "It counts validations.")
+        cure = "It is what happens when the metric does not come back."
+        check_choice("action", action, get_args(Action), cure)
+        check_fraction("min_step", min_step, "(0, 1)", "It is a step in sparsity.")
         self.monitor = monitor
         self.max_drop = max_drop
         self.mode = mode
@@ -274,27 +285,3 @@ class AccuracyGuard(L.Callback):
             f"Expected a `Pruning` callback of the name '{self.name}', but got none. Add it to the "
             "Trainer's callbacks, or say `name`."
         )
-
-
-def _check(max_drop: float, mode: str, patience: int, action: str, min_step: float) -> None:
-    """Refuse arguments that are wrong by themselves.
-
-    Raises:
-        ValueError: if one is.
-    """
-    wrong = [
-        (max_drop < 0, "max_drop", "at least 0", max_drop, "It is in the unit of the metric."),
-        (mode not in {"max", "min"}, "mode", "'max' or 'min'", mode, "Is more better, or less?"),
-        (patience < 1, "patience", "at least 1", patience, "It counts validations."),
-        (
-            action not in get_args(Action),
-            "action",
-            f"one of {', '.join(get_args(Action))}",
-            action,
-            "It is what happens when the metric does not come back.",
-        ),
-        (not 0 < min_step < 1, "min_step", "in (0, 1)", min_step, "It is a step in sparsity."),
-    ]
-    for is_wrong, argument, expected, value, cure in wrong:
-        if is_wrong:
-            raise ValueError(f"Expected `{argument}` to be {expected}, but got {value!r}. {cure}")

@@ -8,6 +8,7 @@ import lightning as L
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_prune.arguments import check_integer
 from lightning_prune.callbacks.trainer.example_inputs import (
     find_example_inputs,
     require_example_inputs,
@@ -51,11 +52,8 @@ class LatencyMonitor(L.Callback):
         max_seconds: float = 0.5,
         example_inputs: Any = None,
     ) -> None:
-        if every_n_epochs < 1:
-            raise ValueError(
-                f"Expected `every_n_epochs` to be an integer of at least 1, but got "
-                f"{every_n_epochs!r}. To measure nothing, remove the callback."
-            )
+        cure = "To measure nothing, remove the callback."
+        check_integer("every_n_epochs", every_n_epochs, 1, cure)
         check_runs(warmup_runs, min_runs, max_seconds)
         self.every_n_epochs = every_n_epochs
         self.warmup_runs = warmup_runs

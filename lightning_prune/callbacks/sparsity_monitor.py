@@ -5,7 +5,8 @@ from __future__ import annotations
 import lightning as L
 from typing_extensions import override
 
-from lightning_prune.measure.sparsity import Sparsity, measure_sparsity
+from lightning_prune.arguments import check_integer
+from lightning_prune.measure.sparsity import Sparsity, check_min_ndim, measure_sparsity
 
 
 class SparsityMonitor(L.Callback):
@@ -27,16 +28,9 @@ class SparsityMonitor(L.Callback):
     """
 
     def __init__(self, *, every_n_epochs: int = 1, min_ndim: int = 2) -> None:
-        if every_n_epochs < 1:
-            raise ValueError(
-                f"Expected `every_n_epochs` to be an integer of at least 1, but got "
-                f"{every_n_epochs!r}. To log nothing, remove the callback."
-            )
-        if min_ndim < 0:
-            raise ValueError(
-                f"Expected `min_ndim` to be an integer of at least 0, but got {min_ndim!r}. "
-                "Use 0 for every parameter and 2 for weights without biases."
-            )
+        cure = "To log nothing, remove the callback."
+        check_integer("every_n_epochs", every_n_epochs, 1, cure)
+        check_min_ndim(min_ndim)
         self.every_n_epochs = every_n_epochs
         self.min_ndim = min_ndim
         self.sparsity: Sparsity | None = None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_prune.arguments import check_number
 from lightning_prune.criteria.base import Criterion, Reads
 from lightning_prune.units.scores import Sides
 
@@ -39,11 +40,7 @@ class ActivationRate(Criterion):
     sides: ClassVar[Sides] = "in"
 
     def __post_init__(self) -> None:
-        if self.threshold < 0.0:
-            raise ValueError(
-                f"Expected `threshold` to be at least 0, but got {self.threshold}. It is compared "
-                "with absolute activations."
-            )
+        check_number("threshold", self.threshold, 0.0, "It is compared with absolute activations.")
 
     @override
     def observe(self, inputs: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_prune.arguments import check_choice
 from lightning_prune.criteria.base import Criterion, Reads
 
 
@@ -35,10 +36,7 @@ class Magnitude(Criterion):
     elementwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.p not in {1, 2}:
-            raise ValueError(
-                f"Expected `p` to be 1 or 2, but got {self.p!r}. It is the power of the weights."
-            )
+        check_choice("p", self.p, (1, 2), "It is the power of the weights.")
 
     @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:

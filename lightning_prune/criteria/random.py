@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_prune.arguments import check_seed
 from lightning_prune.criteria.base import Criterion, Reads
 
 
@@ -22,11 +23,17 @@ class Random(Criterion):
 
     Args:
         seed: seed of the criterion's own generator.
+
+    Raises:
+        ValueError: if ``seed`` is none that torch takes.
     """
 
     seed: int = 0
 
     reads: ClassVar[Reads] = "weights"
+
+    def __post_init__(self) -> None:
+        check_seed("seed", self.seed)
 
     @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:

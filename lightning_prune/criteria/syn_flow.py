@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_prune.arguments import check_integer
 from lightning_prune.criteria.base import Criterion, Reads
 
 
@@ -36,11 +37,7 @@ class SynFlow(Criterion):
     reads: ClassVar[Reads] = "flow"
 
     def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise ValueError(
-                f"Expected `iterations` to be at least 1, but got {self.iterations}. The paper "
-                "has 100."
-            )
+        check_integer("iterations", self.iterations, 1, "The paper has 100.")
 
     @property
     @override

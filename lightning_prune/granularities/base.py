@@ -10,10 +10,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 from torch import Tensor
 
+from lightning_prune.arguments import check_choice, check_integer
 from lightning_prune.units.group import Group, Structure
 from lightning_prune.units.scores import Normalize, Reduce
 
@@ -27,12 +28,23 @@ class UnitRules:
         normalize: by what the scores of a group are divided, so that groups compare.
         round_to: the number of kept units is a multiple of this, unless the group is untouched.
         min_units: no group keeps fewer.
+
+    Raises:
+        ValueError: if an argument is none of its words, or less than 1.
     """
 
     reduce: Reduce = "sum"
     normalize: Normalize = "mean"
     round_to: int = 1
     min_units: int = 1
+
+    def __post_init__(self) -> None:
+        cure = "It says how the scores of the weights of a unit become one."
+        check_choice("reduce", self.reduce, get_args(Reduce), cure)
+        cure = "It says by what the scores of a group are divided."
+        check_choice("normalize", self.normalize, get_args(Normalize), cure)
+        check_integer("round_to", self.round_to, 1, "It counts units.")
+        check_integer("min_units", self.min_units, 1, "It counts units.")
 
 
 class Granularity(ABC):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.arguments import check_at_least
+from lightning_prune.arguments import check_integer
 from lightning_prune.granularities.base import Granularity, UnitRules
 from lightning_prune.units.group import Axis, Group, Member, Structure
 from lightning_prune.units.scores import Normalize, Reduce
@@ -31,7 +31,7 @@ class Block(Granularity):
         normalize: by what the scores of a group are divided, so that groups compare.
 
     Raises:
-        ValueError: if ``rows`` or ``cols`` is less than 1.
+        ValueError: if an argument is none of its words, or less than 1.
     """
 
     rows: int
@@ -43,8 +43,9 @@ class Block(Granularity):
     regrows: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_at_least("rows", self.rows)
-        check_at_least("cols", self.cols)
+        check_integer("rows", self.rows, 1, "It counts weights.")
+        check_integer("cols", self.cols, 1, "It counts weights.")
+        _ = self.rules  # which checks the other options
 
     @property
     @override

@@ -9,7 +9,6 @@ from typing import ClassVar
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.arguments import check_at_least
 from lightning_prune.granularities.base import Granularity, UnitRules
 from lightning_prune.units.group import Group, Structure
 from lightning_prune.units.scores import Normalize, Reduce
@@ -29,7 +28,7 @@ class Channel(Granularity):
         min_units: keep at least this many channels of every group.
 
     Raises:
-        ValueError: if ``round_to`` or ``min_units`` is less than 1.
+        ValueError: if an option is none of its words, or less than 1.
     """
 
     reduce: Reduce = "sum"
@@ -40,8 +39,7 @@ class Channel(Granularity):
     needs_coupling: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_at_least("round_to", self.round_to)
-        check_at_least("min_units", self.min_units)
+        _ = self.rules  # which checks them
 
     @property
     @override

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.arguments import check_at_least
 from lightning_prune.granularities.base import Granularity, UnitRules
 from lightning_prune.units.group import Group, Structure
 from lightning_prune.units.scores import Normalize, Reduce
@@ -34,7 +33,7 @@ class Head(Granularity):
         min_units: keep at least this many heads of every layer.
 
     Raises:
-        ValueError: if ``min_units`` is less than 1.
+        ValueError: if an option is none of its words, or less than 1.
     """
 
     reduce: Reduce = "sum"
@@ -44,7 +43,7 @@ class Head(Granularity):
     needs_coupling: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_at_least("min_units", self.min_units)
+        _ = self.rules  # which checks them
 
     @property
     @override

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.arguments import check_at_least
+from lightning_prune.arguments import check_integer
 from lightning_prune.granularities.base import Granularity
 from lightning_prune.units.group import Axis, Group, Member, Structure
 
@@ -43,8 +43,8 @@ class NM(Granularity):
     needs_coupling: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_at_least("n", self.n)
-        check_at_least("m", self.m, self.n + 1)
+        check_integer("n", self.n, 1, "It counts weights.")
+        check_integer("m", self.m, self.n + 1, "It counts weights, of which `n` stay.")
 
     @override
     def groups(self, weights: Mapping[str, Tensor], structure: Structure) -> list[Group]:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from typing_extensions import override
 
+from lightning_prune.arguments import check_integer, check_positive
 from lightning_prune.display.tables import format_table
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.twin import twin
@@ -150,21 +151,9 @@ def check_runs(warmup_runs: int, min_runs: int, max_seconds: float) -> None:
     Raises:
         ValueError: if one of them is out of range.
     """
-    if warmup_runs < 0:
-        raise ValueError(
-            f"Expected `warmup_runs` to be an integer of at least 0, but got {warmup_runs!r}. "
-            "Five are enough for most models."
-        )
-    if min_runs < 1:
-        raise ValueError(
-            f"Expected `min_runs` to be an integer of at least 1, but got {min_runs!r}. "
-            "Percentiles settle at about 20."
-        )
-    if not max_seconds > 0:
-        raise ValueError(
-            f"Expected `max_seconds` to be greater than 0, but got {max_seconds!r}. "
-            "To make as few runs as possible, set a small number such as 0.01."
-        )
+    check_integer("warmup_runs", warmup_runs, 0, "Five are enough for most models.")
+    check_integer("min_runs", min_runs, 1, "Percentiles settle at about 20.")
+    check_positive("max_seconds", max_seconds, "For as few runs as possible, say 0.01.")
 
 
 class _Subject:

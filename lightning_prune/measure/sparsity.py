@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from lightning_prune.arguments import check_integer
 from lightning_prune.display.tables import format_table
 from lightning_prune.modules.names import parameters_by_name
 
@@ -64,11 +65,7 @@ def measure_sparsity(model: nn.Module, *, min_ndim: int = 0) -> Sparsity:
         >>> measure_sparsity(layer).parameters
         {'weight': 0.0, 'bias': 1.0}
     """
-    if min_ndim < 0:
-        raise ValueError(
-            f"Expected `min_ndim` to be an integer of at least 0, but got {min_ndim!r}. "
-            "Use 0 for every parameter and 2 for weights without biases."
-        )
+    check_min_ndim(min_ndim)
     measured = {
         name: parameter.detach()
         for name, parameter in parameters_by_name(model).items()
@@ -82,6 +79,16 @@ def measure_sparsity(model: nn.Module, *, min_ndim: int = 0) -> Sparsity:
         zeros=sum(zeros),
         elements=sum(parameter.numel() for parameter in measured.values()),
     )
+
+
+def check_min_ndim(min_ndim: int) -> None:
+    """Check the argument of `measure_sparsity`, for callers that keep it for later.
+
+    Raises:
+        ValueError: if it is negative, or no integer.
+    """
+    cure = "Use 0 for every parameter and 2 for weights without biases."
+    check_integer("min_ndim", min_ndim, 0, cure)
 
 
 def _count_zeros(tensors: list[Tensor]) -> list[int]:

@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 from lightning_prune.allocations.base import Allocation
 from lightning_prune.arguments import check_kind
 from lightning_prune.criteria.base import Criterion
 from lightning_prune.granularities.base import Granularity
 from lightning_prune.regularizations.base import Regularization
-from lightning_prune.units.cost import Of
-
-
-def check_of(of: object) -> None:
-    """Refuse what is none of the words that a sparsity can be a fraction of.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    if of not in get_args(Of):
-        raise ValueError(
-            f"Expected `of` to be one of {', '.join(get_args(Of))}, but got {of!r}. It says what "
-            "the sparsity is a fraction of."
-        )
 
 
 def check_regrows(granularity: Granularity) -> None:

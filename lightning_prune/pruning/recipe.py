@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from torch import nn
 
 from lightning_prune.allocations import Allocation
-from lightning_prune.arguments import check_kind, check_list, check_sparsity
+from lightning_prune.arguments import check_choice, check_kind, check_list, check_sparsity
 from lightning_prune.coupling import couple
 from lightning_prune.criteria import Criterion
 from lightning_prune.errors import TargetError
@@ -21,7 +21,7 @@ from lightning_prune.modules.gathering import has_shards, reshard, structure_of
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.names import parameters_by_any_name, parameters_by_name, plain_name
 from lightning_prune.modules.patterns import check_patterns
-from lightning_prune.pruning.checks import check_groups, check_of, check_regrows
+from lightning_prune.pruning.checks import check_groups, check_regrows
 from lightning_prune.pruning.choosing.selection import select
 from lightning_prune.pruning.pruner import Pruner
 from lightning_prune.units.cost import Of
@@ -61,7 +61,7 @@ class Recipe:
         check_kind("criterion", self.criterion, Criterion)
         check_kind("granularity", self.granularity, Granularity)
         check_kind("allocation", self.allocation, Allocation)
-        check_of(self.of)
+        check_choice("of", self.of, get_args(Of), "It says what the sparsity is a fraction of.")
         check_groups(self.granularity, self.criterion, self.allocation)
         if self.regrows:
             check_regrows(self.granularity)

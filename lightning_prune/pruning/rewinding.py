@@ -43,7 +43,7 @@ class Rewinding:
     learning_rate: bool = False
 
     def __post_init__(self) -> None:
-        _ = self.window
+        _ = self.window  # which checks the position
         if not (self.weights or self.learning_rate):
             raise ValueError(
                 "Expected `weights` or `learning_rate` to be rewound, but got neither. "

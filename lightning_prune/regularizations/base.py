@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from lightning_prune.arguments import check_integer
+
 
 @dataclass(frozen=True)
 class Regularization(ABC):
@@ -31,11 +33,7 @@ class Regularization(ABC):
     refresh: int = field(default=100, kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.refresh < 1:
-            raise ValueError(
-                f"Expected `refresh` to be at least 1, but got {self.refresh}. It counts optimizer "
-                "steps."
-            )
+        check_integer("refresh", self.refresh, 1, "It counts optimizer steps.")
 
     @abstractmethod
     def factors(self, norms: Tensor, size: int, steps: int, rate: float) -> Tensor:
@@ -50,16 +48,3 @@ class Regularization(ABC):
         Returns:
             Factors in [0, 1], shape ``[units]``.
         """
-
-
-def check_strength(strength: float) -> None:
-    """Refuse a strength that is not positive.
-
-    Raises:
-        ValueError: if it is not.
-    """
-    if strength <= 0.0:
-        raise ValueError(
-            f"Expected `strength` to be positive, but got {strength}. Leave the regularization out "
-            "instead."
-        )

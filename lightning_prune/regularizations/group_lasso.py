@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.regularizations.base import Regularization, check_strength
+from lightning_prune.arguments import check_positive
+from lightning_prune.regularizations.base import Regularization
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class GroupLasso(Regularization):
     @override
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_strength(self.strength)
+        check_positive("strength", self.strength, "For none, leave the regularization out.")
 
     @override
     def factors(self, norms: Tensor, size: int, steps: int, rate: float) -> Tensor:

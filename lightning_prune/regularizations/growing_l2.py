@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.regularizations.base import Regularization, check_strength
+from lightning_prune.arguments import check_integer, check_number, check_positive
+from lightning_prune.regularizations.base import Regularization
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,10 @@ class GrowingL2(Regularization):
     @override
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_strength(self.strength)
-        if self.every < 1 or self.ceiling < self.strength:
-            raise ValueError(
-                f"Expected `every` to be at least 1 and `ceiling` at least `strength`, but got "
-                f"{self}. The strength grows from `strength` to `ceiling`."
-            )
+        check_positive("strength", self.strength, "For none, leave the regularization out.")
+        check_integer("every", self.every, 1, "It counts optimizer steps.")
+        cure = "The strength grows from `strength` to `ceiling`."
+        check_number("ceiling", self.ceiling, self.strength, cure)
 
     @override
     def factors(self, norms: Tensor, size: int, steps: int, rate: float) -> Tensor:

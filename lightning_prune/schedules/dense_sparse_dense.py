@@ -45,7 +45,7 @@ class DenseSparseDense(Schedule):
     monotone: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _ = self.window
+        _ = self.window  # which checks the bounds
 
     @property
     @override

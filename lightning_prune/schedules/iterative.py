@@ -43,7 +43,7 @@ class Iterative(Schedule):
     recovery_steps: int | None = None
 
     def __post_init__(self) -> None:
-        _ = self.window
+        _ = self.window  # which checks the bounds
 
     @property
     @override

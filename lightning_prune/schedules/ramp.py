@@ -34,7 +34,7 @@ class Ramp(Schedule):
     every: int = 1
 
     def __post_init__(self) -> None:
-        _ = self.window
+        _ = self.window  # which checks the bounds
 
     @abstractmethod
     def ramp(self, progress: float, final: float) -> float:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
+from lightning_prune.arguments import check_fraction
 from lightning_prune.schedules.ramp import Ramp
 
 
@@ -54,11 +55,8 @@ class Regrow(Ramp):
     @override
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0.0 < self.share < 1.0:
-            raise ValueError(
-                f"Expected `share` to be in (0, 1), but got {self.share}. It is the share of the "
-                "kept units that is exchanged at first; the paper has 0.3."
-            )
+        cure = "Of the kept units, it is exchanged at first; the paper has 0.3."
+        check_fraction("share", self.share, "(0, 1)", cure)
 
     @override
     def ramp(self, progress: float, final: float) -> float:

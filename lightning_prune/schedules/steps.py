@@ -36,8 +36,7 @@ class Steps(Schedule):
     steps: dict[int, float] | None = None
 
     def __post_init__(self) -> None:
-        _ = self.window
-        shares = [share for _, share in sorted(self._shares.items())]
+        shares = [self._shares[position] for position in self.window.positions]
         if shares != sorted(shares) or shares[0] < 0.0 or shares[-1] != 1.0:
             raise ValueError(
                 "Expected the shares of the final sparsity to start at 0 or more, never to fall "

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lightning_prune.arguments import check_integer
+
 Unit = Literal["epoch", "step"]
 
 
@@ -186,9 +188,8 @@ def _check(argument: str, value: int | None, least: int) -> int:
     Raises:
         ValueError: unless it is an integer of at least ``least``.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(
-            f"Expected `{argument}` to be an integer of at least {least}, but got {value!r}. "
-            "Positions are counted from 0; an interval is at least 1."
-        )
+    if value is None:
+        raise ValueError(f"Expected `{argument}` to be given, but got None. Give both of a pair.")
+    cure = "Positions are counted from 0; an interval is at least 1."
+    check_integer(argument, value, least, cure)
     return value

@@ -73,7 +73,7 @@ def test_is_a_value(allocation):
 @pytest.mark.parametrize("allocation", ALL)
 @pytest.mark.parametrize("bound", [0.0, -0.5, 1.1])
 def test_a_bound_out_of_range_is_refused(allocation, bound):
-    with pytest.raises(ValueError, match=r"Expected `max_sparsity` to be in \(0, 1\]"):
+    with pytest.raises(ValueError, match=r"Expected `max_sparsity` to be a fraction in \(0, 1\]"):
         replace(allocation, max_sparsity=bound)
 
 

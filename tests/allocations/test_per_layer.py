@@ -43,5 +43,7 @@ def test_a_pattern_that_matches_nothing_is_refused():
 
 @pytest.mark.parametrize("sparsity", [1.0, -0.1])
 def test_a_sparsity_out_of_range_is_refused(sparsity):
-    with pytest.raises(ValueError, match="Expected the sparsity of `a` to be a fraction"):
+    with pytest.raises(ValueError, match=r"Expected `sparsities\['a'\]` to be a fraction"):
         PerLayer({"a": sparsity})
+    with pytest.raises(ValueError, match="Expected `default` to be a fraction"):
+        PerLayer(default=sparsity)

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from lightning_prune.criteria import Random
@@ -15,6 +16,11 @@ def test_is_uniform():
     assert 0.99 < drawn.max() < 1.0
     assert abs(drawn.mean() - 0.5) < 0.05
     assert drawn.unique().numel() > 1000
+
+
+def test_what_is_no_seed_is_refused():
+    with pytest.raises(ValueError, match="Expected `seed` to be an integer"):
+        Random(seed=0.5)
 
 
 def test_the_seed_decides():

@@ -67,5 +67,5 @@ def test_something_still_flows_after_many_rounds():
 
 
 def test_refuses_no_round():
-    with pytest.raises(ValueError, match="Expected `iterations` to be at least 1"):
+    with pytest.raises(ValueError, match="Expected `iterations` to be an integer of at least 1"):
         SynFlow(iterations=0)

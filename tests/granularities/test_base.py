@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -92,6 +93,13 @@ def test_what_is_protected_fits_the_floor(granularity):
 @pytest.mark.parametrize("granularity", ALL)
 def test_is_a_value(granularity):
     assert pickle.loads(pickle.dumps(granularity)) == granularity == replace(granularity)
+
+
+@pytest.mark.parametrize("option", ["reduce", "normalize"])
+def test_unknown_words_are_refused(option):
+    for make in (Channel, Head, partial(Block, 2, 2), UnitRules):
+        with pytest.raises(ValueError, match=f"Expected `{option}` to be .*, but got 'median'"):
+            make(**{option: "median"})
 
 
 def test_the_base_is_abstract():

@@ -1,9 +1,30 @@
 import pytest
 
-from lightning_prune.pruning.checks import check_of
+from lightning_prune.allocations import Global, Uniform
+from lightning_prune.criteria import GeometricMedian, Magnitude, Wanda
+from lightning_prune.granularities import Block, Channel, Layer, Weight
+from lightning_prune.pruning.checks import check_groups, check_regrows, check_regularization
+from lightning_prune.regularizations import GrowingL2
 
 
-def test_of_is_one_of_three_words() -> None:
-    assert check_of("macs") is None
-    with pytest.raises(ValueError, match="one of parameters, macs, units, but got 'flops'"):
-        check_of("flops")
+def test_channels_cannot_grow_again() -> None:
+    assert check_regrows(Weight()) is None
+    assert check_regrows(Block(2, 2)) is None
+    with pytest.raises(ValueError, match=r"can grow again, but got Channel"):
+        check_regrows(Channel())
+
+
+def test_groups_of_one_unit_are_not_shared_among_their_units() -> None:
+    assert check_groups(Layer(), Magnitude(), Global()) is None
+    with pytest.raises(ValueError, match=r"Expected `criterion` to score every unit by itself"):
+        check_groups(Layer(), GeometricMedian(), Global())
+    for allocation in (Uniform(), Global(max_sparsity=0.5)):
+        with pytest.raises(ValueError, match="Expected `allocation` to rank the units of all"):
+            check_groups(Layer(), Magnitude(), allocation)
+
+
+def test_a_regularization_needs_scores_at_every_step() -> None:
+    assert check_regularization(None, Wanda()) is None
+    assert check_regularization(GrowingL2(), Magnitude()) is None
+    with pytest.raises(ValueError, match="reads weights or gradients"):
+        check_regularization(GrowingL2(), Wanda())

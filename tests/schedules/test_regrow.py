@@ -20,5 +20,5 @@ def test_the_exchange_decays_as_in_the_paper():
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -1])
 def test_refuses_a_share_out_of_range(share):
-    with pytest.raises(ValueError, match="Expected `share` to be in"):
+    with pytest.raises(ValueError, match="Expected `share` to be a fraction in"):
         Regrow(start_epoch=0, end_epoch=3, share=share)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from os import PathLike, fspath
-from typing import Any
+from typing import Any, get_args
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from typing_extensions import override
 
+from lightning_prune.arguments import check_choice
 from lightning_prune.callbacks.compaction.best_weights import BestWeights, Mode
 from lightning_prune.callbacks.compaction.checks import (
     check_gathered_options,
@@ -79,11 +80,7 @@ class Compaction(L.Callback):
         example_inputs: Any = None,
         untried_strategy: bool = False,
     ) -> None:
-        if mode not in {"min", "max"}:
-            raise ValueError(
-                f"Expected `mode` to be 'min' or 'max', but got {mode!r}. It says which values of "
-                "`monitor` are better."
-            )
+        check_choice("mode", mode, get_args(Mode), "It says which values of `monitor` are better.")
         if path is not None and not isinstance(path, (str, PathLike)):
             raise TypeError(
                 f"Expected `path` to be a path or None, but got {path!r}. It names the file to "
