@@ -19,8 +19,8 @@ from lightning_prune.arguments import (
     check_integer,
     check_number,
 )
+from lightning_prune.modules.cpu_copies import cpu_copies
 from lightning_prune.pruning import Pruner, PruningReport
-from lightning_prune.pruning.rewinding import copies
 
 log = logging.getLogger(__name__)
 
@@ -230,7 +230,7 @@ class AccuracyGuard(L.Callback):
         self._good = {
             "value": value,
             "sparsity": pruner.sparsity,
-            "weights": copies(pl_module.state_dict()),
+            "weights": cpu_copies(pl_module.state_dict()),
             "pruner": pruner.state_dict(),
         }
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lightning_prune.errors import TargetError
+from lightning_prune.modules.cpu_copies import cpu_copies
 from lightning_prune.modules.names import parameters_by_name
 from lightning_prune.schedules.base import Schedule
 from lightning_prune.schedules.window import Window, moment
@@ -69,20 +69,6 @@ class Rewinding:
             )
 
 
-def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return copies of tensors on the CPU, by the same names.
-
-    Raises:
-        TargetError: if one is sharded: a part of it would be restored in the place of the whole.
-    """
-    if any(hasattr(tensor, "full_tensor") for tensor in tensors.values()):
-        raise TargetError(
-            "Expected weights that are whole on every rank, to return to them later, but got "
-            "sharded ones (DTensor). Rewind, or guard, under DDP or on one device."
-        )
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
-
-
 class Memory:
     """Weights of a model and learning rates, copied once to the CPU."""
 
@@ -92,7 +78,7 @@ class Memory:
 
     def remember(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Copy every parameter and every learning rate."""
-        self.weights = copies(parameters_by_name(model))
+        self.weights = cpu_copies(parameters_by_name(model))
         self.rates = [[float(g["lr"]) for g in o.param_groups] for o in optimizers]
 
     @torch.no_grad()

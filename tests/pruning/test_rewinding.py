@@ -2,8 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_prune.errors import TargetError
-from lightning_prune.pruning.rewinding import Memory, Rewinding, copies
+from lightning_prune.pruning.rewinding import Memory, Rewinding
 from lightning_prune.schedules import Linear, OneShot
 
 
@@ -38,15 +37,6 @@ def test_the_copy_is_not_trained_and_the_state_holds_it_once():
     other.load_state_dict(memory.state_dict())
     assert other.weights is memory.weights
     assert other.rates == [[0.1]]
-
-
-def test_sharded_weights_are_refused():
-    class Sharded(torch.Tensor):
-        def full_tensor(self):
-            return self
-
-    with pytest.raises(TargetError, match="sharded ones"):
-        copies({"w": torch.ones(2).as_subclass(Sharded)})
 
 
 @pytest.mark.parametrize("options", [{}, {"epoch": 1, "step": 2}, {"epoch": -1}])

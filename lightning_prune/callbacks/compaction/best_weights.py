@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_prune.measure import measure_sparsity
+from lightning_prune.modules.cpu_copies import cpu_copies
 
 Mode = Literal["min", "max"]
 
@@ -33,8 +33,8 @@ class BestWeights:
         self.step = -1
         self._mode = mode
         self._zeros = -1
-        self._weights: dict[str, Tensor] | None = None
-        self._seen: tuple[int, dict[str, Tensor]] | None = None
+        self._weights: dict[str, Any] | None = None
+        self._seen: tuple[int, dict[str, Any]] | None = None
 
     def look(self, model: nn.Module) -> None:
         """Copy the weights that are about to be validated.
@@ -42,7 +42,7 @@ class BestWeights:
         Args:
             model: the module; an averaging callback may have put its averages there.
         """
-        self._seen = (_zeros(model), _copy(model))
+        self._seen = (_zeros(model), cpu_copies(model.state_dict()))
 
     def judge(self, value: float, step: int) -> None:
         """Keep what was looked at last, if it is the best.
@@ -93,12 +93,3 @@ class BestWeights:
 def _zeros(model: nn.Module) -> int:
     """Count the zeros in weights; biases and norms may start from zero, and train on."""
     return measure_sparsity(model, min_ndim=2).zeros
-
-
-def _copy(model: nn.Module) -> dict[str, Tensor]:
-    """Return the state of a module in memory of its own."""
-    return {
-        name: tensor.detach().to("cpu", copy=True)
-        for name, tensor in model.state_dict().items()
-        if isinstance(tensor, torch.Tensor)
-    }

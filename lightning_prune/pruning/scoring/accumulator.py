@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_prune.criteria.base import Criterion
+from lightning_prune.modules.cpu_copies import cpu_copies
 from lightning_prune.modules.shards import (
     is_sharded,
     join_like,
@@ -119,10 +120,7 @@ class Accumulator:
         if is_sharded(self._weights[0]):
             pieces = zip(split_like(total, list(self._slots.values())), self._weights, strict=True)
             total = torch.cat([whole(join_like(p, w)).cpu().flatten() for p, w in pieces])
-        return {
-            "sum": total.to("cpu", copy=True),
-            "steps": self._steps.to("cpu", copy=True),
-        }
+        return cpu_copies({"sum": total, "steps": self._steps})
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take over what `state_dict` returned for the same weights."""

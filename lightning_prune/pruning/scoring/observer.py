@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils.hooks import RemovableHandle
 
+from lightning_prune.modules.cpu_copies import cpu_copies
 from lightning_prune.modules.names import plain_name
 
 
@@ -100,10 +101,7 @@ class Observer:
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """Return sums and numbers of batches, copied to the CPU."""
-        return {
-            "sums": {name: value.to("cpu", copy=True) for name, value in self._sums.items()},
-            "batches": {name: value.to("cpu", copy=True) for name, value in self._batches.items()},
-        }
+        return {"sums": cpu_copies(self._sums), "batches": cpu_copies(self._batches)}
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Take over what `state_dict` returned for the same modules."""
