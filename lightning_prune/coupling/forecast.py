@@ -77,10 +77,6 @@ class Forecast:
             for size, line in zip(sizes, lines, strict=True)
         )
 
-    def is_touched(self, ref: Ref) -> bool:
-        """Tell whether anything of a value goes."""
-        return self.shape(ref) != self._trace.graph[ref].shape
-
 
 @dataclass(frozen=True, eq=False)
 class Traces:

@@ -164,10 +164,6 @@ class Propagation:
         """Tell whether something else than a part of a value is used."""
         return ref in self._whole
 
-    def is_input(self, ref: Ref) -> bool:
-        """Tell whether a value was passed to the model."""
-        return self._graph[ref].kind == "input"
-
     def planes(self, ref: Ref) -> Planes:
         """Return the planes of a value; parameters and buffers get one for each dimension."""
         if ref not in self._planes:

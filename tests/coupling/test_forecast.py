@@ -54,13 +54,6 @@ def test_kept_tells_which_coordinates_stay():
     assert forecast.kept(rows, 2) is None
 
 
-def test_touched_is_what_something_goes_of():
-    trace, forecast = cut(FIRST)
-    assert not forecast.is_touched(trace.graph.inputs[0])
-    assert forecast.is_touched(node(trace, "cat").results[0])
-    assert not forecast.is_touched(trace.graph.outputs[0])
-
-
 def test_where_nothing_goes_all_sizes_stay():
     trace, forecast = cut({})
     for n in trace.graph:

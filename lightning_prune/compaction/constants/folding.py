@@ -22,8 +22,6 @@ from lightning_prune.coupling import Coupling
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.units.group import Group
 
-_ROUNDING = 1e-9
-
 
 @dataclass(frozen=True)
 class Constants:

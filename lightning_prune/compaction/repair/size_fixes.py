@@ -19,8 +19,6 @@ from lightning_prune.compaction.repair.number_fixes import attention_scale, mean
 from lightning_prune.compaction.rewriting import Correction
 from lightning_prune.coupling.graph import Node, Ref
 
-_ROUNDING = 1e-4
-
 
 def fix_for(expectation: Expectation, func: OpOverload, args: Any, kwargs: Any) -> Fix | None:
     """Return how a call must be corrected, None if it is right.

@@ -13,7 +13,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from lightning_prune.coupling.graph import Position
-from lightning_prune.coupling.sites import file_of, is_torch_layer, unwrapped
+from lightning_prune.coupling.sites import file_of, unwrapped
 from lightning_prune.errors import RewriteError
 
 
@@ -202,8 +202,3 @@ def _parsed(code: CodeType, text: str) -> ast.AST:
     ast.increment_lineno(tree, code.co_firstlineno - (2 if indented else 1))
     statement = tree.body[0]
     return statement.body[0] if indented and isinstance(statement, ast.If) else statement
-
-
-def is_layer(source: Source) -> bool:
-    """Tell whether a function belongs to one of torch's own layers."""
-    return is_torch_layer(source.function.__code__)
