@@ -34,8 +34,8 @@ class Limited(Protocol):
 
     limit: float
 
-    def relimit(self, limit: float) -> None:
-        """Set another limit, and update the masks once more at the next occasion."""
+    def set_limit(self, limit: float) -> None:
+        """Set another limit, and update the masks once more as soon as possible."""
 
 
 @runtime_checkable
@@ -200,7 +200,7 @@ class AccuracyGuard(L.Callback):
             if self._limit > sparsity:
                 self._note(f"sparsity {sparsity:.4f} is good: on to {self._limit:.4f}")
         if self._bad or guarded.progress.limit != self._limit:
-            guarded.progress.relimit(self._limit)
+            guarded.progress.set_limit(self._limit)
         self._bad = 0
 
     def _act(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -216,7 +216,7 @@ class AccuracyGuard(L.Callback):
         if self.action == "stop":
             trainer.should_stop = True
             self._limit = pruner.sparsity
-        self._guarded(trainer).progress.relimit(self._limit)
+        self._guarded(trainer).progress.set_limit(self._limit)
 
     def _next_limit(self, good: float) -> float:
         """Return half the way to what failed; stay where the step would be too small."""

@@ -61,11 +61,11 @@ class Rewinding:
         Raises:
             ValueError: if it does.
         """
-        if schedule.by == self.window.by and schedule.start < self.window.end:
+        if schedule.period == self.window.period and schedule.start < self.window.end:
             raise ValueError(
-                f"Expected the schedule to start at {schedule.by} {self.window.end} or later, as "
-                f"weights are rewound to there, but got {schedule!r}. Rewind to an earlier "
-                f"{schedule.by}, or start later."
+                f"Expected the schedule to start at {schedule.period} {self.window.end} or later, "
+                f"as weights are rewound to there, but got {schedule!r}. Rewind to an earlier "
+                f"{schedule.period}, or start later."
             )
 
 

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from lightning_prune.display.plots import require_axes
 from lightning_prune.display.tables import format_table
-from lightning_prune.schedules.window import Unit, Window
+from lightning_prune.schedules.window import Period, Window
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,9 +67,9 @@ class Schedule(ABC):
         return 0.0
 
     @property
-    def by(self) -> Unit:
+    def period(self) -> Period:
         """What positions count: ``"epoch"`` or ``"step"``."""
-        return self.window.by
+        return self.window.period
 
     @property
     def start(self) -> int:
@@ -93,7 +93,7 @@ class Schedule(ABC):
         """Return the sparsity in force from ``position`` on.
 
         Args:
-            position: an epoch or a step, as `by` says.
+            position: an epoch or a step, as `period` says.
             final: the final sparsity, in [0, 1).
 
         Returns:
@@ -130,7 +130,7 @@ class Schedule(ABC):
         events = [self.start - 1, *self.events(), self.end + 1]
         levels = [self.sparsity(position, final) for position in events]
         axes.step(events, levels, where="post", label=type(self).__name__)
-        axes.set_xlabel(self.by)
+        axes.set_xlabel(self.period)
         axes.set_ylabel("sparsity")
         return axes
 
@@ -146,4 +146,4 @@ class Schedule(ABC):
         if len(rows) > _MOST_ROWS:
             half = _MOST_ROWS // 2
             rows = [*rows[:half], ["-"] * (1 + len(finals)), *rows[-half:]]
-        return format_table([self.by, *header], rows)
+        return format_table([self.period, *header], rows)

@@ -24,7 +24,7 @@ class Linear(Ramp):
         end_epoch: epoch :math:`t_1`, after the start.
         start_step: optimizer step :math:`t_0`, at least 0.
         end_step: optimizer step :math:`t_1`, after the start.
-        every: interval between due positions, in the unit of the bounds, at least 1.
+        every: interval between due positions, in epochs or steps as the bounds, at least 1.
 
     Raises:
         ValueError: unless exactly one pair of bounds is given, in order, and ``every`` is at

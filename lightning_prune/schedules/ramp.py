@@ -20,7 +20,7 @@ class Ramp(Schedule):
         end_epoch: epoch of the end, after the start.
         start_step: optimizer step of the start, at least 0.
         end_step: optimizer step of the end, after the start.
-        every: interval between due positions, in the unit of the bounds, at least 1.
+        every: interval between due positions, in epochs or steps as the bounds, at least 1.
 
     Raises:
         ValueError: unless exactly one pair of bounds is given, in order, and ``every`` is at

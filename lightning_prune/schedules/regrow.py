@@ -33,7 +33,7 @@ class Regrow(Ramp):
         end_epoch: epoch :math:`t_1`, after the start.
         start_step: optimizer step :math:`t_0`, at least 0.
         end_step: optimizer step :math:`t_1`, after the start.
-        every: interval between due positions, in the unit of the bounds, at least 1.
+        every: interval between due positions, in epochs or steps as the bounds, at least 1.
         share: share :math:`\alpha` of the kept units that is exchanged at first, in (0, 1).
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from lightning_prune.arguments import check_integer
 
-Unit = Literal["epoch", "step"]
+Period = Literal["epoch", "step"]
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class Window:
     """The due positions, in ascending order.
 
     Args:
-        by: what positions count, ``"epoch"`` or ``"step"``.
+        period: what positions count, ``"epoch"`` or ``"step"``.
         grid: the due positions before the end: a range, or a tuple.
         end: the last due position.
     """
 
-    by: Unit
+    period: Period
     grid: range | tuple[int, ...]
     end: int
 
@@ -77,9 +77,9 @@ def moment(epoch: int | None, step: int | None) -> Window:
             "Expected `epoch` or `step` to be given, one of the two, but got "
             f"epoch={epoch} and step={step}. Write `OneShot(epoch=1)` or `OneShot(step=100)`."
         )
-    by: Unit = "step" if epoch is None else "epoch"
-    position = _check(by, step if epoch is None else epoch, least=0)
-    return Window(by, (), position)
+    period: Period = "step" if epoch is None else "epoch"
+    position = _check(period, step if epoch is None else epoch, least=0)
+    return Window(period, (), position)
 
 
 def span(
@@ -96,7 +96,7 @@ def span(
         end_epoch: last due epoch, or ``None``.
         start_step: first due optimizer step, or ``None``.
         end_step: last due optimizer step, or ``None``.
-        every: interval between due positions, in the same unit.
+        every: interval between due positions, in epochs or steps as the bounds.
 
     Returns:
         The window.
@@ -111,16 +111,16 @@ def span(
             "Expected `start_epoch` and `end_epoch`, or `start_step` and `end_step`, to be given, "
             f"but got epochs {epochs} and steps {steps}. Give one pair."
         )
-    by: Unit = "epoch" if steps == (None, None) else "step"
-    start, end = epochs if by == "epoch" else steps
-    start = _check(f"start_{by}", start, least=0)
-    end = _check(f"end_{by}", end, least=0)
+    period: Period = "epoch" if steps == (None, None) else "step"
+    start, end = epochs if period == "epoch" else steps
+    start = _check(f"start_{period}", start, least=0)
+    end = _check(f"end_{period}", end, least=0)
     if end <= start:
         raise ValueError(
-            f"Expected `end_{by}` to be after `start_{by}`, which is {start}, but got {end}. "
-            f"To remove everything at once, use `OneShot({by}={start})`."
+            f"Expected `end_{period}` to be after `start_{period}`, which is {start}, but got "
+            f"{end}. To remove everything at once, use `OneShot({period}={start})`."
         )
-    return Window(by, range(start, end, _check("every", every, least=1)), end)
+    return Window(period, range(start, end, _check("every", every, least=1)), end)
 
 
 def points(epochs: Sequence[int] | None, steps: Sequence[int] | None) -> Window:
@@ -141,9 +141,9 @@ def points(epochs: Sequence[int] | None, steps: Sequence[int] | None) -> Window:
             "Expected positions in `epochs` or in `steps`, one of the two, but got "
             f"epochs={epochs} and steps={steps}. Give at least one position."
         )
-    by: Unit = "epoch" if epochs else "step"
-    *grid, end = sorted(_check(by, position, least=0) for position in epochs or steps or ())
-    return Window(by, tuple(grid), end)
+    period: Period = "epoch" if epochs else "step"
+    *grid, end = sorted(_check(period, position, least=0) for position in epochs or steps or ())
+    return Window(period, tuple(grid), end)
 
 
 def rounds(
@@ -174,12 +174,12 @@ def rounds(
             "Expected `start_epoch` and `recovery_epochs`, or `start_step` and `recovery_steps`, "
             f"to be given, but got epochs {epochs} and steps {steps}. Give one pair."
         )
-    by: Unit = "epoch" if steps == (None, None) else "step"
-    start, recovery = epochs if by == "epoch" else steps
-    start = _check(f"start_{by}", start, least=0)
-    recovery = _check(f"recovery_{by}s", recovery, least=1)
+    period: Period = "epoch" if steps == (None, None) else "step"
+    start, recovery = epochs if period == "epoch" else steps
+    start = _check(f"start_{period}", start, least=0)
+    recovery = _check(f"recovery_{period}s", recovery, least=1)
     end = start + recovery * (_check("rounds", count, least=1) - 1)
-    return Window(by, range(start, end, recovery), end)
+    return Window(period, range(start, end, recovery), end)
 
 
 def _check(argument: str, value: int | None, least: int) -> int:

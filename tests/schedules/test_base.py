@@ -77,7 +77,7 @@ def test_plots_its_events(schedule):
     (line,) = axes.lines
     assert list(line.get_xdata())[1:-1] == list(schedule.events())
     assert list(line.get_ydata())[1:-1] == [schedule.sparsity(p, 0.9) for p in schedule.events()]
-    assert axes.get_xlabel() == schedule.by
+    assert axes.get_xlabel() == schedule.period
 
 
 def test_describe_lists_every_event():

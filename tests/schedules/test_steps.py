@@ -11,7 +11,7 @@ def test_holds_between_the_points():
 
 
 def test_counts_steps():
-    assert Steps(steps={100: 1.0}).by == "step"
+    assert Steps(steps={100: 1.0}).period == "step"
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from lightning_prune.callbacks.pruning.checks import (
     warn_waiting,
 )
 from lightning_prune.callbacks.pruning.mask_update import MaskUpdate
-from lightning_prune.callbacks.pruning.progress import Progress
+from lightning_prune.callbacks.pruning.progress import Progress, current_position
 from lightning_prune.callbacks.pruning.rewinder import Rewinder
 from lightning_prune.callbacks.pruning.state import VERSION, check_resumable, options_of
 from lightning_prune.callbacks.trainer.optimizers import grad_scale, parameters_of
@@ -74,7 +74,7 @@ class Pruning(L.Callback):
     Attributes:
         recipe: what to prune; the schedule says when.
         report: what the last update has reached.
-        place: the place in the schedule, and the sparsity beyond which no update goes.
+        progress: which updates are done, and the sparsity beyond which none goes.
 
     Raises:
         ValueError: if ``sparsity`` is outside its range, or ``of`` is none of its words.
@@ -177,7 +177,7 @@ class Pruning(L.Callback):
         self._advance(trainer, pl_module)
         self._bind(pl_module, batch)
         self._advance(trainer, pl_module)
-        if self.pruner is not None and self.progress.is_open(self.schedule):
+        if self.pruner is not None and self.progress.is_unfinished(self.schedule):
             self.pruner.scorer.start(only_training=True)
 
     @override
@@ -187,7 +187,7 @@ class Pruning(L.Callback):
         """Read the gradients of this step, then mask them."""
         if self.pruner is None:
             return
-        if self.progress.is_open(self.schedule):
+        if self.progress.is_unfinished(self.schedule):
             self.pruner.accumulate(parameters_of(optimizer), grad_scale(trainer, optimizer))
             target = self.progress.next_target(self.schedule, self.recipe.sparsity)
             self._shrinkage.aim(self.pruner, target)
@@ -229,7 +229,7 @@ class Pruning(L.Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        """Return the masks, the scores since the last update, and the place in the schedule."""
+        """Return the masks, the scores since the last update, and the progress."""
         if self._loaded is not None:
             return self._loaded
         return {
@@ -264,15 +264,13 @@ class Pruning(L.Callback):
         self._rewinder.remember(trainer, pl_module)
         if self.restart_early_stopping and self.progress.done < self.schedule.end:
             restart_early_stopping(trainer)
-        by_epoch = self.schedule.by == "epoch"
-        position = trainer.current_epoch if by_epoch else trainer.global_step
-        due = self.progress.next_due(self.schedule, position)
+        due = self.progress.next_due(self.schedule, current_position(trainer, self.schedule.period))
         if self._loaded is not None or due is None:
             return
         target = self.progress.target(self.schedule, due, self.recipe.sparsity)
         if self._binding.obstacle is not None and target > 0:
             warn_skipped(self.name, self.schedule, due, self._binding.obstacle)
-            self.progress.reach(due)
+            self.progress.mark_done(due)
         elif self.pruner is not None:
             self._update(trainer, pl_module, self.pruner, due, target)
 
@@ -287,7 +285,7 @@ class Pruning(L.Callback):
             return
         update = MaskUpdate(self.name, self.schedule, due, to)
         self.report = update(trainer, pl_module, pruner, self._rewinder)
-        self.progress.reach(due)
+        self.progress.mark_done(due)
         self._shrinkage.forget()
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:

@@ -31,15 +31,15 @@ def check_schedule(trainer: L.Trainer, schedule: Schedule, criterion: Criterion)
         )
     if criterion.averaged and schedule.sparsity(0, final=0.5) > 0:
         raise ValueError(
-            f"Expected the schedule of `{criterion}` to start after {schedule.by} 0, but got "
-            f"{schedule!r}: no {criterion.reads} have been seen yet. Start at {schedule.by} 1 or "
-            "later."
+            f"Expected the schedule of `{criterion}` to start after {schedule.period} 0, but got "
+            f"{schedule!r}: no {criterion.reads} have been seen yet. Start at {schedule.period} 1 "
+            "or later."
         )
     if is_trial(trainer):
         return
-    if schedule.by == "epoch" and trainer.max_epochs not in {None, -1}:
+    if schedule.period == "epoch" and trainer.max_epochs not in {None, -1}:
         _check_end(schedule, trainer.max_epochs or 0, "max_epochs")
-    if schedule.by == "step" and trainer.max_steps != -1:
+    if schedule.period == "step" and trainer.max_steps != -1:
         _check_end(schedule, trainer.max_steps, "max_steps")
 
 
@@ -57,7 +57,7 @@ def check_length(trainer: L.Trainer, schedule: Schedule) -> None:
     # With several optimizers, every one of them counts as a step.
     if len(trainer.optimizers) != 1 or is_trial(trainer):
         return
-    if schedule.by == "epoch":
+    if schedule.period == "epoch":
         _check_end(
             schedule,
             _epochs_begun(trainer),
@@ -92,8 +92,8 @@ def warn_waiting(name: str, schedule: Schedule, due: int) -> None:
     """Warn that an update waits for a gradient to go by."""
     rank_zero_warn(
         f"Expected a finite gradient other than zero before the update of `{name}` at "
-        f"{schedule.by} {due}, but got none since the last one. The update waits; check the loss "
-        "for NaN and the scale of mixed precision."
+        f"{schedule.period} {due}, but got none since the last one. The update waits; check the "
+        "loss for NaN and the scale of mixed precision."
     )
 
 
@@ -105,7 +105,7 @@ def warn_skipped(name: str, schedule: Schedule, due: int, obstacle: TargetError)
     """
     if due == schedule.end:
         raise obstacle
-    rank_zero_warn(f"`{name}` skips its update at {schedule.by} {due}: {obstacle}")
+    rank_zero_warn(f"`{name}` skips its update at {schedule.period} {due}: {obstacle}")
 
 
 def warn_unfed(name: str, weights: Sequence[str]) -> None:
@@ -121,9 +121,9 @@ def warn_unfed(name: str, weights: Sequence[str]) -> None:
 def warn_missed(name: str, schedule: Schedule, target: float, reached: float) -> None:
     """Warn that the training ended before the last update."""
     rank_zero_warn(
-        f"Expected `{name}` to reach sparsity {target} at {schedule.by} {schedule.end}, but got "
-        f"{reached:.4f} when the training ended. Train for longer, end the schedule earlier, or "
-        "keep other callbacks from stopping early."
+        f"Expected `{name}` to reach sparsity {target} at {schedule.period} {schedule.end}, but "
+        f"got {reached:.4f} when the training ended. Train for longer, end the schedule earlier, "
+        "or keep other callbacks from stopping early."
     )
 
 
@@ -145,7 +145,7 @@ def _check_end(schedule: Schedule, limit: float, what: str) -> None:
     """
     if schedule.end >= limit:
         raise ValueError(
-            f"Expected the schedule to end at {schedule.by} {limit - 1} or earlier, as {what} is "
-            f"{limit}, but got {schedule!r}. Positions count from 0; end it earlier or train "
+            f"Expected the schedule to end at {schedule.period} {limit - 1} or earlier, as {what} "
+            f"is {limit}, but got {schedule!r}. Positions count from 0; end it earlier or train "
             "longer."
         )

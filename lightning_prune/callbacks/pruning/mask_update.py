@@ -73,7 +73,7 @@ class MaskUpdate:
             pruner.mask_copy(average)
         check_masks_agree(trainer, pl_module, pruner.fingerprint())
         if trainer.is_global_zero:
-            log.info("%s at %s %d: %s", self.name, self.schedule.by, self.due, report)
+            log.info("%s at %s %d: %s", self.name, self.schedule.period, self.due, report)
         if self.due == self.schedule.end:
             pl_module.print(f"{self.name}: {report.summary()}")
         return report

@@ -1,4 +1,4 @@
-"""The place in the schedule: what was due, what is done, and how far an update may go."""
+"""The progress through the schedule: which updates are done, and how far the next may go."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import lightning as L
+
 from lightning_prune.schedules import Schedule
+from lightning_prune.schedules.window import Period
 
 
 @dataclass
 class Progress:
-    """Where a training is in its schedule.
+    """Which updates of the masks are done, and how far the next may go.
 
     Args:
-        due: the last position seen to be due.
-        done: the last one dealt with; behind ``due`` while no finite gradient came.
+        due: the last position at which an update was due.
+        done: the last position whose update is done; less than ``due`` while an update waits for
+            a finite gradient.
         limit: no update goes beyond this sparsity.
         again: update once more, although nothing is due.
     """
@@ -25,12 +29,12 @@ class Progress:
     limit: float = 1.0
     again: bool = False
 
-    def is_open(self, schedule: Schedule) -> bool:
-        """Return whether another update is to come, as far as is known."""
+    def is_unfinished(self, schedule: Schedule) -> bool:
+        """Return whether another update is to come."""
         return self.done < schedule.end or self.again
 
     def next_due(self, schedule: Schedule, position: int) -> int | None:
-        """Return the position to update for, ``None`` if there is nothing to do."""
+        """Return the position whose update is to be made now, ``None`` if there is none."""
         due = schedule.due(position)
         return due if due is not None and (due > self.done or self.again) else None
 
@@ -43,19 +47,29 @@ class Progress:
         due = schedule.window.after(self.done)
         return 0.0 if due is None else self.target(schedule, due, final)
 
-    def relimit(self, limit: float) -> None:
-        """Set another limit, and update once more at the next occasion."""
+    def set_limit(self, limit: float) -> None:
+        """Set another limit, and update once more as soon as possible."""
         self.limit, self.again = limit, True
 
-    def reach(self, due: int) -> None:
-        """Note that a position was dealt with."""
+    def mark_done(self, due: int) -> None:
+        """Note that the update of a position is done."""
         self.due, self.done, self.again = due, due, False
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place as primitives."""
+        """Return the fields, which are primitives."""
         return vars(self).copy()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned; other keys are ignored."""
         for key in vars(self):
             setattr(self, key, state[key])
+
+
+def current_position(trainer: L.Trainer, period: Period) -> int:
+    """Return the epoch or the optimizer step that a training has reached.
+
+    Args:
+        trainer: the trainer.
+        period: which of the two.
+    """
+    return trainer.current_epoch if period == "epoch" else trainer.global_step

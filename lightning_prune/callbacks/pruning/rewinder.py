@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 
 from lightning_prune.arguments import check_kind
+from lightning_prune.callbacks.pruning.progress import current_position
 from lightning_prune.pruning.rewinding import Memory, Rewinding
 from lightning_prune.schedules import Schedule
 
@@ -37,8 +38,7 @@ class Rewinder:
         if self._rewinding is None or self._memory.weights is not None:
             return
         window = self._rewinding.window
-        position = trainer.current_epoch if window.by == "epoch" else trainer.global_step
-        if position >= window.end:
+        if current_position(trainer, window.period) >= window.end:
             self._memory.remember(pl_module, trainer.optimizers)
             self._schedulers = [_plain(c.scheduler) for c in trainer.lr_scheduler_configs]
 

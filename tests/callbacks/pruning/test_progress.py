@@ -1,34 +1,36 @@
+from types import SimpleNamespace
+
 import pytest
 
-from lightning_prune.callbacks.pruning.progress import Progress
+from lightning_prune.callbacks.pruning.progress import Progress, current_position
 from lightning_prune.schedules import Linear
 
 SCHEDULE = Linear(start_epoch=2, end_epoch=6, every=2)
 
 
 def test_every_due_position_comes_once():
-    place, seen = Progress(), []
+    progress, seen = Progress(), []
     for epoch in range(10):
-        due = place.next_due(SCHEDULE, epoch)
+        due = progress.next_due(SCHEDULE, epoch)
         if due is not None:
             seen.append(due)
-            place.reach(due)
+            progress.mark_done(due)
     assert seen == [2, 4, 6]
-    assert not place.is_open(SCHEDULE)
+    assert not progress.is_unfinished(SCHEDULE)
 
 
 def test_one_more_update_although_nothing_is_due():
-    place = Progress(due=6, done=6)
-    place.relimit(0.5)
-    assert place.is_open(SCHEDULE)
-    assert place.next_due(SCHEDULE, 9) == 6
-    place.reach(6)
-    assert place.next_due(SCHEDULE, 9) is None
+    progress = Progress(due=6, done=6)
+    progress.set_limit(0.5)
+    assert progress.is_unfinished(SCHEDULE)
+    assert progress.next_due(SCHEDULE, 9) == 6
+    progress.mark_done(6)
+    assert progress.next_due(SCHEDULE, 9) is None
 
 
 def test_no_target_beyond_the_limit():
-    place = Progress(limit=0.3)
-    targets = [place.target(SCHEDULE, due, 0.8) for due in (2, 4, 6)]
+    progress = Progress(limit=0.3)
+    targets = [progress.target(SCHEDULE, due, 0.8) for due in (2, 4, 6)]
     assert targets == pytest.approx([0.0, 0.3, 0.3])
 
 
@@ -37,8 +39,13 @@ def test_the_next_target():
     assert targets == pytest.approx([0.0, 0.4, 0.8, 0.0])
 
 
+def test_a_position_is_an_epoch_or_a_step():
+    trainer = SimpleNamespace(current_epoch=3, global_step=70)
+    assert [current_position(trainer, period) for period in ("epoch", "step")] == [3, 70]
+
+
 def test_the_state_comes_back():
-    place = Progress(3, 2, 0.5, True)
+    progress = Progress(3, 2, 0.5, True)
     other = Progress()
-    other.load_state_dict(place.state_dict() | {"more": 1})
-    assert other == place
+    other.load_state_dict(progress.state_dict() | {"more": 1})
+    assert other == progress
