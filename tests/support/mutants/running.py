@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 
 def run_pytest(root: Path, scratch: Path, arguments: Sequence[str], plugin: object) -> int:
@@ -56,9 +57,11 @@ class Substitute(SourceFileLoader):
             return None
         return importlib.util.spec_from_file_location(name, self.path, loader=self)
 
+    @override
     def get_code(self, fullname: str) -> types.CodeType:
         return compile(self._text, self.path, "exec", dont_inherit=True)
 
+    @override
     def get_source(self, fullname: str) -> str:
         return self._text
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from typing_extensions import override
+
 from support.mutants.mutant import Mutant
 
 SURVIVED = "SURVIVED"
@@ -33,6 +35,7 @@ class Verdict:
                 return cls(name, mark + rest)
         raise ValueError(f"Expected a row of results, but got {row!r}.")
 
+    @override
     def __str__(self) -> str:
         return f"{self.name}{SEPARATOR}{self.fate}"
 
