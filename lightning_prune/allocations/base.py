@@ -62,24 +62,24 @@ class Allocation(ABC):
         """
 
 
-def relative_ranks(scores: Tensor) -> Tensor:
-    r"""Return the place of every unit in the order of removal.
+def quantiles(scores: Tensor) -> Tensor:
+    r"""Return the quantile of every unit in the ranking by score.
 
-    .. math:: q_u = \frac{\operatorname{rank}(u) + 1/2}{\mathrm{units}}
+    .. math:: q_u = \frac{i_u + 1/2}{\mathrm{units}}
 
-    where the lowest score has rank 0 and ties are ranked by index: a cut at *f* removes the
-    fraction *f*, rounded.
+    where :math:`i_u` is the index in ascending order of the scores and ties keep their order:
+    removing all below *f* removes the fraction *f*, rounded.
 
     Args:
         scores: shape ``[units]``.
 
     Returns:
-        Ranks in (0, 1), shape ``[units]``; in float64, so that neighbours differ.
+        Quantiles in (0, 1), shape ``[units]``; in float64, so that neighbours differ.
     """
     units = scores.numel()
     # On devices without float64 neighbours may coincide above 2**24 units.
     dtype = torch.float32 if scores.device.type == "mps" else torch.float64
-    ranks = torch.empty(units, device=scores.device, dtype=dtype)
+    found = torch.empty(units, device=scores.device, dtype=dtype)
     order = torch.argsort(scores, stable=True)
-    ranks[order] = (torch.arange(units, device=scores.device, dtype=dtype) + 0.5) / units
-    return ranks
+    found[order] = (torch.arange(units, device=scores.device, dtype=dtype) + 0.5) / units
+    return found

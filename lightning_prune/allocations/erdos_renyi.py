@@ -1,4 +1,4 @@
-"""Densities of a random graph: thin layers stay denser."""
+"""Densities of a random graph: layers with few weights per node stay denser."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.allocations.base import Allocation, relative_ranks
+from lightning_prune.allocations.base import Allocation, quantiles
 from lightning_prune.units.group import Group
 
 
@@ -24,14 +24,14 @@ class ErdosRenyi(Allocation):
         \right)
 
     with one :math:`\varepsilon` for all layers, so that the sparsity asked for is reached. Layers
-    with many weights per node lose more; some stay dense. A group of channels counts the tensors
+    with many weights per node lose more; some lose nothing. A group of channels counts the tensors
     that write it.
 
     Mocanu et al., 2018, arXiv:1707.04780; with kernels Evci et al., 2020, arXiv:1911.11134.
 
     Args:
         max_sparsity: the largest fraction that a single group may lose, in (0, 1].
-        kernel: count the kernel sizes, too; else only the channels, in both places.
+        kernel: count the kernel sizes, too; else only the channels, in numerator and denominator.
     """
 
     within_groups: ClassVar[bool] = True
@@ -43,10 +43,10 @@ class ErdosRenyi(Allocation):
         self, scores: Sequence[Tensor], groups: Sequence[Group], shapes: Mapping[str, torch.Size]
     ) -> list[Tensor]:
         r"""Return the negative :math:`\varepsilon` at which each unit is removed."""
-        # d = 1 - q at the relative position q, and epsilon = d / r at the raw density r.
+        # d = 1 - q at the quantile q, and epsilon = d / r at the raw density r.
         return [
-            (relative_ranks(one) - 1.0) / self._raw_density(group, shapes)
-            for one, group in zip(scores, groups, strict=True)
+            (quantiles(group_scores) - 1.0) / self._raw_density(group, shapes)
+            for group_scores, group in zip(scores, groups, strict=True)
         ]
 
     def _raw_density(self, group: Group, shapes: Mapping[str, torch.Size]) -> float:

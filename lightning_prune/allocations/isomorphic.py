@@ -1,4 +1,4 @@
-"""Like is compared with like."""
+"""Units ranked among those of the same structure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.allocations.base import Allocation, relative_ranks
+from lightning_prune.allocations.base import Allocation, quantiles
 from lightning_prune.units.group import Group
 
 _Structure = tuple[tuple[str, str, int, int], ...]
@@ -33,14 +33,14 @@ class Isomorphic(Allocation):
     def priorities(
         self, scores: Sequence[Tensor], groups: Sequence[Group], shapes: Mapping[str, torch.Size]
     ) -> list[Tensor]:
-        """Return the relative ranks among all units of the same structure."""
+        """Return the quantiles among all units of the same structure."""
         alike: dict[_Structure, list[int]] = {}
         for index, group in enumerate(groups):
             alike.setdefault(_structure(group, shapes), []).append(index)
         out = list(scores)
         for indices in alike.values():
-            ranks = relative_ranks(torch.cat([scores[i] for i in indices]))
-            pieces = torch.split(ranks, [scores[i].numel() for i in indices])
+            together = quantiles(torch.cat([scores[i] for i in indices]))
+            pieces = torch.split(together, [scores[i].numel() for i in indices])
             for index, piece in zip(indices, pieces, strict=True):
                 out[index] = piece
         return out

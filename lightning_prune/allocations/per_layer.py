@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.allocations.base import Allocation, relative_ranks
+from lightning_prune.allocations.base import Allocation, quantiles
 from lightning_prune.allocations.sensitivity import Sensitivity
 from lightning_prune.arguments import check_sparsity
 from lightning_prune.modules.names import plain_name
@@ -86,17 +86,17 @@ class PerLayer(Allocation):
     ) -> list[Tensor]:
         r"""Return the :math:`\lambda` at which each unit is removed."""
         writers = [[plain_name(writer) for writer in group.writers] for group in groups]
-        everyone = [name for names in writers for name in names]
+        pruned = [name for names in writers for name in names]
         for pattern in self.sparsities:
-            if not any(matches(name, [pattern]) for name in everyone):
+            if not any(matches(name, [pattern]) for name in pruned):
                 raise ValueError(
                     f"Expected every pattern of `sparsities` to match a module that is pruned, "
-                    f"but got '{pattern}', which matches none of {', '.join(everyone)}. Correct "
+                    f"but got '{pattern}', which matches none of {', '.join(pruned)}. Correct "
                     "or drop it."
                 )
         return [
-            _priorities(one, self._sparsity(names))
-            for one, names in zip(scores, writers, strict=True)
+            _priorities(group_scores, self._sparsity(names))
+            for group_scores, names in zip(scores, writers, strict=True)
         ]
 
     def _sparsity(self, names: Sequence[str]) -> float:
@@ -108,7 +108,7 @@ class PerLayer(Allocation):
 
 
 def _priorities(scores: Tensor, sparsity: float) -> Tensor:
-    """Return log(1 - q) / log(1 - s) for each relative position q; +inf where the group stays."""
+    """Return log(1 - q) / log(1 - s) for each quantile q; +inf where the group stays."""
     if sparsity == 0.0:
         return torch.full_like(scores, torch.inf)
-    return torch.log1p(-relative_ranks(scores)) / math.log1p(-sparsity)
+    return torch.log1p(-quantiles(scores)) / math.log1p(-sparsity)

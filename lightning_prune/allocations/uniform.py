@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.allocations.base import Allocation, relative_ranks
+from lightning_prune.allocations.base import Allocation, quantiles
 from lightning_prune.units.group import Group
 
 
@@ -28,5 +28,5 @@ class Uniform(Allocation):
     def priorities(
         self, scores: Sequence[Tensor], groups: Sequence[Group], shapes: Mapping[str, torch.Size]
     ) -> list[Tensor]:
-        """Return the relative ranks within each group."""
-        return [relative_ranks(group) for group in scores]
+        """Return the quantiles within each group."""
+        return [quantiles(group) for group in scores]

@@ -77,7 +77,7 @@ class Enforcement:
             torch._foreach_mul_(tensors, factors)
 
     def _bound_factors(self) -> list[Tensor]:
-        """Return the factors in the place, type and layout of the weights, which may move."""
+        """Return the factors on the device of the weights, which may move, in their type."""
         if self._weights and (not self._factors or not _alike(self._factors[0], self._weights[0])):
             self._factors = [
                 torch.empty_like(local(weight), requires_grad=False).copy_(shard_like(mask, weight))

@@ -128,7 +128,7 @@ def _backward(value: Tensor, model: nn.Module, reads: Reads) -> None:
     parameters = [p for p in model.parameters() if p.requires_grad]
     found = torch.autograd.grad(value, parameters, create_graph=True, allow_unused=True)
     gradients = [g for g in found if g is not None]
-    # Half of the derivative of the squared norm is H g. A gradient that is constant has none.
+    # Half of the derivative of the squared norm is H g; a loss that is linear has none.
     norm = torch.stack([g.square().sum() for g in gradients]).sum() / 2.0
     if norm.requires_grad:
         norm.backward()

@@ -27,7 +27,7 @@ from lightning_prune.modules.shards import is_sharded
 from lightning_prune.pruning.bits import pack, unpack
 from lightning_prune.pruning.checks import check_regrows
 from lightning_prune.pruning.choosing.choice import choose
-from lightning_prune.pruning.choosing.ranking import floors, rank
+from lightning_prune.pruning.choosing.ranking import floors, removal_priorities
 from lightning_prune.pruning.choosing.regrowth import exchange
 from lightning_prune.pruning.choosing.selection import nothing_to_prune
 from lightning_prune.pruning.choosing.sharded_choice import check_sharded, choose_shards
@@ -42,7 +42,7 @@ from lightning_prune.units.masks import find_erased, parameter_masks
 
 
 class Pruner:
-    """Masks over the units of a model, tightened from update to update.
+    """Masks over the units of a model; every update removes more.
 
     Args:
         model: any module; its parameters are changed in place.
@@ -96,7 +96,7 @@ class Pruner:
         self._cost = cost_of(of, self.groups, self._shapes, prices)
         if self._sharded:
             check_sharded(self.groups, criterion, granularity, allocation, self._cost, regrows)
-        self._kept = [torch.ones(g.units, dtype=torch.bool) for g in self.groups]
+        self._unit_masks = [torch.ones(g.units, dtype=torch.bool) for g in self.groups]
         self._reached = 0.0
         self.scorer = Scorer(
             model,
@@ -123,13 +123,13 @@ class Pruner:
         return self._enforcement.masks
 
     @property
-    def kept(self) -> tuple[Tensor, ...]:
+    def unit_masks(self) -> tuple[Tensor, ...]:
         """For each group a boolean tensor of shape ``[units]`` on the CPU, ``True`` = kept."""
-        return tuple(self._kept)
+        return tuple(self._unit_masks)
 
     @property
     def ready(self) -> bool:
-        """Whether an update has scores to go by. Synchronises with the device."""
+        """Whether there are scores for an update. Synchronises with the device."""
         return self.scorer.ready
 
     def check_reachable(self, sparsity: float) -> None:
@@ -158,9 +158,9 @@ class Pruner:
             scorer.accumulate(parameters, grad_scale)
 
     def update(self, sparsity: float, share: float = 0.0) -> PruningReport:
-        """Remove the units of the lowest scores until ``sparsity`` is reached; start anew to score.
+        """Remove the units of the lowest scores until ``sparsity`` is reached; forget all scores.
 
-        What is removed stays removed, but for the exchange; if that much is removed already,
+        What is removed stays removed, except in the exchange; if that much is removed already,
         nothing changes.
 
         Args:
@@ -185,19 +185,19 @@ class Pruner:
                 self._set(self.preview(level))
         if share and self._growth is not None:
             scores, growth = self.scorer.scores(), self._growth.scores()
-            self._set(exchange(self._kept, scores, growth, share))
+            self._set(exchange(self._unit_masks, scores, growth, share))
         for scorer in self._scorers:
             scorer.reset()
         return self.report(sparsity)
 
     def release(self) -> None:
-        """Let everything live again: what was removed trains on from zero."""
-        self._set([torch.ones_like(kept) for kept in self._kept])
+        """Take all masks away: what was removed trains on from zero."""
+        self._set([torch.ones_like(mask) for mask in self._unit_masks])
 
     def report(self, target: float) -> PruningReport:
         """Return what is reached by now, beside the ``target`` asked for."""
         report = PruningReport(target, self._reached, self.of, (), self._left_alone)
-        return report_of(report, self.groups, self._kept, self._floors)
+        return report_of(report, self.groups, self._unit_masks, self._floors)
 
     def enforce(self, parameters: Iterable[Tensor] | None = None) -> None:
         """Zero what is masked in the weights among ``parameters``, ``None`` = in all of them.
@@ -221,7 +221,7 @@ class Pruner:
 
     def fingerprint(self) -> int:
         """Return a checksum of the masks, by which ranks compare them."""
-        return zlib.crc32(bytes(pack(torch.cat(self._kept)).tolist()))
+        return zlib.crc32(bytes(pack(torch.cat(self._unit_masks)).tolist()))
 
     def mask_copy(self, model: nn.Module) -> None:
         """Zero what is masked in a copy of the model, such as an average of its weights.
@@ -233,12 +233,12 @@ class Pruner:
 
     def adopt(self, other: Pruner) -> None:
         """Take over masks and scores of a pruner of the same model that knew fewer groups."""
-        before = {group.name: kept for group, kept in zip(other.groups, other.kept, strict=True)}
-        self._set(
-            [before.get(g.name, kept) for g, kept in zip(self.groups, self._kept, strict=True)]
-        )
-        for mine, theirs in zip(self._scorers, other._scorers, strict=True):
-            mine.adopt(theirs)
+        pairs = zip(other.groups, other.unit_masks, strict=True)
+        theirs = {group.name: mask for group, mask in pairs}
+        pairs = zip(self.groups, self._unit_masks, strict=True)
+        self._set([theirs.get(group.name, mask) for group, mask in pairs])
+        for scorer, known in zip(self._scorers, other._scorers, strict=True):
+            scorer.adopt(known)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the masks as packed bits and the scores of the open window."""
@@ -246,7 +246,7 @@ class Pruner:
             "version": VERSION,
             "groups": [plain_name(group.name) for group in self.groups],
             "units": [group.units for group in self.groups],
-            "kept": [pack(kept) for kept in self._kept],
+            "kept": [pack(mask) for mask in self._unit_masks],
             "scores": [scorer.state_dict() for scorer in self._scorers],
         }
 
@@ -258,13 +258,13 @@ class Pruner:
         """
         check_groups_match(state, self.groups)
         pairs = zip(state["kept"], state["units"], strict=True)
-        self._set([unpack(kept.cpu(), units) for kept, units in pairs])
+        self._set([unpack(packed.cpu(), units) for packed, units in pairs])
         for scorer, held in zip(self._scorers, state["scores"], strict=True):
             scorer.load_state_dict(held)
 
     @property
     def _scorers(self) -> list[Scorer]:
-        """What gathers scores by which units go, and by which they grow."""
+        """The scorers by which units are removed, and by which they grow."""
         return [self.scorer] if self._growth is None else [self.scorer, self._growth]
 
     @torch.no_grad()
@@ -273,27 +273,26 @@ class Pruner:
         scores = self.scorer.scores()
         if self._sharded and self.groups[0].single_weights:
             return choose_shards(
-                scores, self._kept, list(self.weights.values()), self._cost, sparsity
+                scores, self._unit_masks, list(self.weights.values()), self._cost, sparsity
             )
         erased = find_erased(self.groups, self.weights)
-        dead = [~kept.to(e.device) | e for kept, e in zip(self._kept, erased, strict=True)]
-        priorities = rank(
+        dead = [~mask.to(e.device) | e for mask, e in zip(self._unit_masks, erased, strict=True)]
+        priorities = removal_priorities(
             self.groups, scores, dead, self._shapes, self._granularity, self._allocation
         )
         round_to = self._granularity.rules.round_to
         chosen = choose(priorities, self._cost, sparsity, self._floors, round_to)
         # Where all of a group was erased, one unit is protected that may have been removed before.
-        return [new.cpu() & old for new, old in zip(chosen, self._kept, strict=True)]
+        return [new.cpu() & old for new, old in zip(chosen, self._unit_masks, strict=True)]
 
-    def _set(self, kept: list[Tensor]) -> None:
+    def _set(self, unit_masks: list[Tensor]) -> None:
         """Make these the masks, and zero what they mask."""
         weight = next(iter(self.weights.values()))
         # Masks of sharded weights are whole, so they stay out of the accelerators' memory.
         device = torch.device("cpu") if self._sharded else weight.device
-        masks = parameter_masks(self.groups, kept, self._shapes, device)
-        self._kept = kept
-        self._reached = (
-            self._cost.removed([int((~k).count_nonzero()) for k in kept]) / self._cost.prunable
-        )
+        masks = parameter_masks(self.groups, unit_masks, self._shapes, device)
+        self._unit_masks = unit_masks
+        removed = [int((~mask).count_nonzero()) for mask in unit_masks]
+        self._reached = self._cost.removed(removed) / self._cost.prunable
         self._enforcement = Enforcement(self.weights, masks)
         self.enforce()

@@ -54,21 +54,24 @@ class PruningReport:
 
 
 def report_of(
-    report: PruningReport, groups: Sequence[Group], kept: Sequence[Tensor], floors: Sequence[int]
+    report: PruningReport,
+    groups: Sequence[Group],
+    unit_masks: Sequence[Tensor],
+    floors: Sequence[int],
 ) -> PruningReport:
     """Return a report with the counts of the groups.
 
     Args:
         report: the rest of it.
         groups: the groups.
-        kept: what is kept of each, boolean, shape ``[units]``.
+        unit_masks: for each group a boolean tensor of shape ``[units]``, ``True`` = kept.
         floors: how many units each group keeps at least.
 
     Returns:
         The report; groups that have reached their floor, of at least one unit, are named in it.
     """
-    pairs = zip(groups, kept, strict=True)
-    counts = tuple(GroupCount(g.name, g.units, int((~k).count_nonzero())) for g, k in pairs)
+    pairs = zip(groups, unit_masks, strict=True)
+    counts = tuple(GroupCount(g.name, g.units, int((~mask).count_nonzero())) for g, mask in pairs)
     bound = tuple(
         count.name
         for count, floor in zip(counts, floors, strict=True)

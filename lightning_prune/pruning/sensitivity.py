@@ -103,8 +103,8 @@ def sensitivity(
         for sparsity in levels:
             if sparsity not in curve:
                 remove = min(round(sparsity * group.units), group.units - floor)
-                (kept,) = keep_highest([score], remove)
-                curve[sparsity] = _measure(changed, group, kept, metric, data)
+                (unit_mask,) = keep_highest([score], remove)
+                curve[sparsity] = _measure(changed, group, unit_mask, metric, data)
         if path is not None:
             Sensitivity(reference, curves).save(path)
     return Sensitivity(reference, curves)
@@ -114,7 +114,7 @@ def sensitivity(
 def _measure(
     model: nn.Module,
     group: Group,
-    kept: Tensor,
+    unit_mask: Tensor,
     metric: Callable[[nn.Module, Any], float],
     data: Any,
 ) -> float:
@@ -122,7 +122,7 @@ def _measure(
     parameters = parameters_by_any_name(model)
     shapes = {name: parameter.shape for name, parameter in parameters.items()}
     device = next(iter(parameters.values())).device
-    masks = parameter_masks([group], [kept], shapes, device)
+    masks = parameter_masks([group], [unit_mask], shapes, device)
     before = {name: parameters[name].clone() for name in masks}
     try:
         for name, mask in masks.items():

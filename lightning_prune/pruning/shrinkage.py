@@ -1,6 +1,6 @@
-"""Shrinkage: the units that go next become small before they go.
+"""Shrinkage: the units that the next update would remove become small before.
 
-It multiplies weights in place; which units, a pruner says, and by what, a regularization.
+It multiplies weights in place. A pruner says which units, a regularization by what.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lightning_prune.units.scores import unit_scores
 
 
 class Shrinkage:
-    """The units of one pruner that go next.
+    """The units of one pruner that its next update would remove.
 
     Args:
         regularization: by what they shrink; ``None`` = nothing does.
@@ -30,8 +30,8 @@ class Shrinkage:
         self._going: list[Tensor] | None = None
         self._steps = 0
 
-    def aim(self, pruner: Pruner, target: float) -> None:
-        """Choose the units that would go now, if that is due and there are scores.
+    def choose(self, pruner: Pruner, target: float) -> None:
+        """Choose the units that an update would remove now, if that is due and there are scores.
 
         Args:
             pruner: what will remove them.
@@ -42,37 +42,37 @@ class Shrinkage:
         fresh = self._fits(pruner) and self._steps % self._regularization.refresh
         if fresh or target <= pruner.sparsity or not pruner.ready:
             return
-        pairs = zip(pruner.kept, pruner.preview(target), strict=True)
+        pairs = zip(pruner.unit_masks, pruner.preview(target), strict=True)
         self._going = [before & ~after for before, after in pairs]
 
     def forget(self) -> None:
-        """Start anew: what was to go is gone."""
+        """Forget the chosen units and the steps: an update has removed them."""
         self._going, self._steps = None, 0
 
     @torch.no_grad()
-    def apply(self, pruner: Pruner, rate: float, among: Collection[int]) -> None:
-        """Shrink the units that go next; call it after every optimizer step.
+    def apply(self, pruner: Pruner, rate: float, stepped: Collection[int]) -> None:
+        """Shrink the chosen units; call it after every optimizer step.
 
         Args:
             pruner: what will remove them.
             rate: the learning rate.
-            among: ids of the parameters that were stepped.
+            stepped: ids of the parameters that the optimizer has stepped on.
         """
         if self._regularization is None or self._going is None or not self._fits(pruner):
             return
-        stepped = {n: w for n, w in pruner.weights.items() if id(w) in among}
-        if not stepped:  # the optimizer of another network: no step of this one
+        weights = {n: w for n, w in pruner.weights.items() if id(w) in stepped}
+        if not weights:  # the optimizer of another network: no step of this one
             return
         factors = [
-            self._factors(self._regularization, group, going, stepped, rate)
+            self._factors(self._regularization, group, going, weights, rate)
             if going.any()
             else None
             for group, going in zip(pruner.groups, self._going, strict=True)
         ]
         for group, factor in zip(pruner.groups, factors, strict=True):
             if factor is not None:
-                for member in _members(group, stepped):
-                    weight = stepped[member.axis.tensor]
+                for member in _members(group, weights):
+                    weight = weights[member.axis.tensor]
                     weight.mul_(_line(member, factor.to(weight), weight.shape))
         self._steps += 1
 
@@ -84,8 +84,8 @@ class Shrinkage:
         return {
             "steps": self._steps,
             "aimed": self._going is not None,
-            "going": [pack(one) for one in going],
-            "sizes": [one.numel() for one in going],
+            "going": [pack(flags) for flags in going],
+            "sizes": [flags.numel() for flags in going],
         }
 
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:

@@ -1,4 +1,4 @@
-"""Masks: from priorities to units kept, from units to the elements of parameters, and back.
+"""Masks: from priorities to masks of units, from those to masks of parameters, and back.
 
 Pure functions of groups and tensors; nothing here changes a model. A mask is boolean, ``True`` =
 kept. Priorities say what is removed first: the **lowest**.
@@ -48,43 +48,43 @@ def keep_highest(priorities: Sequence[Tensor], remove: int) -> list[Tensor]:
         For each group a boolean tensor of shape ``[units]``, ``True`` = kept; exactly ``remove``
         entries are ``False``.
     """
-    everything = torch.cat(list(priorities))
-    kept = torch.ones_like(everything, dtype=torch.bool)
+    flat = torch.cat(list(priorities))
+    mask = torch.ones_like(flat, dtype=torch.bool)
     if remove:
         # Not kthvalue: it has no deterministic form on CUDA.
-        threshold = everything.topk(remove, largest=False, sorted=False).values.max()
-        below, ties = everything < threshold, everything == threshold
-        kept = ~(below | (ties & (ties.cumsum(0) <= remove - below.sum())))
-    return list(torch.split(kept, [p.numel() for p in priorities]))
+        threshold = flat.topk(remove, largest=False, sorted=False).values.max()
+        below, ties = flat < threshold, flat == threshold
+        mask = ~(below | (ties & (ties.cumsum(0) <= remove - below.sum())))
+    return list(torch.split(mask, [p.numel() for p in priorities]))
 
 
 def parameter_masks(
     groups: Sequence[Group],
-    kept: Sequence[Tensor],
+    unit_masks: Sequence[Tensor],
     shapes: Mapping[str, torch.Size],
     device: torch.device,
 ) -> dict[str, Tensor]:
     """Return which elements of the parameters stay when units are removed.
 
-    An element goes if it writes or reads a removed unit; buffers are left alone.
+    An element is removed if it writes or reads a removed unit; buffers are left alone.
 
     Args:
         groups: the groups.
-        kept: for each group a boolean tensor of shape ``[units]``, ``True`` = kept.
+        unit_masks: for each group a boolean tensor of shape ``[units]``, ``True`` = kept.
         shapes: shape of every parameter, by name.
         device: where to put the masks.
 
     Returns:
         Boolean masks in the shape of their parameters, by name, for those parameters only of
-        which something goes.
+        which something is removed.
     """
     along: dict[Axis, Tensor] = {}
-    for group, units in zip(groups, kept, strict=True):
-        units = units.to(device)
+    for group, unit_mask in zip(groups, unit_masks, strict=True):
+        unit_mask = unit_mask.to(device)
         for member in group.parameters:
             if member.side == "shape":
                 continue
-            line = member.spread(units, elsewhere=True)
+            line = member.spread(unit_mask, elsewhere=True)
             along[member.axis] = along[member.axis] & line if member.axis in along else line
     masks: dict[str, Tensor] = {}
     for axis, line in along.items():
@@ -164,6 +164,7 @@ def _all_zero(
 
 
 def _unless(marked: Tensor | None, units: Tensor) -> Tensor:
+    """Return ``units`` without those that are marked."""
     return units if marked is None else units & ~marked.to(units.device)
 
 

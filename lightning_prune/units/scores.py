@@ -80,8 +80,8 @@ def comparable_scores(
     """Make the unit scores of one group comparable with those of others.
 
     Single weights compare as they are. Units of many weights are compared to the average living
-    unit of their group; otherwise wide layers, whose units own more weights, would never be cut
-    and narrow ones cut to the bone.
+    unit of their group; otherwise hardly any unit of a wide layer, which owns more weights, would
+    be removed, and most units of a narrow one.
 
     Args:
         group: the units.

@@ -8,7 +8,7 @@ import torch
 
 from lightning_prune import allocations
 from lightning_prune.allocations import Allocation, PerLayer
-from lightning_prune.allocations.base import relative_ranks
+from lightning_prune.allocations.base import quantiles
 from lightning_prune.units.group import Axis, Group, Member
 
 EXAMPLES = {"PerLayer": PerLayer({"a": 0.5}, default=0.2)}
@@ -77,8 +77,8 @@ def test_a_bound_out_of_range_is_refused(allocation, bound):
         replace(allocation, max_sparsity=bound)
 
 
-def test_relative_ranks():
-    assert relative_ranks(torch.tensor([30.0, 10.0, 20.0, 40.0])).tolist() == [
+def test_quantiles():
+    assert quantiles(torch.tensor([30.0, 10.0, 20.0, 40.0])).tolist() == [
         2.5 / 4,
         0.5 / 4,
         1.5 / 4,
@@ -87,7 +87,7 @@ def test_relative_ranks():
 
 
 def test_ties_are_ranked_by_index():
-    assert relative_ranks(torch.ones(4)).tolist() == [0.125, 0.375, 0.625, 0.875]
+    assert quantiles(torch.ones(4)).tolist() == [0.125, 0.375, 0.625, 0.875]
 
 
 def test_the_base_is_abstract():

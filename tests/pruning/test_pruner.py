@@ -118,15 +118,15 @@ def test_masks_only_ever_grow(criterion):
     model = make_model()
     pruner = make_pruner(model, criterion=criterion, of="units")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    previous = pruner.kept
+    previous = pruner.unit_masks
     for seed, sparsity in enumerate([0.2, 0.4, 0.4, 0.3, 0.6]):
         step(model, seed, optimizer)
         pruner.enforce()
         step(model, seed)
         pruner.accumulate()
         pruner.update(sparsity)
-        assert all((old | ~new).all() for old, new in zip(previous, pruner.kept, strict=True))
-        previous = pruner.kept
+        assert all((old | ~new).all() for old, new in zip(previous, pruner.unit_masks, strict=True))
+        previous = pruner.unit_masks
     assert pruner.sparsity == pytest.approx(8 / 14)
 
 
@@ -149,7 +149,7 @@ def test_what_another_tool_erased_goes_first():
         model[3].weight[:, 3] = 0.0
     pruner = make_pruner(model, criterion=Random(), of="units")
     pruner.update(1 / 14)
-    assert torch.nonzero(~pruner.kept[0]).flatten().tolist() == [3]
+    assert torch.nonzero(~pruner.unit_masks[0]).flatten().tolist() == [3]
 
 
 def test_a_layer_that_starts_from_zero_is_not_dead():
@@ -230,23 +230,23 @@ def test_regrowth_exchanges_at_constant_sparsity():
         model, weights(model), Magnitude(), granularity=Weight(), regrows=True, of="units"
     )
     pruner.update(0.5)
-    before = torch.cat(pruner.kept)
+    before = torch.cat(pruner.unit_masks)
     step(model)
     pruner.accumulate()
     gradients = [model[i].weight.grad.flatten().abs() for i in (0, 3, 5)]
     report = pruner.update(0.5, share=0.2)
-    after = torch.cat(pruner.kept)
+    after = torch.cat(pruner.unit_masks)
     assert report.sparsity == pytest.approx(0.5, abs=0.01)
     grown = [
         int((new & ~old).sum())
         for new, old in zip(
-            pruner.kept, before.split([k.numel() for k in pruner.kept]), strict=True
+            pruner.unit_masks, before.split([k.numel() for k in pruner.unit_masks]), strict=True
         )
     ]
     assert sum(grown) == int((before & ~after).sum()) > 0
     # What grew had the largest gradients of what was gone, layer by layer.
-    pieces = before.split([k.numel() for k in pruner.kept])
-    for old, new, gradient in zip(pieces, pruner.kept, gradients, strict=True):
+    pieces = before.split([k.numel() for k in pruner.unit_masks])
+    for old, new, gradient in zip(pieces, pruner.unit_masks, gradients, strict=True):
         grew, stayed = new & ~old, ~new & ~old
         if grew.any() and stayed.any():
             assert gradient[grew].min() >= gradient[stayed].max()
@@ -333,8 +333,8 @@ def test_a_wider_pruner_goes_on_where_a_narrower_was():
     narrow.accumulate()
     wide = make_pruner(model, weights(model), criterion=Gradient())
     wide.adopt(narrow)
-    assert [k.tolist() for k in wide.kept[:2]] == [k.tolist() for k in narrow.kept]
-    assert wide.kept[2].all()
+    assert [k.tolist() for k in wide.unit_masks[:2]] == [k.tolist() for k in narrow.unit_masks]
+    assert wide.unit_masks[2].all()
     assert torch.equal(wide.state_dict()["scores"][0]["steps"], torch.tensor([1.0, 1.0, 0.0]))
 
 

@@ -34,7 +34,7 @@ def rows(model):
 def test_only_what_goes_next_shrinks_and_it_does_on_both_sides():
     model, pruner = make()
     shrinkage = Shrinkage(GrowingL2(strength=1.0))
-    shrinkage.aim(pruner, 0.5)
+    shrinkage.choose(pruner, 0.5)
     before, norms = rows(model).clone(), rows(model).abs().sum(1)
     shrinkage.apply(pruner, 0.1, everything(model))
     shares = rows(model) / before
@@ -43,13 +43,13 @@ def test_only_what_goes_next_shrinks_and_it_does_on_both_sides():
     assert torch.allclose(shares[going], torch.full_like(shares[going], 1 / 1.1))
     assert torch.equal(shares[staying], torch.ones_like(shares[staying]))
     pruner.update(0.5)
-    assert set((~pruner.kept[0]).nonzero().flatten().tolist()) == set(going.tolist())
+    assert set((~pruner.unit_masks[0]).nonzero().flatten().tolist()) == set(going.tolist())
 
 
 def test_the_lasso_ends_at_zero():
     model, pruner = make()
     shrinkage = Shrinkage(GroupLasso(strength=1.0, refresh=1000))
-    shrinkage.aim(pruner, 0.25)
+    shrinkage.choose(pruner, 0.25)
     for _ in range(100):
         shrinkage.apply(pruner, 0.05, everything(model))
     assert int((rows(model) == 0).all(1).sum()) == 1
@@ -58,7 +58,7 @@ def test_the_lasso_ends_at_zero():
 def test_only_weights_that_were_stepped():
     model, pruner = make()
     shrinkage = Shrinkage(GrowingL2(strength=1.0))
-    shrinkage.aim(pruner, 0.5)
+    shrinkage.choose(pruner, 0.5)
     before = [p.detach().clone() for p in model.parameters()]
     shrinkage.apply(pruner, 0.1, {id(model[2].weight)})
     same = [torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
@@ -69,7 +69,7 @@ def test_the_state_comes_back():
     model, pruner = make()
     shrinkage, other = Shrinkage(GrowingL2()), Shrinkage(GrowingL2())
     other.load_state_dict(shrinkage.state_dict())
-    shrinkage.aim(pruner, 0.5)
+    shrinkage.choose(pruner, 0.5)
     shrinkage.apply(pruner, 0.1, everything(model))
     other.load_state_dict(shrinkage.state_dict())
     assert other.state_dict()["steps"] == 1
@@ -84,7 +84,7 @@ def test_nothing_to_aim_at_changes_nothing():
     model, pruner = make()
     shrinkage = Shrinkage(GrowingL2(strength=1.0))
     before = rows(model).clone()
-    shrinkage.aim(pruner, 0.0)
+    shrinkage.choose(pruner, 0.0)
     shrinkage.apply(pruner, 0.1, everything(model))
     assert torch.equal(rows(model), before)
 
@@ -92,7 +92,7 @@ def test_nothing_to_aim_at_changes_nothing():
 def test_steps_of_other_optimizers_do_not_count():
     model, pruner = make()
     shrinkage = Shrinkage(GrowingL2(strength=1.0))
-    shrinkage.aim(pruner, 0.5)
+    shrinkage.choose(pruner, 0.5)
     others = {id(p) for p in nn.Linear(2, 2).parameters()}
     before = rows(model).clone()
     shrinkage.apply(pruner, 0.1, others)

@@ -190,7 +190,7 @@ class Pruning(L.Callback):
         if self.progress.is_unfinished(self.schedule):
             self.pruner.accumulate(parameters_of(optimizer), grad_scale(trainer, optimizer))
             target = self.progress.next_target(self.schedule, self.recipe.sparsity)
-            self._shrinkage.aim(self.pruner, target)
+            self._shrinkage.choose(self.pruner, target)
         self.pruner.mask_gradients()
 
     @override

@@ -108,13 +108,13 @@ def warn_skipped(name: str, schedule: Schedule, due: int, obstacle: TargetError)
     rank_zero_warn(f"`{name}` skips its update at {schedule.period} {due}: {obstacle}")
 
 
-def warn_unfed(name: str, weights: Sequence[str]) -> None:
+def warn_weights_without_optimizer(name: str, weights: Sequence[str]) -> None:
     """Warn that weights have no scores, as no optimizer brings their gradients."""
     if weights:
         rank_zero_warn(
             f"Expected every weight that `{name}` prunes to be in an optimizer, but got none for "
-            f"{', '.join(weights)}: their scores are zero, so they go first. Leave their modules "
-            "out (`exclude`), freeze them, or choose a criterion that reads weights."
+            f"{', '.join(weights)}: their scores are zero, so they are removed first. Leave their "
+            "modules out (`exclude`), freeze them, or choose a criterion that reads weights."
         )
 
 

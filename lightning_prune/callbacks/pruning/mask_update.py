@@ -10,7 +10,10 @@ from dataclasses import dataclass
 
 import lightning as L
 
-from lightning_prune.callbacks.pruning.checks import check_masks_agree, warn_unfed
+from lightning_prune.callbacks.pruning.checks import (
+    check_masks_agree,
+    warn_weights_without_optimizer,
+)
 from lightning_prune.callbacks.pruning.rewinder import Rewinder
 from lightning_prune.callbacks.trainer.optimizers import parameters_of
 from lightning_prune.callbacks.trainer.other_callbacks import averaged_modules
@@ -58,9 +61,10 @@ class MaskUpdate:
             PruningError: if the target is out of reach, or ranks disagree.
         """
         stepped = {id(p) for optimizer in trainer.optimizers for p in parameters_of(optimizer)}
-        warn_unfed(self.name, pruner.scorer.unfed(stepped))
+        names = pruner.scorer.weights_without_optimizer(stepped)
+        warn_weights_without_optimizer(self.name, names)
         before = pruner.fingerprint()
-        pruner.scorer.reduce(lambda one: trainer.strategy.reduce(one, reduce_op="sum"))
+        pruner.scorer.reduce(lambda part: trainer.strategy.reduce(part, reduce_op="sum"))
         if self.target < pruner.sparsity and not self.schedule.monotone:
             pruner.release()
         report = pruner.update(self.target, self.schedule.exchange(self.due))

@@ -46,17 +46,17 @@ def choose(
         _values(p.cpu().double(), bundle, len(size))
         for p, bundle, size in zip(protected, bundles, sizes, strict=True)
     ]
-    kept = keep_highest(values, units_to_remove(cost, values, sparsity, sizes))
-    return [one[bundle] for one, bundle in zip(kept, bundles, strict=True)]
+    masks = keep_highest(values, units_to_remove(cost, values, sparsity, sizes))
+    return [mask[bundle] for mask, bundle in zip(masks, bundles, strict=True)]
 
 
 def _bundle(priorities: Tensor, round_to: int) -> Tensor:
     """Return the bundle of each unit, in the order of removal: first the odd ones, then full."""
     units = priorities.numel()
-    place = torch.empty(units, dtype=torch.int64)
-    place[torch.argsort(priorities, stable=True)] = torch.arange(units)
+    ranking = torch.empty(units, dtype=torch.int64)
+    ranking[torch.argsort(priorities, stable=True)] = torch.arange(units)
     odd = units % round_to
-    return (place + (round_to - odd if odd else 0)) // round_to
+    return (ranking + (round_to - odd if odd else 0)) // round_to
 
 
 def _values(priorities: Tensor, bundle: Tensor, bundles: int) -> Tensor:

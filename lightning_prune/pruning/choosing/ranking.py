@@ -17,7 +17,7 @@ from lightning_prune.units.group import Group
 from lightning_prune.units.scores import comparable_scores
 
 
-def rank(
+def removal_priorities(
     groups: Sequence[Group],
     scores: Sequence[Tensor],
     dead: Sequence[Tensor],
@@ -40,13 +40,13 @@ def rank(
     """
     normalize = granularity.rules.normalize
     triples = zip(groups, scores, dead, strict=True)
-    comparable = _bury([comparable_scores(*triple, normalize) for triple in triples], dead)
+    comparable = _dead_first([comparable_scores(*triple, normalize) for triple in triples], dead)
     priorities = allocation.priorities(comparable, groups, shapes)
     for index, group in enumerate(groups):
         stays = granularity.protected(group, comparable[index])
         if stays is not None:
             priorities[index] = priorities[index].masked_fill(stays, torch.inf)
-    return _bury(priorities, dead)
+    return _dead_first(priorities, dead)
 
 
 def floors(groups: Sequence[Group], granularity: Granularity, allocation: Allocation) -> list[int]:
@@ -69,6 +69,6 @@ def floors(groups: Sequence[Group], granularity: Granularity, allocation: Alloca
     return least
 
 
-def _bury(scores: Sequence[Tensor], dead: Sequence[Tensor]) -> list[Tensor]:
+def _dead_first(scores: Sequence[Tensor], dead: Sequence[Tensor]) -> list[Tensor]:
     """Return scores with -inf where a unit is dead, so that it is removed first."""
     return [s.masked_fill(d.to(s.device), -torch.inf) for s, d in zip(scores, dead, strict=True)]

@@ -11,7 +11,10 @@ from torch import Tensor
 
 
 def exchange(
-    kept: Sequence[Tensor], scores: Sequence[Tensor], growth: Sequence[Tensor], share: float
+    unit_masks: Sequence[Tensor],
+    scores: Sequence[Tensor],
+    growth: Sequence[Tensor],
+    share: float,
 ) -> list[Tensor]:
     """Drop the kept units of the lowest scores and grow the removed ones that would grow most.
 
@@ -19,7 +22,7 @@ def exchange(
     first.
 
     Args:
-        kept: for each group a boolean tensor of shape ``[units]``, ``True`` = kept.
+        unit_masks: for each group a boolean tensor of shape ``[units]``, ``True`` = kept.
         scores: of all units, higher = keep, in the same shapes.
         growth: of all units, higher = grow, in the same shapes.
         share: of the kept units of each group, rounded down, in [0, 1).
@@ -28,7 +31,7 @@ def exchange(
         New masks on the CPU; each group keeps as many units as before.
     """
     out = []
-    for before, score, grow in zip(kept, scores, growth, strict=True):
+    for before, score, grow in zip(unit_masks, scores, growth, strict=True):
         before = before.cpu()
         after = before.clone()
         count = min(int(share * int(before.sum())), int((~before).sum()))

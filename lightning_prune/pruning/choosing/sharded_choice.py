@@ -71,7 +71,7 @@ def check_sharded(
 
 def choose_shards(
     scores: Sequence[Tensor],
-    kept: Sequence[Tensor],
+    masks: Sequence[Tensor],
     weights: Sequence[Tensor],
     cost: Cost,
     sparsity: float,
@@ -80,34 +80,34 @@ def choose_shards(
 
     Args:
         scores: this rank's part of each weight tensor's scores, flat; float32, finite.
-        kept: what is kept so far of each, boolean, flat and whole.
+        masks: the masks so far, ``True`` = kept, flat and whole.
         weights: the sharded weight tensors.
         cost: what weights cost, each the same.
         sparsity: the fraction to remove, in [0, 1).
 
     Returns:
-        What is kept of each from now on, boolean, flat and whole, on the CPU.
+        The new masks, flat and whole, on the CPU.
 
     Raises:
         TargetError: if the sparsity is out of reach.
     """
     dead = [
-        ~shard_like(k.view(w.shape), w).to(w.device).flatten() | (local(w) == 0).flatten()
-        for k, w in zip(kept, weights, strict=True)
+        ~shard_like(m.view(w.shape), w).to(w.device).flatten() | (local(w) == 0).flatten()
+        for m, w in zip(masks, weights, strict=True)
     ]
     mine = _choose_local(scores, dead, cost, sparsity, weights[0])
     joined = [
-        whole(join_like(one.to(torch.uint8), w)).cpu().flatten().bool()
-        for one, w in zip(mine, weights, strict=True)
+        whole(join_like(part.to(torch.uint8), w)).cpu().flatten().bool()
+        for part, w in zip(mine, weights, strict=True)
     ]
     # Where all of a tensor was erased, one weight is protected that may have been removed before.
-    return [new & old for new, old in zip(joined, kept, strict=True)]
+    return [new & old for new, old in zip(joined, masks, strict=True)]
 
 
 def _choose_local(
     scores: Sequence[Tensor], dead: Sequence[Tensor], cost: Cost, sparsity: float, like: Tensor
 ) -> list[Tensor]:
-    """Return this rank's part of what is kept, flat."""
+    """Return this rank's part of the new masks, flat."""
     priorities = [
         s.masked_fill(d, -torch.inf) + 0.0  # no negative zero
         for s, d in zip(scores, dead, strict=True)
@@ -136,7 +136,7 @@ def _choose_local(
             strict=True,
         )
     ]
-    return [~one for one in gone]
+    return [~removed for removed in gone]
 
 
 def _protect_best(priorities: Sequence[Tensor], like: Tensor) -> None:

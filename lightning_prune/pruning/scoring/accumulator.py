@@ -1,7 +1,7 @@
 """The accumulator: scores averaged over the optimizer steps between two mask updates.
 
-It reads gradients and writes its own buffers; weights and masks are none of its business. Adding
-a step neither synchronises with the device nor allocates memory of the model's size.
+It reads gradients and writes only its own buffers; it knows no masks. Adding a step neither
+synchronises with the device nor allocates memory of the model's size.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def split_like(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _gradients(weights: Sequence[Tensor], scale: float | Tensor | None) -> list[Tensor]:
-    """Return the gradients of weights that all have one, dense and unscaled."""
+    """Return the gradients of weights that all have one, unscaled and none in a sparse layout."""
     gradients = [
         w.grad.to_dense() if w.grad.is_sparse else local(w.grad)
         for w in weights

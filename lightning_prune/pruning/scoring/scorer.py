@@ -1,6 +1,6 @@
 """The scorer: scores of units, gathered while a model trains or read off its weights.
 
-It reads weights, gradients and activations; masks and weights are none of its business.
+It reads weights, gradients and activations, and writes to none of them; it knows no masks.
 """
 
 from __future__ import annotations
@@ -71,18 +71,18 @@ class Scorer:
 
     @property
     def ready(self) -> bool:
-        """Whether there are scores to go by. Synchronises with the device."""
+        """Whether there are scores. Synchronises with the device."""
         if self._criterion.reads == "activations":
             return self._observer.ready
         if self._criterion.averaged:
             return self._accumulator is not None and self._accumulator.ready
         return True
 
-    def unfed(self, stepped: Collection[int]) -> list[str]:
-        """Return the names of the weights whose scores stay zero for want of an optimizer.
+    def weights_without_optimizer(self, stepped: Collection[int]) -> list[str]:
+        """Return the names of the weights whose scores stay zero, as no optimizer steps on them.
 
         Args:
-            stepped: ids of the parameters that some optimizer steps.
+            stepped: ids of the parameters that some optimizer steps on.
         """
         if self._criterion.reads not in {"gradients", "curvature"}:
             return []
@@ -151,7 +151,7 @@ class Scorer:
             scores = self._accumulator.mean()
         else:
             scores = self._unit_scores(self._weight_scores())
-        totals = torch.stack([one.sum() for one in scores])
+        totals = torch.stack([score.sum() for score in scores])
         if not sum_over_ranks(totals, next(iter(self._weights.values()))).isfinite().all():
             raise TargetError(
                 "Expected the weights to be finite, but got NaN or infinity. The training has "
@@ -236,14 +236,14 @@ class Scorer:
             TargetError: if there is one.
         """
         criterion = self._criterion
-        bare = [
+        unscored = [
             group.name
             for group in self._groups
             if not scored_members(group, self._weights, criterion.sides)
             or (group.single_weights and not criterion.single_weights)
         ]
-        if bare:
+        if unscored:
             raise TargetError(
                 f"Expected `{self._criterion}` to score every group, but got no score of "
-                f"{', '.join(bare)}. Exclude these modules, or choose another criterion."
+                f"{', '.join(unscored)}. Exclude these modules, or choose another criterion."
             )

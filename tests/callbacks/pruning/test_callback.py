@@ -340,7 +340,7 @@ def test_regrowth_moves_the_zeros_at_constant_sparsity():
 
     class Note(L.Callback):
         def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-            masks.append(torch.cat(pruning.pruner.kept))
+            masks.append(torch.cat(pruning.pruner.unit_masks))
 
     watch = Watch(pruning)
     fit(Net("Adam"), pruning, watch, Note())

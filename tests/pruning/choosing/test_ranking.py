@@ -3,7 +3,7 @@ import torch
 
 from lightning_prune.allocations import Global, Uniform
 from lightning_prune.granularities import NM, Channel, Weight
-from lightning_prune.pruning.choosing.ranking import floors, rank
+from lightning_prune.pruning.choosing.ranking import floors, removal_priorities
 from lightning_prune.units.group import Axis, Group, Member
 
 
@@ -14,7 +14,7 @@ def group(name, units, dim=0):
 def test_dead_units_go_first_and_do_not_count_in_the_average():
     scores = [torch.tensor([9.0, 1.0, 3.0])]
     dead = [torch.tensor([True, False, False])]
-    (found,) = rank([group("a", 3)], scores, dead, {}, Channel(), Global())
+    (found,) = removal_priorities([group("a", 3)], scores, dead, {}, Channel(), Global())
     assert found.tolist() == [-torch.inf, 0.5, 1.5]
 
 
@@ -22,9 +22,9 @@ def test_units_that_must_stay_do_unless_they_are_dead():
     scores = [torch.tensor([1.0, 2.0, 3.0, 4.0])]
     dead = [torch.tensor([False, True, True, True])]
     alive = [torch.zeros(4).bool()]
-    (found,) = rank([group("a", 4, -1)], scores, alive, {}, NM(2, 4), Global())
+    (found,) = removal_priorities([group("a", 4, -1)], scores, alive, {}, NM(2, 4), Global())
     assert found.tolist() == [1.0, 2.0, torch.inf, torch.inf]
-    (found,) = rank([group("a", 4, -1)], scores, dead, {}, NM(2, 4), Global())
+    (found,) = removal_priorities([group("a", 4, -1)], scores, dead, {}, NM(2, 4), Global())
     assert found.tolist() == [torch.inf, -torch.inf, -torch.inf, -torch.inf]
 
 
