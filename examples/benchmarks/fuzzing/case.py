@@ -1,0 +1,149 @@
+"""Case: one random net is damaged and compacted, and compared with what it was."""
+
+from __future__ import annotations
+
+import copy
+import signal
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+import lightning_prune as lp
+from fuzzing.compare import MODES, Mode, error
+from fuzzing.damage import damage, randomize
+from fuzzing.dice import Dice, Draw, RandomNet
+from fuzzing.nets import KINDS
+
+_SECONDS = 120
+"""A case that takes longer is wrong."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case.
+
+    Args:
+        number: of the case.
+        kind: of the net.
+        damage: what was zeroed.
+        dtype: ``"float64"`` or ``"float32"``.
+        result: ``"removed"``, ``"nothing to remove"``, ``"refused"`` or ``"wrong"``.
+        error: the largest relative error.
+        where: mode and inputs with that error.
+        message: what was raised, or what else is wrong.
+    """
+
+    number: int
+    kind: str
+    damage: str = ""
+    dtype: str = ""
+    result: str = "removed"
+    error: float = 0.0
+    where: str = ""
+    message: str = ""
+
+
+def kind_of(number: int) -> str:
+    """Return the kind of net of a case."""
+    return list(KINDS)[number % len(KINDS)]
+
+
+def run(number: int) -> Outcome:
+    """Run one case, all of which follows from its number."""
+    warnings.simplefilter("ignore")
+    kind = kind_of(number)
+    try:
+        with torch.random.fork_rng(devices=[]), _time_limit(_SECONDS):
+            torch.manual_seed(number)
+            return _Case(number, kind).run()
+    except Exception as reason:
+        last = traceback.extract_tb(reason.__traceback__)[-1]
+        message = f"{type(reason).__name__}: {reason} ({last.filename}:{last.lineno})"
+        return Outcome(number, kind, result="wrong", message=message)
+
+
+class _Case:
+    def __init__(self, number: int, kind: str) -> None:
+        self.number, self.kind = number, kind
+        self.dice = Dice(number)
+        self.net: RandomNet = KINDS[kind](self.dice)
+        self.dtype = self.dice.choose(torch.float64, torch.float32)
+        self.model = self.net.model.to(torch.float64)
+        randomize(self.model, self.dice)
+        self.model.to(self.dtype).train(self.dice.chance(0.3))
+        example = self.net.example
+        if self.dice.chance(0.2):
+            example = example.but("example", scale=0.1)
+        self.example = tuple(self._cast(x) for x in self.net.inputs(example))
+        self.damage = damage(self.model, self.example, self.dice)
+
+    def run(self) -> Outcome:
+        """Compact the model and compare."""
+        masked = copy.deepcopy(self.model)
+        try:
+            report = lp.compact(self.model, self.example, latency=False)
+        except lp.PruningError as reason:
+            message = str(reason) if _is_unchanged(masked, self.model) else ""
+            if not message:
+                return self._outcome("wrong", message=f"changed, though it refused: {reason}")
+            return self._outcome("refused", message=message)
+        if list(self.model.state_dict()) != list(masked.state_dict()):
+            return self._outcome("wrong", message="other keys in the state dict")
+        removed = report.params_after < report.params_before
+        found = self._compared(masked)
+        result = "removed" if removed else "nothing to remove"
+        return found or self._outcome(result)
+
+    def _compared(self, masked: nn.Module) -> Outcome | None:
+        """Return what is wrong, None if all is right."""
+        worst: Outcome | None = None
+        for mode, name, inputs in self._comparisons():
+            where = f"{mode.name}, {name}"
+            try:
+                found = error(masked, self.model, mode, inputs)
+            except Exception as reason:  # only the compact model raises
+                message = f"{type(reason).__name__}: {reason}"
+                return self._outcome("wrong", where=where, message=message)
+            if found and (worst is None or found > worst.error):
+                worst = self._outcome("wrong", found, where)
+        return worst
+
+    def _comparisons(self) -> Iterator[tuple[Mode, str, list[tuple[Any, ...]]]]:
+        for draw in self.net.draws():
+            yield MODES[self.dice.chance(0.3)], draw.name, [self.net.inputs(draw)]
+        for draw in self.dice.some(self.net.draws(), 0.35):
+            yield MODES[2], draw.name, [self.net.inputs(draw) for _ in range(2)]
+
+    def _outcome(
+        self, result: str, error: float = 0.0, where: str = "", message: str = ""
+    ) -> Outcome:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return Outcome(self.number, self.kind, self.damage, dtype, result, error, where, message)
+
+    def _cast(self, x: Any) -> Any:
+        return x.to(self.dtype) if torch.is_tensor(x) and x.is_floating_point() else x
+
+
+def _is_unchanged(before: nn.Module, after: nn.Module) -> bool:
+    first, second = before.state_dict(), after.state_dict()
+    return list(first) == list(second) and all(torch.equal(first[k], second[k]) for k in first)
+
+
+@contextmanager
+def _time_limit(seconds: int) -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"it took more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

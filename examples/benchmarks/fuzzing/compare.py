@@ -1,0 +1,139 @@
+"""Compare: does one net compute what another one does, as far as rounding allows it?
+
+The masked net is the reference. In float64 a relative error of 1e-10 is allowed, in float32 1e-5
+of the largest output. Where the masked net itself is that sensitive to rounding, more is allowed:
+ten times what it differs from itself in float64 (float32), or under a disturbance of a few roundings
+of its inputs and weights (float64).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5}
+_ALLOWANCE = 10.0
+_DISTURBANCE = 1e-14
+
+Given = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a net runs on some inputs.
+
+    Args:
+        name: ``"eval"``, ``"eval with gradients"`` or ``"train"``, where the running statistics
+            change and count in a pass in eval mode that follows.
+    """
+
+    name: str
+
+    def run(self, model: nn.Module, inputs: Sequence[Given]) -> list[Tensor]:
+        """Return all outputs of a copy, one pass after the other."""
+        model = copy.deepcopy(model)
+        training = self.name == "train"
+        model.train(training)
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        found = []
+        with torch.set_grad_enabled(self.name == "eval with gradients"):
+            for given in inputs:
+                found += _outputs(model, given)
+            if training:
+                found += _outputs(model.eval(), inputs[0])
+        return [t.detach() for t in found]
+
+
+MODES = tuple(map(Mode, ("eval", "eval with gradients", "train")))
+
+
+def error(
+    masked: nn.Module, compact: nn.Module, mode: Mode, inputs: Sequence[Given]
+) -> float | None:
+    """Return by how much two nets differ, 0 where rounding explains it.
+
+    Args:
+        masked: the reference.
+        compact: what must be equal to it.
+        mode: how both run.
+        inputs: what both are given, pass by pass, in float64.
+
+    Returns:
+        The relative error; infinity if the outputs have other shapes or are not finite elsewhere;
+        None if the masked net does not run on these inputs.
+
+    Raises:
+        Exception: whatever only the compact net raises.
+    """
+    dtype = next(p.dtype for p in masked.parameters() if p.is_floating_point())
+    given = [_converted(one, dtype) for one in inputs]
+    try:
+        expected = mode.run(masked, given)
+    except Exception:  # these are inputs that it does not take
+        return None
+    obtained = mode.run(compact, given)
+    found = _difference(expected, obtained)
+    if found <= TOLERANCES[dtype]:
+        return 0.0
+    if dtype == torch.float64:
+        own = _difference(expected, mode.run(_disturbed(masked), [_disturb(g) for g in given]))
+    else:
+        exact = mode.run(copy.deepcopy(masked).double(), inputs)
+        own = _difference(exact, expected)
+        found = _difference(exact, obtained)
+    return 0.0 if found <= max(TOLERANCES[dtype], _ALLOWANCE * own) else found
+
+
+def _outputs(model: nn.Module, inputs: Given) -> list[Tensor]:
+    given = tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, inputs)
+    return [t for t in tree_leaves(model(*given)) if isinstance(t, Tensor)]
+
+
+def _converted(inputs: Given, dtype: torch.dtype) -> Given:
+    def convert(x: Any) -> Any:
+        return x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x
+
+    return tree_map(convert, inputs)
+
+
+def _difference(expected: Sequence[Tensor], obtained: Sequence[Tensor]) -> float:
+    if [t.shape for t in expected] != [t.shape for t in obtained]:
+        return math.inf
+    return max(map(_relative, expected, obtained), default=0.0)
+
+
+def _relative(expected: Tensor, obtained: Tensor) -> float:
+    expected, obtained = expected.double(), obtained.double()
+    finite = expected.isfinite()
+    if not torch.equal(finite, obtained.isfinite()):
+        return math.inf
+    expected, obtained = expected[finite], obtained[finite]
+    if not expected.numel():
+        return 0.0
+    return float((expected - obtained).abs().max() / expected.abs().max().clamp_min(1e-30))
+
+
+def _disturbed(model: nn.Module) -> nn.Module:
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(_disturb(parameter))
+    return model
+
+
+def _disturb(nested: Any) -> Any:
+    def disturb(x: Any) -> Any:
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            return x
+        return x * (1 + _DISTURBANCE * torch.randn_like(x))
+
+    return tree_map(disturb, nested)

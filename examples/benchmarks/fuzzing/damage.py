@@ -1,0 +1,130 @@
+"""Damage: what is zeroed in a net, by hand or by pruning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+import lightning_prune as lp
+from fuzzing.dice import Dice
+
+Named = list[tuple[str, Tensor]]
+
+
+def randomize(model: nn.Module, dice: Dice) -> None:
+    """Give every parameter and statistic a value that is neither zero nor the default.
+
+    Args:
+        model: any net; it is changed in place.
+        dice: the random choices, among them biases so low that a ReLU behind them is idle.
+    """
+    low = dice.choose(0.0, 0.0, 0.3)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
+            parameter.copy_(torch.randn_like(parameter) / math.sqrt(max(1, fan_in)))
+            if name.endswith("bias"):
+                parameter.mul_(0.5).sub_(8.0 if dice.chance(low) else 0.0)
+        for name, buffer in model.named_buffers():
+            if buffer.is_floating_point():
+                buffer.copy_(torch.rand_like(buffer) + (-0.5 if "mean" in name else 0.5))
+
+
+def damage(model: nn.Module, inputs: tuple[object, ...], dice: Dice) -> str:
+    """Zero weights in some way.
+
+    Args:
+        model: any net; it is changed in place.
+        inputs: what it takes.
+        dice: the random choices.
+
+    Returns:
+        What was done, in words.
+    """
+    done = []
+    for _ in range(dice.choose(1, 1, 2)):
+        kind = dice.choose("rows", "rows and biases", "columns", "units", "units", "branch")
+        if dice.chance(0.35):
+            kind = dice.choose("weights", "Channel", "Channel", "Layer", "Weight")
+        if kind in ("Channel", "Layer", "Weight"):
+            granularity = getattr(lp, kind)()
+            try:
+                lp.prune(
+                    model,
+                    inputs,
+                    sparsity=dice.choose(0.2, 0.4, 0.6, 0.8 if kind == "Weight" else 0.5),
+                    criterion=lp.Random(dice.between(0, 99)),
+                    granularity=granularity,
+                )
+            except lp.TargetError:
+                kind = "units"
+        if kind not in ("Channel", "Layer", "Weight"):
+            _zero(model, kind, dice)
+        done.append(kind)
+    return " + ".join(done)
+
+
+@torch.no_grad()
+def _zero(model: nn.Module, kind: str, dice: Dice) -> None:
+    named = [(name, p) for name, p in model.named_parameters() if p.dim() and p.numel()]
+    weights = [(name, p) for name, p in named if p.dim() > 1]
+    chosen = dice.some(weights, dice.choose(0.3, 0.6, 1.0)) or weights[:1]
+    if kind == "weights":
+        for _, weight in chosen:
+            weight.mul_(torch.rand_like(weight) > 0.8)
+    elif kind == "branch":
+        name, weight = dice.choose(*weights)
+        for other_name, other in named:
+            same = other_name.rpartition(".")[0] == name.rpartition(".")[0]
+            if other is weight or (same and other.dim() == 1 and dice.chance(0.7)):
+                other.zero_()
+    elif kind == "columns":
+        for _, weight in chosen:
+            weight.index_fill_(1, _random_positions(weight.shape[1], dice), 0.0)
+    elif kind == "units":
+        _zero_units(named, dice)
+    else:
+        for name, weight in chosen:
+            positions = _random_positions(len(weight), dice)
+            weight.index_fill_(0, positions, 0.0)
+            for other in _biases(named, name, len(weight)) if kind == "rows and biases" else ():
+                other.index_fill_(0, positions, 0.0)
+
+
+def _biases(named: Named, weight: str, size: int) -> Iterator[Tensor]:
+    """Yield the biases of the module that a weight belongs to."""
+    owner = weight.rpartition(".")[0]
+    for name, parameter in named:
+        if name.rpartition(".")[0] == owner and "bias" in name and len(parameter) == size:
+            yield parameter
+
+
+def _random_positions(size: int, dice: Dice) -> Tensor:
+    return torch.tensor(dice.some(range(size), dice.choose(0.3, 0.6)), dtype=torch.int64)
+
+
+def _zero_units(named: Named, dice: Dice) -> None:
+    """Zero the same positions in everything of one width: whole units die, and several writers."""
+    widths = sorted({size for _, p in named for size in p.shape[:2] if size > 3})
+    if not widths:
+        return
+    width = dice.choose(*widths)
+    gone = dice.some(range(width), 0.4) or [0]
+    sides = dice.choose("out", "out", "out and biases", "in", "all", "all")
+    for _, parameter in named:
+        for dim, size in enumerate(parameter.shape[:2]):
+            positions = torch.tensor([i for i in range(size) if i % width in gone])
+            if size % width or not len(positions):
+                continue
+            writes = "weights" if parameter.dim() > 1 else "biases"
+            hit = (
+                sides == "all"
+                or (sides == "in" and dim == 1)
+                or (dim == 0 and sides == "out" and writes == "weights")
+                or (dim == 0 and sides == "out and biases")
+            )
+            if hit:
+                parameter.index_fill_(dim, positions, 0.0)
