@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import lightning_prune as lp
-from fuzzing.compare import MODES, Mode, error
+from fuzzing.compare import MODES, Mode, error, prepared
 from fuzzing.damage import damage, randomize
 from fuzzing.dice import Dice, Draw, RandomNet
 from fuzzing.nets import KINDS
@@ -102,11 +102,13 @@ class _Case:
 
     def _compared(self, masked: nn.Module) -> Outcome | None:
         """Return what is wrong, None if all is right."""
+        torch.manual_seed(self.number)  # whatever compaction drew, the inputs are the same
+        masked, compact = prepared(masked), prepared(self.model)
         worst: Outcome | None = None
         for mode, name, inputs in self._comparisons():
             where = f"{mode.name}, {name}"
             try:
-                found = error(masked, self.model, mode, inputs)
+                found = error(masked, compact, mode, inputs)
             except Exception as reason:  # only the compact model raises
                 message = f"{type(reason).__name__}: {reason}"
                 return self._outcome("wrong", where=where, message=message)

@@ -37,13 +37,9 @@ class Mode:
     name: str
 
     def run(self, model: nn.Module, inputs: Sequence[Given]) -> list[Tensor]:
-        """Return all outputs of a copy, one pass after the other."""
-        model = copy.deepcopy(model)
+        """Return all outputs of a net without dropout, one pass after the other."""
         training = self.name == "train"
-        model.train(training)
-        for module in model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
+        model = (copy.deepcopy(model) if training else model).train(training)
         found = []
         with torch.set_grad_enabled(self.name == "eval with gradients"):
             for given in inputs:
@@ -56,14 +52,23 @@ class Mode:
 MODES = tuple(map(Mode, ("eval", "eval with gradients", "train")))
 
 
+def prepared(model: nn.Module) -> nn.Module:
+    """Return a copy of a net that drops nothing at random, to be compared with another one."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model
+
+
 def error(
     masked: nn.Module, compact: nn.Module, mode: Mode, inputs: Sequence[Given]
 ) -> float | None:
     """Return by how much two nets differ, 0 where rounding explains it.
 
     Args:
-        masked: the reference.
-        compact: what must be equal to it.
+        masked: the reference, prepared.
+        compact: what must be equal to it, prepared.
         mode: how both run.
         inputs: what both are given, pass by pass, in float64.
 

@@ -106,15 +106,19 @@ class RandomNet:
     options: bool = False
 
     def draws(self) -> list[Draw]:
-        """Return the kinds of inputs on which masked and compact are compared."""
+        """Return the kinds of inputs on which masked and compact are compared.
+
+        Optional arguments that the example gives are left out, too. Those that it leaves out are
+        not given: compaction has not seen what they do.
+        """
         example = self.example
         draws = [example.but("fresh"), example.but("again"), example.but("batch of 1", batch=1)]
         draws += [example.but("batch of 5", batch=5), example.but("zero", scale=0.0)]
         draws += [example.but("10 times larger", scale=10 * example.scale)]
         draws += [example.but(f"shifted by {shift}", shift=shift) for shift in (4.0, -4.0, 40.0)]
         draws += [example.but(f"size {size}", size=size) for size in self.sizes]
-        if len(self.masks) > 1:
+        if len(self.masks) > 1 and example.mask != "none":
             draws += [example.but(f"mask {mask}", mask=mask) for mask in self.masks]
-        if self.options:
-            draws += [example.but("options turned", options=not example.options)]
+        if self.options and example.options:
+            draws += [example.but("options left out", options=False)]
         return draws

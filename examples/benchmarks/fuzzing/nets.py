@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fuzzing import heads, sequences
+from fuzzing import heads, sequences, shapes
 from fuzzing.dice import Dice, Draw, RandomNet
 from fuzzing.grammar import Grammar
 from fuzzing.layers import LAYOUTS, Layout, activation
@@ -113,6 +113,21 @@ def tied(dice: Dice) -> RandomNet:
 def views(dice: Dice) -> RandomNet:
     """Parts of channels, and functions of all channels."""
     return _net(dice, dice.choose(*LAYOUTS), views=3, residual=1, streams=1)
+
+
+def reshaped(dice: Dice) -> RandomNet:
+    """Channels and positions that are cut, joined, shifted and exchanged."""
+    layout = LAYOUTS[3]
+    grammar = Grammar(dice, layout, chain=1)
+    width = dice.choose(4, 8)
+    stem = nn.Sequential(grammar.chain(CHANNELS, dice.width()), nn.LazyConv2d(width, 1))
+    head = nn.Sequential(activation(dice), grammar.chain(width, CHANNELS))
+    if dice.chance(0.1):
+        model: nn.Module = shapes.Indexed(stem, head, width=width)
+    else:
+        model = dice.choose(*shapes.PLAIN)(stem, head, width)
+    model.eval()(torch.randn(1, CHANNELS, 4, 4))
+    return RandomNet(model, _values(layout), Draw(size=dice.choose(2, 4)), (6, 2, 8))
 
 
 def idle(dice: Dice) -> RandomNet:
@@ -301,7 +316,7 @@ def recurrent(dice: Dice) -> RandomNet:
 KINDS: dict[str, Callable[[Dice], RandomNet]] = {
     build.__name__: build
     for build in (
-        chains, convolutions, streams, residuals, tied, views, idle, mixed, masks, lengths,
+        chains, convolutions, streams, residuals, tied, views, reshaped, idle, mixed, masks, lengths,
         options, conditions, tokens, attention, multihead, transformers, recurrent,
     )
 }  # fmt: skip
