@@ -16,7 +16,8 @@ import csv
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -25,7 +26,6 @@ from fuzzing.case import Outcome, kind_of, run
 from fuzzing.nets import KINDS
 from tqdm import tqdm
 
-_CHUNK = 10
 _PER_SEED = 10_000_000
 
 
@@ -45,14 +45,19 @@ def main() -> int:
     arguments = parser.parse_args()
     first = arguments.seed * _PER_SEED if arguments.first is None else arguments.first
     numbers = _numbers(first, arguments.cases, arguments.only)
-    outcomes = []
+    outcomes: list[Outcome] = []
     progress = tqdm(_outcomes(numbers, arguments.jobs), total=len(numbers), smoothing=0)
     for outcome in progress:
         outcomes.append(outcome)
         if outcome.result == "wrong":
             progress.write(_line(outcome))
     if arguments.output is not None:
-        _write(arguments.output, [o for o in outcomes if o.result in ("wrong", "refused")])
+        _write(
+            arguments.output,
+            sorted(
+                (o for o in outcomes if o.result in ("wrong", "refused")), key=lambda o: o.number
+            ),
+        )
     print(summary(outcomes))
     return int(any(outcome.result == "wrong" for outcome in outcomes))
 
@@ -67,12 +72,26 @@ def _numbers(first: int, count: int, only: str | None) -> list[int]:
 
 
 def _outcomes(numbers: Sequence[int], jobs: int) -> Iterator[Outcome]:
-    if jobs == 1:
-        torch.set_num_threads(1)
-        yield from map(run, numbers)
-        return
+    """Yield what becomes of each case; one that kills its process is wrong."""
+    waiting = list(numbers)
+    while waiting:
+        for outcome in _until_a_process_dies(waiting, jobs):
+            waiting.remove(outcome.number)
+            yield outcome
+        for number in waiting[: 2 * jobs + 2]:  # those that had begun, or were about to
+            alone = list(_until_a_process_dies([number], 1))
+            waiting.remove(number)
+            died = Outcome(number, kind_of(number), result="wrong", message="the process died")
+            yield alone[0] if alone else died
+
+
+def _until_a_process_dies(numbers: Sequence[int], jobs: int) -> Iterator[Outcome]:
     with ProcessPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.map(run, numbers, chunksize=_CHUNK)
+        futures = [pool.submit(run, number) for number in numbers]
+        for future in as_completed(futures):
+            if isinstance(future.exception(), BrokenProcessPool):
+                return
+            yield future.result()
 
 
 def summary(outcomes: Iterable[Outcome]) -> str:

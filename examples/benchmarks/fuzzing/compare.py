@@ -2,8 +2,8 @@
 
 The masked net is the reference. In float64 a relative error of 1e-10 is allowed, in float32 1e-5
 of the largest output. Where the masked net itself is that sensitive to rounding, more is allowed:
-ten times what it differs from itself in float64 (float32), or under a disturbance of a few roundings
-of its inputs and weights (float64).
+ten times what it differs from itself in float64 (float32), or under a disturbance of its inputs and
+weights by a few roundings (float64).
 """
 
 from __future__ import annotations

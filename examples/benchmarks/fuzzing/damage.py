@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 
 import torch
+from fuzzing.dice import Dice
 from torch import Tensor, nn
 
 import lightning_prune as lp
-from fuzzing.dice import Dice
 
 Named = list[tuple[str, Tensor]]
 
@@ -50,55 +50,61 @@ def damage(model: nn.Module, inputs: tuple[object, ...], dice: Dice) -> str:
         if dice.chance(0.35):
             kind = dice.choose("weights", "Channel", "Channel", "Layer", "Weight")
         if kind in ("Channel", "Layer", "Weight"):
-            granularity = getattr(lp, kind)()
-            try:
-                lp.prune(
-                    model,
-                    inputs,
-                    sparsity=dice.choose(0.2, 0.4, 0.6, 0.8 if kind == "Weight" else 0.5),
-                    criterion=lp.Random(dice.between(0, 99)),
-                    granularity=granularity,
-                )
-            except lp.TargetError:
-                kind = "units"
-        if kind not in ("Channel", "Layer", "Weight"):
+            kind = kind if _prune(model, inputs, kind, dice) else "units"
+        if kind[0].islower():
             _zero(model, kind, dice)
         done.append(kind)
     return " + ".join(done)
+
+
+def _prune(model: nn.Module, inputs: tuple[object, ...], granularity: str, dice: Dice) -> bool:
+    """Prune units of a granularity; tell whether that could be."""
+    try:
+        lp.prune(
+            model,
+            inputs,
+            sparsity=dice.choose(0.2, 0.4, 0.6, 0.8 if granularity == "Weight" else 0.5),
+            criterion=lp.Random(dice.between(0, 99)),
+            granularity=getattr(lp, granularity)(),
+        )
+    except lp.TargetError:
+        return False
+    return True
 
 
 @torch.no_grad()
 def _zero(model: nn.Module, kind: str, dice: Dice) -> None:
     named = [(name, p) for name, p in model.named_parameters() if p.dim() and p.numel()]
     weights = [(name, p) for name, p in named if p.dim() > 1]
-    chosen = dice.some(weights, dice.choose(0.3, 0.6, 1.0)) or weights[:1]
-    if kind == "weights":
-        for _, weight in chosen:
-            weight.mul_(torch.rand_like(weight) > 0.8)
+    if kind == "units":
+        _zero_units(named, dice)
     elif kind == "branch":
         name, weight = dice.choose(*weights)
-        for other_name, other in named:
-            same = other_name.rpartition(".")[0] == name.rpartition(".")[0]
-            if other is weight or (same and other.dim() == 1 and dice.chance(0.7)):
-                other.zero_()
-    elif kind == "columns":
-        for _, weight in chosen:
-            weight.index_fill_(1, _random_positions(weight.shape[1], dice), 0.0)
-    elif kind == "units":
-        _zero_units(named, dice)
+        for tensor in [weight, *(t for t in _vectors_beside(named, name) if dice.chance(0.7))]:
+            tensor.zero_()
     else:
-        for name, weight in chosen:
-            positions = _random_positions(len(weight), dice)
-            weight.index_fill_(0, positions, 0.0)
-            for other in _biases(named, name, len(weight)) if kind == "rows and biases" else ():
-                other.index_fill_(0, positions, 0.0)
+        for name, weight in dice.some(weights, dice.choose(0.3, 0.6, 1.0)) or weights[:1]:
+            _zero_lines(weight, kind, dice, list(_vectors_beside(named, name)))
 
 
-def _biases(named: Named, weight: str, size: int) -> Iterator[Tensor]:
-    """Yield the biases of the module that a weight belongs to."""
+def _zero_lines(weight: Tensor, kind: str, dice: Dice, beside: list[Tensor]) -> None:
+    """Zero random rows, columns or single weights."""
+    if kind == "weights":
+        weight.mul_(torch.rand_like(weight) > 0.8)
+        return
+    dim = int(kind == "columns")
+    positions = _random_positions(weight.shape[dim], dice)
+    weight.index_fill_(dim, positions, 0.0)
+    for other in beside if kind == "rows and biases" else ():
+        if len(other) == len(weight):
+            other.index_fill_(0, positions, 0.0)
+
+
+def _vectors_beside(named: Named, weight: str) -> Iterator[Tensor]:
+    """Yield what has one dimension in the module that a weight belongs to: its biases."""
     owner = weight.rpartition(".")[0]
     for name, parameter in named:
-        if name.rpartition(".")[0] == owner and "bias" in name and len(parameter) == size:
+        if name.rpartition(".")[0] == owner and parameter.dim() == 1:
             yield parameter
 
 
@@ -113,18 +119,14 @@ def _zero_units(named: Named, dice: Dice) -> None:
         return
     width = dice.choose(*widths)
     gone = dice.some(range(width), 0.4) or [0]
-    sides = dice.choose("out", "out", "out and biases", "in", "all", "all")
+    sides = dice.choose(*(_SIDES[i] for i in (0, 0, 1, 2, 3, 3)))
     for _, parameter in named:
         for dim, size in enumerate(parameter.shape[:2]):
             positions = torch.tensor([i for i in range(size) if i % width in gone])
-            if size % width or not len(positions):
-                continue
-            writes = "weights" if parameter.dim() > 1 else "biases"
-            hit = (
-                sides == "all"
-                or (sides == "in" and dim == 1)
-                or (dim == 0 and sides == "out" and writes == "weights")
-                or (dim == 0 and sides == "out and biases")
-            )
-            if hit:
+            side = "bias" if parameter.dim() == 1 else ("out", "in")[dim]
+            if size % width == 0 and side in sides:
                 parameter.index_fill_(dim, positions, 0.0)
+
+
+_SIDES = (("out",), ("out", "bias"), ("in",), ("out", "bias", "in"))
+"""Where units are zeroed: in what writes them, in their biases and in what reads them."""

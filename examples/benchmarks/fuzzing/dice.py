@@ -10,6 +10,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+CHANNELS = 3
+"""Of inputs and outputs."""
+
+MASKS = ("full", "mixed", "one", "none")
+"""What masks there are: all is kept, some, a single position; no mask is given."""
+
 _T = TypeVar("_T")
 
 
@@ -54,7 +60,7 @@ class Draw:
         size: length of sequences, height and width of images.
         scale: factor of the values.
         shift: what is added to them.
-        mask: ``"full"``, ``"mixed"``, ``"one"`` (a single position is kept) or ``"none"``.
+        mask: one of `MASKS`.
         options: whether other optional arguments are given.
     """
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
-from torch import nn
-
-from fuzzing import parts
+from fuzzing import parts, states
 from fuzzing.dice import Dice
 from fuzzing.layers import Layout, activation
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 
 class Grammar:
@@ -29,6 +30,8 @@ class Grammar:
         """Return a layer with what usually follows it."""
         dice = self.dice
         found = [self.layout.mix(dice, inputs, outputs)]
+        if dice.chance(0.06):
+            found[0] = dice.choose(weight_norm, spectral_norm)(found[0])
         if dice.chance(0.4):
             found.append(self.layout.norm(dice, outputs))
         if dice.chance(0.7):
@@ -36,14 +39,14 @@ class Grammar:
         if dice.chance(0.1):
             found.append(nn.Dropout(0.2))
         if dice.chance(0.1):
-            found.reverse() if inputs == outputs else None
+            found = found[::-1] if inputs == outputs else found
         return nn.Sequential(*found) if len(found) > 1 else found[0]
 
     def chain(self, inputs: int, outputs: int, layers: int | None = None) -> nn.Module:
         """Return layers one after the other."""
         layers = self.dice.between(1, 3) if layers is None else layers
         widths = [inputs, *(self.dice.width() for _ in range(layers - 1)), outputs]
-        found = [self.layer(*pair) for pair in zip(widths, widths[1:], strict=False)]
+        found = [self.layer(*pair) for pair in pairwise(widths)]
         return nn.Sequential(*found)
 
     def body(self, width: int, pieces: int, depth: int = 2) -> nn.Module:
@@ -106,16 +109,26 @@ class Grammar:
                 parts.Interleaved(dim, 2 * width, both), self.layer(2 * width, width)
             ),
             lambda: parts.Squeeze(dim, width),
-            lambda: nn.Sequential(parts.Soft(dim), self.layer(width, width)),
-            lambda: nn.Sequential(parts.Unit(dim), self.layer(width, width)),
+            lambda: states.Pairs(dim, width, dice.width()),
+            lambda: nn.Sequential(
+                states.Standardised(dim, width, 2 * width),
+                activation(dice),
+                self.layer(2 * width, width),
+            ),
+            lambda: nn.Sequential(states.Soft(dim), self.layer(width, width)),
+            lambda: nn.Sequential(states.Unit(dim), self.layer(width, width)),
         )()
 
     def _idle(self, width: int, depth: int) -> nn.Module:
         dice, dim = self.dice, self.layout.dim
         return dice.choose(
-            lambda: parts.Threshold(dim, self.piece(width, depth)),
-            lambda: parts.Warm(self.piece(width, depth)),
+            lambda: states.Threshold(dim, self.piece(width, depth)),
+            lambda: states.Warm(self.piece(width, depth)),
             lambda: parts.Added(dim, width),
+            lambda: states.Centred(self.piece(width, depth)),
+            lambda: states.InPlace(self.piece(width, depth)),
+            lambda: nn.Sequential(self.layer(width, width), states.Average(dim, width)),
+            lambda: nn.Sequential(self.layer(width, width), states.Largest()),
             lambda: nn.Sequential(self.layout.mix(dice, width, width), nn.ReLU()),
             lambda: parts.Sum(
                 dim,

@@ -99,8 +99,10 @@ class Masked(nn.Module):
                 x = self.filled(x, mask.unsqueeze(self.dim), fill)
         if self.pool == "mean" and mask is not None:
             kept = mask.unsqueeze(self.dim).to(x.dtype)
-            x = (x * kept).flatten(2).sum(-1) / kept.flatten(2).sum(-1) if self.dim == 1 else (
-                (x * kept).sum(1) / kept.sum(1)
+            x = (
+                (x * kept).flatten(2).sum(-1) / kept.flatten(2).sum(-1)
+                if self.dim == 1
+                else ((x * kept).sum(1) / kept.sum(1))
             )
         elif self.pool:
             x = x.flatten(2).mean(-1) if self.dim == 1 else x.mean(1)
@@ -133,9 +135,7 @@ class Optional(nn.Module):
 class Conditional(nn.Module):
     """A second input with layers of its own, which may be left out."""
 
-    def __init__(
-        self, stem: nn.Module, other: nn.Module, body: nn.Module, head: nn.Module
-    ) -> None:
+    def __init__(self, stem: nn.Module, other: nn.Module, body: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.stem, self.other, self.body, self.head = stem, other, body, head
 

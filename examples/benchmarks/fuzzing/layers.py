@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from fuzzing.dice import CHANNELS, Dice, Draw
 from torch import Tensor, nn
-
-from fuzzing.dice import Dice
 
 
 class Cosine(nn.Module):
@@ -94,6 +93,8 @@ class OwnRMSNorm(nn.Module):
 
 def activation(dice: Dice) -> nn.Module:
     """Return an activation; half of them are not 0 at 0."""
+    if dice.chance(0.06):
+        return nn.ReLU(inplace=True)
     if dice.chance(0.5):
         return dice.choose(nn.ReLU, nn.ReLU, nn.Tanh, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.Identity)()
     kinds = (nn.Sigmoid, nn.Softplus, Cosine, Bell, Shifted, Clamped, nn.ReLU6, nn.Hardsigmoid)
@@ -125,6 +126,10 @@ class Layout:
         if self.name == "sequences":
             return (batch, size, width)
         return (batch, width, *[size] * self.spatial)
+
+    def inputs(self, draw: Draw) -> tuple[Tensor]:
+        """Return the positional arguments of a net that takes such a tensor."""
+        return (draw.values(*self.shape(draw.batch, CHANNELS, draw.size)),)
 
     def mix(self, dice: Dice, inputs: int, outputs: int) -> nn.Module:
         """Return a layer from ``inputs`` to ``outputs`` channels that keeps positions."""

@@ -196,51 +196,6 @@ class Added(nn.Module):
         return ((x.movedim(self.dim, -1) + self.offset) * self.factor).movedim(-1, self.dim)
 
 
-class Soft(nn.Module):
-    """A softmax over all channels."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.softmax(self.dim) + 0.1 * x
-
-
-class Unit(nn.Module):
-    """Channels divided by their length."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.dim = dim
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.normalize(x, dim=self.dim)
-
-
-class Threshold(nn.Module):
-    """Zero wherever the input is large."""
-
-    def __init__(self, dim: int, inner: nn.Module) -> None:
-        super().__init__()
-        self.dim, self.inner = dim, inner
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.inner(x) * (x.amax(self.dim, keepdim=True) < 8)
-
-
-class Warm(nn.Module):
-    """Another factor in train mode."""
-
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.inner(x)
-        return x * 2 + 0.5 if self.training else x
-
-
 class Regrouped(nn.Module):
     """Channels in two parts, which are treated differently."""
 
@@ -263,6 +218,8 @@ class Interleaved(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.mix(x).movedim(self.dim, -1)
         pairs = x.reshape(*x.shape[:-1], self.width // 2, 2)
-        return torch.stack([pairs[..., 0].sigmoid(), pairs[..., 1]], -1).flatten(-2).movedim(
-            -1, self.dim
+        return (
+            torch.stack([pairs[..., 0].sigmoid(), pairs[..., 1]], -1)
+            .flatten(-2)
+            .movedim(-1, self.dim)
         )

@@ -15,7 +15,7 @@ class OwnAttention(nn.Module):
         width: of the stream.
         heads: how many.
         size: channels of a head.
-        how: ``"apart"`` (three layers), ``"together"`` (one layer) or ``"fused"`` (torch's product).
+        how: ``"apart"`` (three layers), ``"together"`` (one layer) or ``"fused"``.
     """
 
     def __init__(self, width: int, heads: int, size: int, how: str, bias: bool) -> None:
