@@ -6,7 +6,6 @@ size, compacted there like the first one, and taken over if the same sizes come 
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -62,7 +61,7 @@ class FullSizeStates:
         Raises:
             ValueError: if it does not come out in the sizes of the compact module.
         """
-        model = copy.deepcopy(self._dense)
+        model = twin(self._dense)
         for parameter, shape in zip(model.parameters(), self._parameters, strict=True):
             parameter.data = torch.zeros(shape, dtype=parameter.dtype)
         model.cpu().load_state_dict(state)

@@ -5,15 +5,16 @@ The structure is copied, not the machinery that gathers parameters when they are
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from lightning_prune.modules.copying import copy_model
 from lightning_prune.modules.shards import is_sharded, whole
+from lightning_prune.modules.tensor_copies import TensorCopies
 
 _MARKS = ("__composable_api", "_is_fsdp_managed_module", "_fsdp_use_orig_params", "_device_mesh")
 
@@ -45,11 +46,14 @@ def structure_of(module: nn.Module) -> nn.Module:
         A module of the original classes.
     """
     reshard(module)
-    memo = {
-        id(p): nn.Parameter(torch.empty(p.shape, dtype=p.dtype, device="meta"), p.requires_grad)
-        for p in module.parameters()
-    }
-    return _copy(module, memo).to("meta")
+    registered = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
+
+    def without_numbers(tensor: Tensor) -> Tensor:
+        if id(tensor) not in registered and tensor.dim() == 0:
+            return tensor.detach().clone()  # a number, which a forward pass may ask for
+        return _like(tensor, torch.empty(tensor.shape, dtype=tensor.dtype, device="meta"))
+
+    return _copy(module, without_numbers)
 
 
 def gather(module: nn.Module, *, keep: bool) -> nn.Module | None:
@@ -63,18 +67,33 @@ def gather(module: nn.Module, *, keep: bool) -> nn.Module | None:
         A plain copy on the CPU with all parameters; None on ranks that do not keep it.
     """
     reshard(module)
-    memo: dict[int, Any] = {}
+    gathered: dict[int, Tensor] = {}
     for parameter in module.parameters():  # one at a time, for those that do not keep them
         full = whole(parameter.detach())
         if keep:
-            memo[id(parameter)] = nn.Parameter(full.cpu().clone(), parameter.requires_grad)
-    return _copy(module, memo).cpu() if keep else None
+            gathered[id(parameter)] = _like(parameter, full.cpu().clone())
+    if not keep:
+        return None
+    copies = TensorCopies(lambda tensor: False)
+
+    def on_cpu(tensor: Tensor) -> Tensor:
+        found = gathered.get(id(tensor))
+        return _like(tensor, copies(tensor).cpu()) if found is None else found
+
+    return _copy(module, on_cpu)
 
 
-def _copy(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
+def _like(tensor: Tensor, data: Tensor) -> Tensor:
+    """Return ``data`` as a parameter if ``tensor`` is one."""
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(data, tensor.requires_grad)
+    return data
+
+
+def _copy(module: nn.Module, copy_tensor: Callable[[Tensor], Tensor]) -> nn.Module:
     """Copy a module without what `fully_shard` has added."""
     with _bare(module):
-        return copy.deepcopy(module, memo)
+        return copy_model(module, copy_tensor)
 
 
 @contextmanager

@@ -1,28 +1,55 @@
-"""A twin: the same model a second time, over the same parameters.
+"""Twins and clones: the same model a second time, over the same parameters or over its own.
 
-A twin has its own modules, training flags, hooks, caches and buffers; only its parameters are views
-of the original's memory. What runs on a twin leaves the user's model untouched, and a later
-replacement of the original's tensors leaves the twin as it was.
+A copy has its own modules, training flags, hooks, caches and buffers. What runs on it leaves the
+user's model untouched, and a later replacement of the original's tensors leaves it as it was.
 """
 
 from __future__ import annotations
 
-import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from lightning_prune.modules.copying import copy_model
+from lightning_prune.modules.tensor_copies import TensorCopies
+
 _Model = TypeVar("_Model", bound=nn.Module)
 
 
-def twin(model: _Model) -> _Model:
+def twin(model: _Model, dtype: torch.dtype | None = None) -> _Model:
     """Return a structural copy of ``model`` whose parameters share the memory of the original's.
 
-    Tied parameters stay tied. Buffers are copied, because eval mode alone does not protect them: a
-    key-value cache is written in every forward pass, and a module that overrides ``train`` may keep
-    its batch norm counting. Tensors kept as plain attributes of modules are shared.
+    Everything else is copied, because eval mode alone does not protect it: a key-value cache is
+    written in every forward pass, and a module that overrides ``train`` may keep its batch norm
+    counting. That holds for buffers and for tensors in attributes and containers alike; what
+    shares memory with a parameter goes on doing so. Parameters that a forward pass may write to,
+    as those of an embedding with ``max_norm``, are copied too.
+
+    Args:
+        model: any module.
+        dtype: a floating type to which every floating tensor is brought, complex ones to the type
+            that belongs to it; None to leave types as they are. A parameter of another type is
+            converted, and so lies in memory of its own.
+
+    Returns:
+        A module of the same class, in the same modes, on the same device. Activations that it
+        holds are without their graphs.
+
+    Raises:
+        TypeError: if the module holds something that cannot be copied.
+        ValueError: if a parameter or buffer has no size yet.
+    """
+    written = {id(p) for m in model.modules() for p in _written_by(m)}
+    return _copied(
+        model,
+        TensorCopies(lambda t: isinstance(t, nn.Parameter) and id(t) not in written, dtype),
+    )
+
+
+def clone(model: _Model) -> _Model:
+    """Return a copy of ``model`` that shares nothing with it.
 
     Args:
         model: any module.
@@ -34,48 +61,37 @@ def twin(model: _Model) -> _Model:
         TypeError: if the module holds something that cannot be copied.
         ValueError: if a parameter or buffer has no size yet.
     """
+    return _copied(model, TensorCopies(lambda tensor: False))
+
+
+def _copied(model: _Model, copies: TensorCopies) -> _Model:
     _require_sizes(model)
-    memo: dict[int, object] = {}
-    for module in model.modules():
-        for tensor in vars(module).values():
-            if isinstance(tensor, Tensor):
-                memo[id(tensor)] = tensor
-    for parameter in model.parameters():
-        memo[id(parameter)] = nn.Parameter(parameter.detach(), parameter.requires_grad)
-    for buffer in model.buffers():
-        memo[id(buffer)] = buffer.detach().clone()
-    try:
-        with torch.no_grad():
-            copied = copy.deepcopy(model, memo)
-    except (TypeError, RuntimeError, ValueError) as error:  # locks, files, generators, graphs
-        raise TypeError(
-            f"Expected `model` to be something that copy.deepcopy copies, but got "
-            f"{type(model).__name__}, which raised {type(error).__name__}: {error}. Let the model "
-            "not hold it, or make it there on first use."
-        ) from error
-    for module in copied.modules():
-        _forget_compiled_calls(module)
+    copied = copy_model(model, copies)
+    if copies.dtype is not None:
+        _convert_the_rest(copied, copies.dtype)
     return copied
 
 
+def _convert_the_rest(model: nn.Module, dtype: torch.dtype) -> None:
+    """Convert what lies beyond Python, and what modules remember of their type."""
+    for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            module.to(dtype)
+        known: Any = vars(module).get("_dtype")  # as a LightningModule and a metric keep it
+        if isinstance(known, torch.dtype) and known.is_floating_point:
+            vars(module)["_dtype"] = dtype
+
+
+def _written_by(module: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that a module may write to in its forward pass."""
+    return list(module.parameters(recurse=False)) if getattr(module, "max_norm", None) else []
+
+
 def _require_sizes(model: nn.Module) -> None:
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+    tensors: list[tuple[str, Tensor]] = [*model.named_parameters(), *model.named_buffers()]
+    for name, tensor in tensors:
         if is_lazy(tensor):
             raise ValueError(
                 f"Expected `model` to hold tensors of known sizes, but got {name}, which a lazy "
                 "module has not made yet. Run the model once on real inputs first."
             )
-
-
-def _forget_compiled_calls(module: nn.Module) -> None:
-    """Make ``module`` run its own code.
-
-    ``torch.compile`` of a LightningModule stores closures over the *original* module in its
-    ``__dict__``. They survive a copy, which would then run, and train, the original.
-    """
-    vars(module).pop("_compiled_call_impl", None)
-    if hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable"):
-        del vars(module)["forward"]
-        wrapped = module._modules.get("_orig_mod")
-        if wrapped is not None:  # the wrapper that ``torch.compile`` returns has no own forward
-            vars(module)["forward"] = wrapped.__call__

@@ -5,7 +5,6 @@ It works on a copy of the weights; the user's model is left as it is.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from lightning_prune.arguments import check_sparsity
 from lightning_prune.criteria import Criterion, Magnitude
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.modules.names import parameters_by_any_name
-from lightning_prune.modules.twin import twin
+from lightning_prune.modules.twin import clone
 from lightning_prune.pruning.choosing.ranking import floors
 from lightning_prune.pruning.prune import gather_scores
 from lightning_prune.pruning.recipe import Recipe
@@ -89,7 +88,7 @@ def sensitivity(
     recipe = Recipe(0.0, criterion, granularity, Global(), "units", include, exclude)
     recipe.check(model)
     pruner = gather_scores(recipe, model, example_inputs, batches, loss)
-    changed = copy.deepcopy(twin(model)).eval()
+    changed = clone(model).eval()
     known = Sensitivity.load(path) if path is not None and Path(path).exists() else None
     with torch.no_grad():
         reference = float(metric(changed, data)) if known is None else known.reference

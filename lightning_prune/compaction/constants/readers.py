@@ -6,7 +6,6 @@ are looked at in float64, while the model runs on several inputs.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -143,7 +142,7 @@ def measure(
     """
     if not readers:
         return {}
-    copied = copy.deepcopy(twin(model)).double().eval()
+    copied = twin(model, torch.float64).eval()
     take_sizes_from_tensors(copied)
     found: list[dict[int, Tensor]] = []
     for given in inputs:

@@ -8,7 +8,6 @@ changes the model: everything runs on twins and copies.
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -155,7 +154,7 @@ class Verification:
     def _runs(
         self, model: nn.Module, dtype: torch.dtype, reference: Sequence[_Run] | None = None
     ) -> list[_Run]:
-        copied = _converted(model, dtype).eval()
+        copied = twin(model, dtype).eval()
         devices = [t.device for t in self.inputs[0].tensors if t.device.type == "cuda"]
         runs: list[_Run] = []
         for index, inputs in enumerate(self.inputs):
@@ -181,14 +180,6 @@ class Verification:
 def _run(model: nn.Module, inputs: ExampleInputs) -> Any:
     """Call ``model`` on copies, for it may write into its inputs."""
     return inputs.on(model).map(torch.clone)(model)
-
-
-def _converted(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    copied = twin(model)
-    types = {t.dtype for t in model.parameters()} | {
-        t.dtype for t in model.buffers() if t.is_floating_point()
-    }
-    return copied if types == {dtype} else copy.deepcopy(copied).to(dtype)
 
 
 def _compare(reference: _Run, obtained: _Run) -> Errors:

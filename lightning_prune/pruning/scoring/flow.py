@@ -35,7 +35,7 @@ def flow_gradients(
     Raises:
         ExampleInputsError: if the model returns nothing to sum, or does not run on the inputs.
     """
-    positive = twin(model).eval().double()
+    positive = twin(model, torch.float64).eval()
     with torch.no_grad():
         for tensor in (*positive.parameters(), *positive.buffers()):
             if tensor.is_floating_point():

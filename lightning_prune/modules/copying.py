@@ -1,0 +1,132 @@
+"""Copying: the one way in which a model is copied.
+
+A copy has its own modules and all that these hold, in whatever containers: activations with their
+graphs, caches, step outputs, metrics, hooks, closures. How a tensor is copied differs from caller
+to caller. The original is not changed.
+
+Trainers, loggers, data loaders, datasets and process groups are no part of a model: a copy refers
+to the same ones. A copy of a LightningModule logs nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
+
+from lightning_prune.modules.fake import real
+from lightning_prune.modules.parts import Part, everything_in, is_outside, is_weak, parts
+from lightning_prune.modules.relinking import Relinking
+from lightning_prune.modules.tensor_copies import is_plain
+from lightning_prune.modules.trainers import attach_like
+
+_Model = TypeVar("_Model", bound=nn.Module)
+_CopyTensor = Callable[[Tensor], Tensor]
+
+
+def copy_model(model: _Model, copy_tensor: _CopyTensor) -> _Model:
+    """Return a copy of ``model``.
+
+    Args:
+        model: any module.
+        copy_tensor: returns the copy of a tensor; it is asked once for each, for parameters first.
+
+    Returns:
+        A module of the same class, in the same modes. Tensors are leaves of no graph.
+
+    Raises:
+        TypeError: if the module holds something that cannot be copied.
+    """
+    held = {id(it): it for it in everything_in(model)}
+    with real(), torch.inference_mode(False), torch.no_grad():
+        known = {key: it for key, it in held.items() if is_weak(it) or is_outside(it)}
+        for key, it in held.items():
+            if key not in known and isinstance(it, nn.Parameter) and not is_lazy(it):
+                known[key] = copy_tensor(it)
+        memo = dict(known)
+        with _Tensors(copy_tensor):
+            copied = _deepcopy(model, memo, known)
+            for module in copied.modules():
+                _forget_compiled_calls(module)
+            attach_like([it for it in held.values() if issubclass(type(it), nn.Module)], memo)
+            Relinking(held, memo)(copied)
+    return copied
+
+
+def _deepcopy(model: _Model, memo: dict[int, Any], known: Mapping[int, Any]) -> _Model:
+    try:
+        return copy.deepcopy(model, memo)
+    except Exception as error:  # whatever the code of what the model holds raises
+        raise TypeError(_refusal(model, known, error)) from error
+
+
+class _Tensors(TorchFunctionMode):
+    """Lets deepcopy copy tensors in a way of our own, wherever it comes upon them."""
+
+    def __init__(self, copy_tensor: _CopyTensor) -> None:
+        super().__init__()
+        self._copy_tensor = copy_tensor
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not Tensor.__deepcopy__:
+            return func(*args, **(kwargs or {}))
+        tensor, memo = args
+        if id(tensor) not in memo:
+            made = memo[id(tensor)] = self._copy_tensor(tensor)
+            if is_plain(made):
+                with self:  # for the tensors among its attributes
+                    vars(made).update(copy.deepcopy(vars(tensor), memo))
+        return memo[id(tensor)]
+
+
+def _forget_compiled_calls(module: nn.Module) -> None:
+    """Make ``module`` run its own code.
+
+    ``torch.compile`` of a LightningModule stores closures over the *original* module in its
+    ``__dict__``. They survive a copy, which would then run, and train, the original.
+    """
+    vars(module).pop("_compiled_call_impl", None)
+    if hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable"):
+        del vars(module)["forward"]
+        wrapped = module._modules.get("_orig_mod")
+        if wrapped is not None:  # the wrapper that ``torch.compile`` returns has no own forward
+            vars(module)["forward"] = wrapped.__call__
+
+
+def _refusal(model: nn.Module, known: Mapping[int, Any], error: Exception) -> str:
+    """Return the message for a model that holds something that cannot be copied."""
+    found = _culprit(model, known)
+    kind = type(found.value)
+    what = f"which holds `{found.label[1:]}`, of type {kind.__module__}.{kind.__qualname__}"
+    if found.value is model:
+        what = "whose own way of being copied fails"
+    return (
+        f"Expected `model` to be something that can be copied, but got {type(model).__name__}, "
+        f"{what}: {type(error).__name__}: {error}. Keep that outside of the model, or give its "
+        "owner a `__deepcopy__` or `__getstate__` that leaves it out."
+    )
+
+
+def _culprit(model: nn.Module, known: Mapping[int, Any]) -> Part:
+    """Return the innermost object that cannot be copied, with the way to it."""
+    found = Part("", model)
+    memo = dict(known)
+    while True:
+        memo[id(found.value)] = found.value  # what refers back to it is not at fault
+        inner = next((part for part in parts(found.value) if not _is_copied(part, memo)), None)
+        if inner is None:
+            return found
+        found = Part(found.label + inner.label, inner.value)
+
+
+def _is_copied(part: Part, memo: Mapping[int, Any]) -> bool:
+    try:
+        copy.deepcopy(part.value, dict(memo))
+    except Exception:  # whatever the code of the part raises
+        return False
+    return True
