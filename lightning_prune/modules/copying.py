@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
+from typing_extensions import override
 
 from lightning_prune.modules.fake import real
 from lightning_prune.modules.parts import Part, everything_in, is_outside, is_weak, parts
@@ -72,6 +73,7 @@ class _Tensors(TorchFunctionMode):
         super().__init__()
         self._copy_tensor = copy_tensor
 
+    @override
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not Tensor.__deepcopy__:
             return func(*args, **(kwargs or {}))
