@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lightning_prune.compaction.branches.bypass import Bypass, dead_branches
@@ -13,7 +16,7 @@ from lightning_prune.compaction.constants.folding import Constants, fold_constan
 from lightning_prune.compaction.removal import Checks, Removal
 from lightning_prune.compaction.report import CompactionReport
 from lightning_prune.compaction.surgery import Surgery
-from lightning_prune.compaction.verification import FOLDED_TOLERANCES, Verification
+from lightning_prune.compaction.verification import FOLDED_TOLERANCES, TOLERANCES, Verification
 from lightning_prune.coupling import Coupling, couple
 from lightning_prune.errors import VerificationError
 from lightning_prune.measure import count_bytes, count_macs, count_parameters, measure_in_turns
@@ -58,14 +61,16 @@ def compact(model: nn.Module, example_inputs: Any, *, latency: bool = True) -> C
     try:
         coupling = _take_out(model, bypass, reference, coupling)
         constants = _fold(model, folding, reference, coupling)
-        outcome = _remove(model, reference, coupling)
+        # A bias is rounded to its own type, which arithmetic in float64 sees.
+        tolerances = FOLDED_TOLERANCES if constants.rounds else TOLERANCES
+        outcome = _remove(model, reference, coupling, tolerances)
         if outcome.refused and not (outcome.accepted or bypass.accepted):
             raise VerificationError(_nothing_held(outcome.refused))
     except BaseException:
         folding.undo()
         bypass.surgery.undo()
         raise
-    errors = bypass.errors | outcome.errors
+    errors = bypass.errors | constants.errors | outcome.errors
     latencies = measure_in_turns([before, model], inputs) if latency else [None, None]
     return CompactionReport(
         params_before=count_parameters(before),
@@ -105,11 +110,6 @@ class _Reference:
         """That to which every later form of the model is held."""
         return Verification(self._before, self.inputs)
 
-    def renew(self, model: nn.Module) -> None:
-        """Hold later forms to ``model`` as it is now: its biases were rounded."""
-        self._before = twin(model)
-        self.__dict__.pop("verification", None)
-
 
 def _take_out(
     model: nn.Module, bypass: Bypass, reference: _Reference, coupling: Coupling
@@ -131,24 +131,29 @@ def _fold(
     if not may_be_constant(model, coupling, dead):
         return Constants()
     verification = reference.verification
-    constants = fold_constants(model, surgery, verification.inputs, coupling, dead)
+    constants = fold_constants(model, surgery, coupling, dead)
     if not constants.folded:
         return constants
+    tolerances = FOLDED_TOLERANCES if constants.rounds else TOLERANCES
     try:
-        # A bias is rounded to its own type, which arithmetic in float64 sees.
-        verification.check(model, FOLDED_TOLERANCES)
+        errors = verification.check(model, tolerances)
     except VerificationError as error:
         surgery.undo()
-        return Constants(kept=dict.fromkeys(constants.folded, f"its constant: {error}"))
-    reference.renew(model)
-    return constants
+        refused = dict.fromkeys(constants.folded, f"its constant: {error}")
+        return Constants(kept=constants.kept | refused)
+    return replace(constants, errors=errors)
 
 
-def _remove(model: nn.Module, reference: _Reference, coupling: Coupling) -> Removal:
+def _remove(
+    model: nn.Module,
+    reference: _Reference,
+    coupling: Coupling,
+    tolerances: Mapping[torch.dtype, float],
+) -> Removal:
     """Remove what can be removed; leave the model exactly as it was if anything else happens."""
     removal = Removal(model, coupling, _dead(model, coupling))
     if removal.wanted:
-        checks = Checks(model, reference.verification, coupling)
+        checks = Checks(model, reference.verification, coupling, tolerances)
         try:
             removal.attempt(removal.wanted, checks)
         except BaseException:

@@ -6,7 +6,7 @@ be made to fit are put back; where nothing tells which ones are at fault, halvin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lightning_prune.compaction.plan import Plan, plan_removal
 from lightning_prune.compaction.repair import Broken, Repair
 from lightning_prune.compaction.surgery import Surgery
-from lightning_prune.compaction.verification import Errors, Training, Verification
+from lightning_prune.compaction.verification import TOLERANCES, Errors, Training, Verification
 from lightning_prune.coupling import Coupling
 from lightning_prune.errors import VerificationError
 
@@ -26,10 +26,18 @@ class Checks:
         model: the masked model, before surgery.
         verification: what the model is held to.
         coupling: of the model.
+        tolerances: largest relative error allowed, by the type of the arithmetic.
     """
 
-    def __init__(self, model: nn.Module, verification: Verification, coupling: Coupling) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        verification: Verification,
+        coupling: Coupling,
+        tolerances: Mapping[torch.dtype, float] = TOLERANCES,
+    ) -> None:
         self.verification = verification
+        self.tolerances = tolerances
         self.training = Training(model, coupling.traces)
         self.repair = Repair(model, coupling.traces)
 
@@ -65,7 +73,7 @@ class Removal:
         while candidates:
             broken = self._remove(self._plan_for([*self.accepted, *candidates]), checks.repair)
             try:
-                self.errors = checks.verification.check(self._model)
+                self.errors = checks.verification.check(self._model, checks.tolerances)
                 checks.training.check(self._model)
             except VerificationError as error:
                 culprits = self._passing(broken, candidates) if broken is not None else []

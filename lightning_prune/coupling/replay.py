@@ -16,6 +16,16 @@ from lightning_prune.modules.twin import twin
 from lightning_prune.runtime.attention import take_sizes_from_tensors
 
 
+def twin_as_recorded(model: nn.Module, trace: Trace) -> nn.Module:
+    """Return a twin of ``model`` in the mode in which a recording was made."""
+    copy = twin(model)
+    take_sizes_from_tensors(copy)
+    copy.eval()
+    if trace.training:
+        prepare_training(copy)
+    return copy
+
+
 def run_as_recorded(
     model: nn.Module, trace: Trace, mode: TorchDispatchMode | None = None, seed: int = 0
 ) -> tuple[Tensor, ...]:
@@ -33,11 +43,7 @@ def run_as_recorded(
     Raises:
         ExampleInputsError: if it does not run.
     """
-    copy = twin(model)
-    take_sizes_from_tensors(copy)
-    copy.eval()
-    if trace.training:
-        prepare_training(copy)
+    copy = twin_as_recorded(model, trace)
     inputs = trace.inputs.map(torch.clone)
     with torch.random.fork_rng(devices=[]), composite_operations():
         torch.manual_seed(seed)

@@ -149,22 +149,31 @@ def test_a_unit_that_nothing_reads_goes(model, x):
     assert_same(before, model, (x,))
 
 
-def test_a_dead_row_under_a_shift_is_folded_into_its_reader(model, x):
-    model.conv1.weight.data[2] = 0
-    assert model.bn1.bias[2] != 0
-    assert counts(compact(model, x, latency=False)) == {"conv1": 1, "conv2": 0}
-
-
-def test_a_dead_row_that_reads_as_a_constant_is_folded_into_its_reader(model, x):
-    # bn2 has no weights of its own: it moves zero to -mean / sqrt(var).
-    model.conv2.weight.data[2] = 0
-    model.conv2.bias.data[2] = 0
+def test_a_scale_of_zero_under_a_shift_is_folded_into_its_reader(x):
+    model = Net(
+        lambda m, x: m.last(m.norm(m.first(x)).relu()),
+        first=nn.Conv2d(3, 8, 3),
+        norm=nn.BatchNorm2d(8),
+        last=nn.Conv2d(8, 4, 3),
+    )
+    model = randomize(model).eval()
+    model.norm.weight.data[2] = 0
     before = copy.deepcopy(model)
     report = compact(model, x, latency=False)
-    assert counts(report) == {"conv1": 0, "conv2": 1}
+    assert counts(report) == {"first": 1}
     assert report.constant == {}
-    found = relative_error(outputs(before.eval(), [x]), outputs(model.eval(), [x]))
-    assert found <= 1e-6  # the bias of the head is rounded to float32
+    for training in (False, True):
+        found = relative_error(outputs(before, [x], training), outputs(model, [x], training))
+        assert found <= 1e-6  # the bias of the last layer is rounded to float32
+
+
+def test_a_dead_row_under_a_batch_norm_stays(model, x):
+    # In eval mode bn2 moves zero to -mean / sqrt(var), in train mode zero stays zero.
+    model.conv2.weight.data[2] = 0
+    model.conv2.bias.data[2] = 0
+    report = compact(model, x, latency=False)
+    assert counts(report) == {"conv1": 0, "conv2": 0}
+    assert list(report.constant) == ["conv2"]
 
 
 def test_a_unit_that_a_tied_weight_still_writes_is_kept():
@@ -317,7 +326,7 @@ def test_whatever_interrupts_the_model_is_as_it_was(x, monkeypatch):
     model = masked(PlainCnn(), (x,))
     state = copy.deepcopy(model.state_dict())
 
-    def interrupt(self, model):
+    def interrupt(self, *arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Verification, "check", interrupt)

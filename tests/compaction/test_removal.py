@@ -33,7 +33,7 @@ def checks(wrong=(), broken=None):
     """Checks that fail where one of the layers in ``wrong`` is cut, and note every attempt."""
     attempts = []
 
-    def check(model):
+    def check(model, tolerances):
         attempts.append(cut(model))
         if cut(model) & set(wrong):
             raise VerificationError("outputs differ")
@@ -41,6 +41,7 @@ def checks(wrong=(), broken=None):
 
     return SimpleNamespace(
         verification=SimpleNamespace(check=check),
+        tolerances={},
         training=SimpleNamespace(check=lambda model: None),
         repair=lambda surgery, kept: broken,
         attempts=attempts,

@@ -1,54 +1,61 @@
-"""Constants: units that are dead but do not read as zero, folded into what reads them.
+"""Folding: units that are the same for every input go into what reads them.
 
-Zero weights under a bias, a shift of a batch norm or an activation with f(0) ≠ 0 leave a unit that
-says the same for every input. Its readers add the same to each of their outputs: that goes into
-their bias, or into the running mean of the batch norm behind them, and the unit is no longer read.
-Whether a unit is constant is measured, in float64, where it is read. Where folding would not be
-exact, as at borders padded with zeros, the unit stays, with the reason.
+Zero weights under a bias, or a scale of zero under a shift, leave a unit that says the same for
+every input. Its readers add the same to each of their outputs: that goes into their bias, or into
+the running mean of the batch norm behind them, and the unit is no longer read. Only what is proved
+to be one constant at every place, in eval and in train mode, is folded; other units stay, with the
+reason.
 """
 
 from __future__ import annotations
 
-from collections import ChainMap
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from lightning_prune.compaction.constants.readers import Reader, Unfoldable, measure, readers_of
+from lightning_prune.compaction.constants.propagation import Unproved
+from lightning_prune.compaction.constants.readers import Reader, Readers, Unfoldable
+from lightning_prune.compaction.constants.reading import Reading, read_constants
 from lightning_prune.compaction.surgery import Surgery
+from lightning_prune.compaction.verification import Errors
 from lightning_prune.coupling import Coupling
-from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.units.group import Group
 
 
 @dataclass(frozen=True)
 class Constants:
-    """What became of units that are dead but constant.
+    """What became of units that are constant but not zero.
 
     Args:
         folded: group → how many of its units are no longer read.
-        kept: group → why others stay.
+        kept: group → why others, with a weight of zeros that writes them, stay.
+        rounds: whether a bias that took up constants was rounded to less than float64.
+        errors: largest differences from the masked model after folding.
     """
 
     folded: dict[str, int] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
+    rounds: bool = False
+    errors: Errors = field(default_factory=Errors)
+
+
+def may_be_constant(model: nn.Module, coupling: Coupling, dead: Sequence[Tensor]) -> bool:
+    """Tell whether any unit that is not dead has a weight that writes it and is all zero."""
+    tensors = _tensors(model)
+    units = zip(coupling.groups, dead, strict=True)
+    return any(bool((_unwritten(group, tensors) & ~gone.cpu()).any()) for group, gone in units)
 
 
 def fold_constants(
-    model: nn.Module,
-    surgery: Surgery,
-    inputs: Sequence[ExampleInputs],
-    coupling: Coupling,
-    dead: Sequence[Tensor],
+    model: nn.Module, surgery: Surgery, coupling: Coupling, dead: Sequence[Tensor]
 ) -> Constants:
-    """Let readers take up the constants of units that are otherwise dead.
+    """Let readers take up the units that are proved constant and not dead already.
 
     Args:
         model: the masked model; what changes in it goes through ``surgery``.
         surgery: writes down every change.
-        inputs: arguments for its ``forward``.
         coupling: of the model.
         dead: for each group where a unit is dead already, shape ``[units]``.
 
@@ -56,99 +63,121 @@ def fold_constants(
         What was folded, and what was not.
     """
     tensors = _tensors(model)
-    silent = _candidates(coupling, tensors, dead)
-    constants = Constants()
-    readers: dict[str, list[Reader]] = {}
-    for name, (group, units) in silent.items():
-        try:
-            readers[name] = readers_of(group, units, coupling.traces.traces[0])
-        except Unfoldable as reason:
-            constants.kept[name] = str(reason)
-    measured = measure(model, inputs, [r for found in readers.values() for r in found])
-    changed: dict[str, Tensor] = {}
-    for name, found in readers.items():
-        group, units = silent[name]
-        units = _foldable(group, units, found, measured, constants)
-        if bool(units.any()):
-            constants.folded[name] = int(units.sum())
-            for reader in found:
-                _take_up(reader, measured[reader.index], units, ChainMap(changed, tensors))
+    sources = _Sources(model, coupling)
+    folded, kept, changes = {}, {}, _Changes(tensors)
+    for group, gone in zip(coupling.groups, dead, strict=True):
+        units = ~gone.cpu()
+        choice = sources.choose(group, units)
+        if bool((_unwritten(group, tensors) & units & ~choice.units).any()):
+            kept[group.name] = choice.reason
+        if bool(choice.units.any()):
+            folded[group.name] = int(choice.units.sum())
+            for reader in sources.readers[group.name]:
+                changes.take_up(reader, sources.readings[reader].numbers, choice.units)
     own = dict(model.named_parameters()) | dict(model.named_buffers())
-    for name, data in changed.items():
+    for name, data in changes.rounded().items():
         surgery.replace(own[name], data)
-    return constants
-
-
-def may_be_constant(model: nn.Module, coupling: Coupling, dead: Sequence[Tensor]) -> bool:
-    """Tell whether any unit that is not dead has a weight that writes it and is all zero."""
-    return bool(_candidates(coupling, _tensors(model), dead))
+    return Constants(folded, kept, changes.rounds)
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
     return {name: p.detach() for name, p in model.named_parameters()} | dict(model.named_buffers())
 
 
-def _candidates(
-    coupling: Coupling, tensors: Mapping[str, Tensor], dead: Sequence[Tensor]
-) -> dict[str, tuple[Group, Tensor]]:
-    found = {}
-    for group, gone in zip(coupling.groups, dead, strict=True):
-        units = _silent(group, tensors) & ~gone.cpu()
-        if bool(units.any()):
-            found[group.name] = (group, units)
-    return found
-
-
-def _silent(group: Group, tensors: Mapping[str, Tensor]) -> Tensor:
+def _unwritten(group: Group, tensors: Mapping[str, Tensor]) -> Tensor:
     """Tell which units have a weight that writes them and is all zero, shape ``[units]``."""
-    silent = torch.zeros(group.units, dtype=torch.bool)
+    unwritten = torch.zeros(group.units, dtype=torch.bool)
     for member in group.parameters:
         tensor = tensors[member.axis.tensor]
         is_weight = tensor.dim() > 1 or member.axis.tensor.endswith("weight")
         if member.side == "out" and is_weight and member.axis.dim >= 0:
             others = [d for d in range(tensor.dim()) if d != member.axis.dim]
             line = (tensor != 0).any(others) if others else tensor != 0
-            silent |= ~member.gather(line.cpu()).any(1)
-    return silent
+            unwritten |= ~member.gather(line.cpu()).any(1)
+    return unwritten
 
 
-def _foldable(
-    group: Group,
-    units: Tensor,
-    readers: Sequence[Reader],
-    measured: Mapping[int, Tensor],
-    constants: Constants,
-) -> Tensor:
-    """Return which of ``units`` are constant for all their readers; note why others are not."""
-    for reader in readers:
-        values = measured.get(reader.index)
-        if values is None:
-            constants.kept[group.name] = "what it reads as cannot be measured in float64"
-            return torch.zeros_like(units)
-        owned = reader.member.gather(values)
-        constant = owned.isfinite().all(1)
-        if reader.pads:
-            constant &= (owned == 0).all(1)
-        if bool((units & ~constant).any()):
-            constants.kept[group.name] = (
-                f"it is not the same everywhere where {reader.member.axis.tensor} reads it"
-                + (", which pads it with zeros" if reader.pads else "")
-            )
-        units = units & constant
-    return units
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """Which units of a group can be folded, and why others cannot."""
+
+    units: Tensor
+    reason: str
 
 
-def _take_up(
-    reader: Reader, values: Tensor, units: Tensor, tensors: MutableMapping[str, Tensor]
-) -> None:
-    """Move what a reader reads from constant units into its bias."""
-    channels = reader.member.owned_by(units)
-    name, dim = reader.member.axis.tensor, reader.member.axis.dim
-    weight = tensors[name]
-    columns = weight.double().index_select(dim, channels.to(weight.device)).movedim(dim, 1)
-    total = columns.flatten(2).sum(2) if columns.dim() > 2 else columns
-    added = total @ values[channels].to(total.device)
-    target, sign = (reader.bias, 1) if reader.bias is not None else (reader.mean, -1)
-    if target is not None:
-        tensors[target] = (tensors[target].double() + sign * added).to(tensors[target].dtype)
-    tensors[name] = weight.index_fill(dim, channels.to(weight.device), 0.0)
+class _Sources:
+    """What the readers of every group read.
+
+    Args:
+        model: the masked model.
+        coupling: of the model.
+    """
+
+    def __init__(self, model: nn.Module, coupling: Coupling) -> None:
+        traces = coupling.traces.traces
+        self.readers: dict[str, list[Reader]] = {}
+        self.readings: dict[Reader, Reading] = {}
+        self._reasons: dict[str, str] = {}
+        readers = Readers(traces)
+        for group in coupling.groups:
+            try:
+                self.readers[group.name] = readers.of(group)
+            except Unfoldable as reason:
+                self._reasons[group.name] = str(reason)
+        everything = [reader for found in self.readers.values() for reader in found]
+        try:
+            self.readings = read_constants(model, traces, everything)
+        except Unproved as reason:
+            self._reasons = {name: str(reason) for name in self.readers} | self._reasons
+
+    def choose(self, group: Group, units: Tensor) -> _Choice:
+        """Return which of some units of a group can be folded."""
+        if group.name in self._reasons:
+            return _Choice(torch.zeros_like(units), self._reasons[group.name])
+        reason = "something other than a weight reads it"
+        if group.exposed is not None:
+            units = units & ~group.exposed
+        for reader in self.readers[group.name]:
+            reading = self.readings[reader]
+            constant = reader.member.gather(reading.constant).all(1)
+            if bool((units & ~constant).any()):
+                reason = reading.reason
+            units = units & constant
+        return _Choice(units, reason)
+
+
+class _Changes:
+    """What the weights and biases of readers become: biases are added up, then rounded once.
+
+    Args:
+        tensors: parameters and buffers, by name.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = tensors
+        self._weights: dict[str, Tensor] = {}
+        self._lines: dict[str, Tensor] = {}
+
+    def take_up(self, reader: Reader, numbers: Tensor, units: Tensor) -> None:
+        """Move what a reader reads from constant units into its bias, or the mean behind it."""
+        channels = reader.member.owned_by(units)
+        name, dim = reader.member.axis.tensor, reader.member.axis.dim
+        weight = self._weights.get(name, self._tensors[name])
+        positions = channels.to(weight.device)
+        columns = weight.double().index_select(dim, positions).movedim(dim, 1)
+        total = columns.flatten(2).sum(2) if columns.dim() > 2 else columns
+        added = total @ numbers[channels].to(total.device)
+        target = reader.target
+        line = self._lines.get(target, self._tensors[target].double())
+        self._lines[target] = line + added if reader.mean is None else line - added
+        self._weights[name] = weight.index_fill(dim, positions, 0.0)
+
+    @property
+    def rounds(self) -> bool:
+        """Whether anything is rounded to less than float64."""
+        return any(self._tensors[name].dtype != torch.float64 for name in self._lines)
+
+    def rounded(self) -> dict[str, Tensor]:
+        """Return everything that changes, by name, in the types that it has."""
+        lines = {name: line.to(self._tensors[name].dtype) for name, line in self._lines.items()}
+        return self._weights | lines

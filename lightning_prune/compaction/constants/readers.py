@@ -1,92 +1,159 @@
-"""Readers: the operations whose weights read the units of a group, and what they read.
+"""Readers: the operations whose weights read the units of a group.
 
-Only plain products count: what each of their channels reads can be moved into a bias. The numbers
-are looked at in float64, while the model runs on several inputs.
+Only plain products count: what each of their channels reads can be moved into a bias, or into the
+running mean of the batch norm behind them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import Tensor, nn
-from torch._ops import OpOverload
-from typing_extensions import override
 
 from lightning_prune.coupling.forecast import Trace
 from lightning_prune.coupling.graph import Graph, Node, Ref
-from lightning_prune.coupling.record import OpObserver, composite_operations
-from lightning_prune.coupling.rules import RULES
-from lightning_prune.errors import ExampleInputsError
-from lightning_prune.modules.inputs import ExampleInputs
-from lightning_prune.modules.twin import twin
-from lightning_prune.runtime.attention import take_sizes_from_tensors
 from lightning_prune.units.group import Group, Member
-
-_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class Reader:
-    """An operation whose weight reads the units of a group.
+class Use:
+    """Where a recorded pass uses the weight of a reader.
 
     Args:
-        index: its place in the recording.
+        trace: place of the pass among the recorded ones.
+        place: of the operation among its nodes.
         node: the operation.
-        member: the axis of its weight on which the units lie.
-        bias: name of its bias.
-        mean: without a bias, name of the running mean of the batch norm behind it.
     """
 
-    index: int
+    trace: int
+    place: int
     node: Node
-    member: Member
-    bias: str | None
-    mean: str | None
+
+    @property
+    def data(self) -> Ref:
+        """What the weight reads."""
+        ref: Ref = self.node.args[1 if self.node.name == "aten::addmm" else 0]
+        return ref
 
     @property
     def pads(self) -> bool:
         """Whether zeros are put around what is read."""
         padding = self.node.argument("padding", 0)
-        return padding not in (0, "valid") and any(_as_list(padding))
+        values = padding if isinstance(padding, (list, tuple)) else [padding]
+        return any(value not in (0, "valid") for value in values)
+
+    @property
+    def channel(self) -> int:
+        """The dimension of what is read along which the weight has its positions, negative."""
+        return -int(self.node.name[-2]) - 1 if "conv" in self.node.name else -1
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """A weight that reads the units of a group.
+
+    Args:
+        member: the axis of it on which the units lie.
+        uses: where recorded passes use it; each of them at most once.
+        bias: name of the bias beside it.
+        mean: without a bias, name of the running mean of the batch norm behind it.
+    """
+
+    member: Member
+    uses: tuple[Use, ...]
+    bias: str | None
+    mean: str | None
+
+    @property
+    def target(self) -> str:
+        """Name of what takes up a constant."""
+        return str(self.bias if self.bias is not None else self.mean)
 
 
 class Unfoldable(Exception):  # noqa: N818 it carries the reason, and is never raised out of here
     """Why the units of a group stay."""
 
 
-def readers_of(group: Group, units: Tensor, trace: Trace) -> list[Reader]:
-    """Return everything that reads some units.
+class Readers:
+    """The readers of the groups of a model.
 
     Args:
-        group: the group that they are of.
-        units: which ones, boolean, shape ``[units]``.
-        trace: a recorded pass.
-
-    Returns:
-        One reader for each weight.
-
-    Raises:
-        Unfoldable: if something reads them that cannot take up a constant.
+        traces: the recorded passes.
     """
-    if group.exposed is not None and bool((group.exposed & units).any()):
-        raise Unfoldable("something other than a weight reads it")
-    readers = []
-    for member in group.parameters:
-        if member.side == "in":
-            uses = [
-                (index, node)
-                for index, node in enumerate(trace.graph.nodes)
-                if any(trace.graph[ref].name == member.axis.tensor for ref in node.inputs)
-            ]
-            if len(uses) != 1 or not _is_plain(uses[0][1], member, trace.graph):
-                raise Unfoldable(f"{member.axis.tensor} does not read it in a plain product")
-            readers.append(_reader(*uses[0], member, trace.graph))
-    if not readers:
-        raise Unfoldable("no weight reads it")
-    return readers
+
+    def __init__(self, traces: Sequence[Trace]) -> None:
+        self._traces = traces
+        self._uses: dict[str, list[Use]] = {}
+        for number, trace in enumerate(traces):
+            for place, node in enumerate(trace.graph):
+                for name in dict.fromkeys(trace.graph[ref].name for ref in node.inputs):
+                    if name is not None:
+                        self._uses.setdefault(name, []).append(Use(number, place, node))
+
+    def of(self, group: Group) -> list[Reader]:
+        """Return everything that reads the units of a group.
+
+        Args:
+            group: its units may be read by other things than weights, too: see ``exposed``.
+
+        Returns:
+            One reader for each weight.
+
+        Raises:
+            Unfoldable: if something reads them that cannot take up a constant.
+        """
+        readers = [self._reader(m) for m in group.parameters if m.side == "in"]
+        if not readers:
+            raise Unfoldable("no weight reads it")
+        return readers
+
+    def _reader(self, member: Member) -> Reader:
+        name = member.axis.tensor
+        uses = self._uses.get(name, [])
+        plain = all(_is_plain(use.node, member, self._graph(use)) for use in uses)
+        if not uses or not plain or not self._is_used_once(name):
+            raise Unfoldable(f"{name} does not read it in a plain product, once")
+        biases, means = ({f(use) for use in uses} for f in (self._bias, self._mean))
+        (bias, mean) = (_only(names) for names in (biases, means))
+        if bias is not None and self._is_used_once(bias):
+            return Reader(member, tuple(uses), bias, None)
+        if biases == {None} and mean is not None and self._is_used_once(mean):
+            return Reader(member, tuple(uses), None, mean)
+        raise Unfoldable(f"{name} has no bias of its own to take it up")
+
+    def _graph(self, use: Use) -> Graph:
+        return self._traces[use.trace].graph
+
+    def _is_used_once(self, name: str) -> bool:
+        """Tell whether no recorded pass uses a parameter or buffer twice."""
+        traces = [use.trace for use in self._uses[name]]
+        return len(traces) == len(set(traces))
+
+    def _bias(self, use: Use) -> str | None:
+        is_addmm = use.node.name == "aten::addmm"
+        bias = use.node.args[0] if is_addmm else use.node.argument("bias")
+        return self._line(bias, use)
+
+    def _mean(self, use: Use) -> str | None:
+        """Return the running mean of the batch norm that alone takes what is computed.
+
+        To subtract there what is no longer added is exact in train mode, too: the statistics of the
+        batch and the running mean move by the same.
+        """
+        graph, result = self._graph(use), use.node.results[0]
+        takers = [other for other in graph if result in other.inputs]
+        if len(takers) != 1 or takers[0].name != "aten::batch_norm" or result in graph.outputs:
+            return None
+        return self._line(takers[0].argument("running_mean"), use)
+
+    def _line(self, ref: object, use: Use) -> str | None:
+        """Return the name of a parameter or buffer of one dimension."""
+        if not isinstance(ref, Ref) or len(self._graph(use)[ref].shape) != 1:
+            return None
+        return self._graph(use)[ref].name
+
+
+def _only(names: set[str | None]) -> str | None:
+    return next(iter(names)) if len(names) == 1 else None
 
 
 _IN_DIMS = {
@@ -105,90 +172,5 @@ def _is_plain(node: Node, member: Member, graph: Graph) -> bool:
         and isinstance(weight, Ref)
         and graph[weight].name == member.axis.tensor
         and node.argument("groups", 1) == 1
+        and node.argument("beta", 1) == node.argument("alpha", 1) == 1
     )
-
-
-def _reader(index: int, node: Node, member: Member, graph: Graph) -> Reader:
-    bias = node.args[0] if node.name == "aten::addmm" else node.argument("bias")
-    name = graph[bias].name if isinstance(bias, Ref) else None
-    mean = _running_mean(node, graph) if name is None else None
-    if name is None and mean is None:
-        raise Unfoldable(f"{member.axis.tensor} has no bias to take it up")
-    return Reader(index, node, member, name, mean)
-
-
-def _running_mean(node: Node, graph: Graph) -> str | None:
-    """Return the running mean of the batch norm that alone takes what ``node`` returns."""
-    takers = [other for other in graph if node.results[0] in other.inputs]
-    if len(takers) != 1 or takers[0].name != "aten::batch_norm":
-        return None
-    mean = takers[0].argument("running_mean")
-    return graph[mean].name if isinstance(mean, Ref) else None
-
-
-def measure(
-    model: nn.Module, inputs: Sequence[ExampleInputs], readers: Sequence[Reader]
-) -> dict[int, Tensor]:
-    """Return what readers read from each of their channels.
-
-    Args:
-        model: the masked model.
-        inputs: arguments for its ``forward``.
-        readers: of a recording of it.
-
-    Returns:
-        For the place of every reader a value of shape ``[channels]``, NaN where it changes; nothing
-        if the model does not run in float64.
-    """
-    if not readers:
-        return {}
-    copied = twin(model, torch.float64).eval()
-    take_sizes_from_tensors(copied)
-    found: list[dict[int, Tensor]] = []
-    for given in inputs:
-        watcher = _Watcher({reader.index: reader for reader in readers})
-        given = given.on(copied).map(torch.clone)
-        try:
-            with torch.random.fork_rng(devices=[]), composite_operations(), watcher:
-                given(copied)
-        except ExampleInputsError:  # a model that makes float32 tensors on its way
-            return {}
-        found.append(watcher.found)
-    return {index: _common([one.get(index) for one in found]) for index in found[0]}
-
-
-def _common(values: Sequence[Tensor | None]) -> Tensor:
-    known = [value for value in values if value is not None]
-    return torch.where(_equal(known[0], known[-1]), known[0], torch.nan)
-
-
-def _equal(a: Tensor, b: Tensor) -> Tensor:
-    return (a - b).abs() <= _ROUNDING * a.abs().clamp_min(1)
-
-
-class _Watcher(OpObserver):
-    """Looks at what operations read, by their place in the recording."""
-
-    def __init__(self, readers: Mapping[int, Reader]) -> None:
-        super().__init__(RULES.__contains__)
-        self.found: dict[int, Tensor] = {}
-        self._readers = readers
-        self._index = 0
-
-    @override
-    def see(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Note what the operation reads, if it is one of the readers."""
-        reader = self._readers.get(self._index)
-        if reader is not None and func is reader.node.op:
-            x = args[1 if reader.node.name == "aten::addmm" else 0]
-            spatial = len(args[1].shape) - 2 if "conv" in reader.node.name else 0
-            channel = x.dim() - 1 - spatial
-            others = [d for d in range(x.dim()) if d != channel]
-            low, high = x.amin(others), x.amax(others)
-            self.found[self._index] = torch.where(_equal(low, high), low, torch.nan).cpu()
-        self._index += 1
-        return func(*args, **kwargs)
-
-
-def _as_list(value: Any) -> Iterator[Any]:
-    yield from value if isinstance(value, (list, tuple)) else [value]
