@@ -49,6 +49,7 @@ from lightning_prune.measure import (
     measure_latency,
     measure_sparsity,
 )
+from lightning_prune.modules.inputs import Call
 from lightning_prune.pruning import PruningReport, Rewinding, prune, sensitivity
 from lightning_prune.regularizations import GroupLasso, GrowingL2, Regularization
 from lightning_prune.schedules import (
@@ -74,6 +75,7 @@ __all__ = [
     "Allocation",
     "BatchNormScale",
     "Block",
+    "Call",
     "Channel",
     "Compaction",
     "CompactionReport",

@@ -34,7 +34,7 @@ class LatencyMonitor(L.Callback):
         max_seconds: when to stop, in seconds after the warm-up, greater than 0.
         example_inputs: a tensor, a tuple of positional or a dict of keyword arguments of
             ``forward``. By default ``example_input_array`` of the LightningModule, or else the
-            inputs in the first training batch.
+            inputs in the first training batch. Of a list of examples the first is measured.
 
     Attributes:
         latency: the last measurement, or None before the first and on all ranks but zero.
@@ -84,7 +84,7 @@ class LatencyMonitor(L.Callback):
     ) -> None:
         """Settle the example inputs at the first batch, so that a lack of them shows at once."""
         if self._inputs is None:
-            inputs = require_example_inputs(self.example_inputs, pl_module, batch)
+            inputs = require_example_inputs(self.example_inputs, pl_module, batch)[0]
             # Kept for the whole fit, so not in the accelerator's memory.
             self._inputs = inputs.map(Tensor.cpu)
 
@@ -95,7 +95,8 @@ class LatencyMonitor(L.Callback):
             return
         # A run resumed from a checkpoint of a validation end comes here before its first batch;
         # without other inputs it measures from the next epoch on.
-        inputs = self._inputs or find_example_inputs(self.example_inputs, pl_module, None)
+        found = find_example_inputs(self.example_inputs, pl_module, None)
+        inputs = self._inputs or next(iter(found), None)
         if inputs is None:
             return
         self.latency = measure_latency(

@@ -18,17 +18,24 @@ from lightning_prune.compaction.report import CompactionReport
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import FOLDED_TOLERANCES, TOLERANCES, Verification
 from lightning_prune.coupling import Coupling, couple
+from lightning_prune.coupling.unused import warn_unused
 from lightning_prune.errors import VerificationError
 from lightning_prune.measure import count_bytes, count_macs, count_parameters, measure_in_turns
 from lightning_prune.modules.fake import require_numbers
-from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.inputs import ExampleInputs, examples_of
 from lightning_prune.modules.twin import twin
 from lightning_prune.units.masks import find_dead
 
 log = logging.getLogger(__name__)
 
 
-def compact(model: nn.Module, example_inputs: Any, *, latency: bool = True) -> CompactionReport:
+def compact(
+    model: nn.Module,
+    example_inputs: Any,
+    *,
+    latency: bool = True,
+    allow_unused: bool = False,
+) -> CompactionReport:
     """Remove every unit of ``model`` that is exactly zero in its weights, in place.
 
     Residual branches that add nothing are taken out as a whole: their layers do not run any more,
@@ -39,9 +46,11 @@ def compact(model: nn.Module, example_inputs: Any, *, latency: bool = True) -> C
 
     Args:
         model: any module.
-        example_inputs: what ``model(...)`` takes: a tensor, a tuple of positional arguments or a
-            dict of keyword arguments.
-        latency: also measure the latency before and after, in turns.
+        example_inputs: what ``model(...)`` takes: a tensor, a tuple of positional arguments, a
+            dict of keyword arguments or a `Call` of another method, or a list of such examples,
+            all of which are verified.
+        latency: also measure the latency before and after, in turns, of the first example.
+        allow_unused: units may also go where a parameter that no example runs might read them.
 
     Returns:
         What was removed and what it brought.
@@ -52,12 +61,15 @@ def compact(model: nn.Module, example_inputs: Any, *, latency: bool = True) -> C
             exactly as it was.
     """
     require_numbers(model)
-    inputs = ExampleInputs.of(example_inputs).on(model)
-    coupling = couple(model, inputs)
+    examples = [example.on(model) for example in examples_of(example_inputs)]
+    coupling = couple(model, examples, allow_unused=allow_unused)
+    unused = coupling.unused
+    if not allow_unused:
+        warn_unused(unused, coupling.shapes)
     before = twin(model)
-    reference = _Reference(before, inputs)
+    reference = _Reference(before, examples, allow_unused)
     folding = Surgery(model)
-    bypass = Bypass(model, inputs, dead_branches(model, coupling.branches))
+    bypass = Bypass(model, examples, dead_branches(model, coupling.branches))
     try:
         coupling = _take_out(model, bypass, reference, coupling)
         constants = _fold(model, folding, reference, coupling)
@@ -71,12 +83,12 @@ def compact(model: nn.Module, example_inputs: Any, *, latency: bool = True) -> C
         bypass.surgery.undo()
         raise
     errors = bypass.errors | constants.errors | outcome.errors
-    latencies = measure_in_turns([before, model], inputs) if latency else [None, None]
+    latencies = measure_in_turns([before, model], examples[0]) if latency else [None, None]
     return CompactionReport(
         params_before=count_parameters(before),
         params_after=count_parameters(model),
-        macs_before=count_macs(before, inputs),
-        macs_after=count_macs(model, inputs),
+        macs_before=count_macs(before, examples),
+        macs_after=count_macs(model, examples),
         bytes_before=count_bytes(before),
         bytes_after=count_bytes(model),
         max_abs_error=errors.max_abs_error,
@@ -84,6 +96,7 @@ def compact(model: nn.Module, example_inputs: Any, *, latency: bool = True) -> C
         groups=(*bypass.counts, *outcome.plan.groups),
         refused=bypass.refused | outcome.refused,
         constant=constants.kept,
+        unused=unused,
         latency_before=latencies[0],
         latency_after=latencies[1],
     )
@@ -98,17 +111,21 @@ class _Reference:
 
     Args:
         before: a twin of the masked model.
-        inputs: arguments for its ``forward``, on its device.
+        examples: arguments for its methods, on its device.
+        allow_unused: as in `compact`.
     """
 
-    def __init__(self, before: nn.Module, inputs: ExampleInputs) -> None:
-        self.inputs = inputs
+    def __init__(
+        self, before: nn.Module, examples: list[ExampleInputs], allow_unused: bool
+    ) -> None:
+        self.examples = examples
+        self.allow_unused = allow_unused
         self._before = before
 
     @cached_property
     def verification(self) -> Verification:
         """That to which every later form of the model is held."""
-        return Verification(self._before, self.inputs)
+        return Verification(self._before, self.examples)
 
 
 def _take_out(
@@ -120,7 +137,9 @@ def _take_out(
     bypass.attempt(reference.verification)
     for name, reason in bypass.refused.items():
         log.warning("Left the branch %s as it was: %s", name, reason)
-    return couple(model, reference.inputs) if bypass.accepted else coupling
+    if not bypass.accepted:
+        return coupling
+    return couple(model, reference.examples, allow_unused=reference.allow_unused)
 
 
 def _fold(

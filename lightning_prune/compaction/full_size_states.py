@@ -6,6 +6,7 @@ size, compacted there like the first one, and taken over if the same sizes come 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,12 +25,16 @@ class FullSizeStates:
     Args:
         model: the module that is about to be compacted; its structure is remembered, and its
             buffers, but not its parameters.
-        example_inputs: what the compaction runs on.
+        examples: what the compaction runs on.
+        allow_unused: as in `compact`.
     """
 
-    def __init__(self, model: nn.Module, example_inputs: ExampleInputs) -> None:
+    def __init__(
+        self, model: nn.Module, examples: Sequence[ExampleInputs], *, allow_unused: bool = False
+    ) -> None:
         self._dense = twin(model)
-        self._inputs = example_inputs.map(lambda tensor: tensor.detach().cpu())
+        self._examples = [one.map(lambda tensor: tensor.detach().cpu()) for one in examples]
+        self._allow_unused = allow_unused
         self._full = _shapes(model.state_dict())
         self._compact: dict[str, torch.Size] = {}
         self._parameters = [parameter.shape for parameter in self._dense.parameters()]
@@ -66,7 +71,7 @@ class FullSizeStates:
             parameter.data = torch.zeros(shape, dtype=parameter.dtype)
         model.cpu().load_state_dict(state)
         try:
-            compact(model, self._inputs, latency=False)
+            compact(model, self._examples, latency=False, allow_unused=self._allow_unused)
         except PruningError as error:
             raise ValueError(_refusal(str(error))) from error
         shrunk = model.state_dict()

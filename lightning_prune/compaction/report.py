@@ -22,7 +22,7 @@ class CompactionReport:
     Args:
         params_before: parameters of the masked model.
         params_after: parameters of the compact model.
-        macs_before: multiply-adds of one forward at the example batch, masked.
+        macs_before: multiply-adds of one run of every example, masked.
         macs_after: the same, compact.
         bytes_before: size of the masked model's tensors.
         bytes_after: size of the compact model's tensors.
@@ -32,6 +32,7 @@ class CompactionReport:
         refused: groups that were left as they were, with the reason.
         constant: groups with units that nothing writes, but that read as a constant which could
             not be folded into their readers, with the reason.
+        unused: parameters that no example runs; what they may read stays, if it is not allowed.
         latency_before: of the masked model, measured in turns with the compact one.
         latency_after: of the compact model.
     """
@@ -47,6 +48,7 @@ class CompactionReport:
     groups: tuple[GroupCount, ...]
     refused: Mapping[str, str] = field(default_factory=dict)
     constant: Mapping[str, str] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
     latency_before: Latency | None = None
     latency_after: Latency | None = None
 
@@ -114,6 +116,8 @@ class CompactionReport:
             notes.append("NOTHING WAS REMOVED: no unit is exactly zero in all its weights")
         notes += [f"left as it was: {name}: {reason}" for name, reason in self.refused.items()]
         notes += [f"kept constant: {name}: {reason}" for name, reason in self.constant.items()]
+        if self.unused:
+            notes.append(f"not run by the example inputs: {', '.join(self.unused)}")
         return notes
 
 

@@ -17,6 +17,7 @@ from functools import cached_property
 import torch
 
 from lightning_prune.coupling.graph import Graph, Node, Ref
+from lightning_prune.coupling.modes import Recording
 from lightning_prune.units.group import Axis, Group, Member
 
 
@@ -57,12 +58,14 @@ class Branch:
     Args:
         name: what the names of its weights have in common.
         parameters: names of the parameters that it alone uses.
-        sums: where each recorded pass adds it.
+        sums: where each recording that runs it adds it.
+        recordings: all of them, also those that do not run it.
     """
 
     name: str
     parameters: tuple[str, ...]
     sums: tuple[Sum, ...]
+    recordings: tuple[Recording, ...] = ()
 
     def group(self, shapes: Mapping[str, torch.Size]) -> Group:
         """Return the branch as one unit, which owns every element of its parameters.
@@ -73,25 +76,29 @@ class Branch:
         return Group(self.name, 1, tuple(_all_of(name, shapes[name]) for name in self.parameters))
 
 
-def find_branches(graphs: Sequence[Graph]) -> tuple[Branch, ...]:
+def find_branches(recordings: Sequence[Recording]) -> tuple[Branch, ...]:
     """Return the residual branches of a model, in the order of the network.
 
     Args:
-        graphs: recordings of it; what is a branch in all of them is one.
+        recordings: of it, those in eval mode first. What is a branch in all of them that run it,
+            and is run in eval mode, is one.
 
     Returns:
         Branches that share no parameter; their names differ.
     """
-    found = [{b.parameters: b for b in _Flow(graph).branches()} for graph in graphs]
+    found = [{b.parameters: b for b in _Flow(one.graph).branches()} for one in recordings]
+    used = [{value.name for value in one.graph.values} for one in recordings]
     names: list[str] = []
     branches = []
-    for parameters, branch in found[0].items() if found else ():
-        if all(parameters in others for others in found):
+    for parameters in dict.fromkeys(parameters for one in found for parameters in one):
+        runs = [i for i, names_used in enumerate(used) if not names_used.isdisjoint(parameters)]
+        if not recordings[runs[0]].training and all(parameters in found[i] for i in runs):
+            branch = found[runs[0]][parameters]
             again = names.count(branch.name)
             names.append(branch.name)
             name = f"{branch.name} ({again + 1})" if again else branch.name
-            sums = tuple(others[parameters].sums[0] for others in found)
-            branches.append(replace(branch, name=name, sums=sums))
+            sums = tuple(found[i][parameters].sums[0] for i in runs)
+            branches.append(replace(branch, name=name, sums=sums, recordings=tuple(recordings)))
     return tuple(branches)
 
 

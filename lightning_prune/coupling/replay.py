@@ -8,22 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lightning_prune.coupling.couple import prepare_training
 from lightning_prune.coupling.forecast import Trace
+from lightning_prune.coupling.modes import in_mode
 from lightning_prune.coupling.record import composite_operations
 from lightning_prune.modules.inputs import tensors_in
-from lightning_prune.modules.twin import twin
-from lightning_prune.runtime.attention import take_sizes_from_tensors
 
 
 def twin_as_recorded(model: nn.Module, trace: Trace) -> nn.Module:
     """Return a twin of ``model`` in the mode in which a recording was made."""
-    copy = twin(model)
-    take_sizes_from_tensors(copy)
-    copy.eval()
-    if trace.training:
-        prepare_training(copy)
-    return copy
+    return in_mode(model, trace.training)
 
 
 def run_as_recorded(

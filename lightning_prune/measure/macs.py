@@ -18,7 +18,7 @@ from torch import nn
 from torch.backends import cudnn, mha, mkldnn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.inputs import examples_of
 from lightning_prune.modules.twin import twin
 
 
@@ -34,14 +34,14 @@ _FORMULAS = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attent
 
 
 def count_macs(model: nn.Module, example_inputs: Any) -> int:
-    """Count the multiply-adds of one forward pass in eval mode.
+    """Count the multiply-adds of one run in eval mode.
 
     Zeros count like any other weight: only a compact model has fewer MACs.
 
     Args:
         model: any module; it stays as it is.
-        example_inputs: a tensor, a tuple of positional or a dict of keyword arguments; the count
-            is for this batch.
+        example_inputs: a tensor, a tuple of positional or a dict of keyword arguments, a `Call`,
+            or a list of several examples, whose counts are added; the count is for this batch.
 
     Returns:
         Multiply-adds, half of what torch counts as FLOPs.
@@ -54,9 +54,9 @@ def count_macs(model: nn.Module, example_inputs: Any) -> int:
     measured = twin(model).eval()
     for parameter in measured.parameters():  # one by one: a scripted module has no method for it
         parameter.requires_grad_(False)
-    inputs = ExampleInputs.of(example_inputs).on(measured).map(torch.clone)
+    examples = [one.on(measured).map(torch.clone) for one in examples_of(example_inputs)]
     counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
-    devices = {t.device for t in inputs.tensors} - {torch.device("cpu")}
+    devices = {t.device for one in examples for t in one.tensors} - {torch.device("cpu")}
     rng_type = next((d.type for d in devices), "cuda")
     # no_grad and not inference_mode: under that, older counters see nothing at all.
     with (
@@ -65,7 +65,8 @@ def count_macs(model: nn.Module, example_inputs: Any) -> int:
         _visible_products(),
         counter,
     ):
-        inputs(measured)
+        for inputs in examples:
+            inputs(measured)
     return int(counter.get_total_flops()) // 2
 
 

@@ -1,13 +1,14 @@
 """Example inputs: one form for the many that a user may give.
 
-A tensor, a tuple or list (positional arguments) or a dict (keyword arguments) becomes
-`ExampleInputs`. Nothing here knows a Trainer or a data loader.
+A tensor, a tuple (positional arguments), a dict (keyword arguments) or a `Call` of another method
+becomes an `ExampleInputs`; a list holds several of them. Nothing here knows a Trainer or a data
+loader.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,45 +17,81 @@ from torch.utils._pytree import tree_leaves, tree_map
 from lightning_prune.errors import ExampleInputsError
 
 
+@dataclass(frozen=True, init=False, eq=False)
+class Call:
+    """An example of a call of a method of the model, such as ``encode``.
+
+    Args:
+        method: name of the method.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+
+    Examples:
+        >>> import torch
+        >>> Call("encode", torch.zeros(2), scale=3)
+        Call(method='encode', args=(tensor([0., 0.]),), kwargs={'scale': 3})
+    """
+
+    method: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def __init__(self, method: str, /, *args: Any, **kwargs: Any) -> None:
+        for name, value in (("method", method), ("args", args), ("kwargs", kwargs)):
+            object.__setattr__(self, name, value)
+
+
 @dataclass(frozen=True)
 class ExampleInputs:
-    """Arguments with which a model's ``forward`` can be called.
+    """Arguments with which a method of a model can be called.
 
     Args:
         args: positional arguments.
         kwargs: keyword arguments.
+        method: name of the method.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any] = field(default_factory=dict)
+    method: str = "forward"
 
     @classmethod
     def of(cls, example_inputs: Any) -> ExampleInputs:
-        """Return ``example_inputs`` in this form.
+        """Return one example in this form.
 
         Args:
-            example_inputs: a tensor, a tuple or list of positional arguments, a dict of keyword
-                arguments, or an `ExampleInputs`.
+            example_inputs: a tensor, a tuple of positional arguments, a dict of keyword arguments,
+                a `Call`, an `ExampleInputs`, or a list with one of these.
 
         Returns:
             The same arguments.
 
         Raises:
-            ExampleInputsError: if they hold no tensor.
+            ExampleInputsError: if it is a list of several, or holds no tensor.
         """
+        if isinstance(example_inputs, list):
+            if len(example_inputs) != 1:
+                raise ExampleInputsError(
+                    "Expected `example_inputs` to be one example, but got a list of "
+                    f"{len(example_inputs)}. Pass one of them; positional arguments are a tuple."
+                )
+            example_inputs = example_inputs[0]
         if isinstance(example_inputs, ExampleInputs):
             return example_inputs
+        if isinstance(example_inputs, Call):
+            return cls(example_inputs.args, example_inputs.kwargs, example_inputs.method)
         if isinstance(example_inputs, dict):
             inputs = cls((), dict(example_inputs))
-        elif isinstance(example_inputs, (tuple, list)):
-            inputs = cls(tuple(example_inputs))
+        elif isinstance(example_inputs, tuple):
+            inputs = cls(example_inputs)
         else:
             inputs = cls((example_inputs,))
         if not inputs.tensors:
             raise ExampleInputsError(
-                "Expected `example_inputs` to be a tensor, a tuple of positional arguments or a "
-                f"dict of keyword arguments, but got {type(example_inputs).__name__} without a "
-                "tensor. Pass what you would pass to `model(...)`."
+                "Expected `example_inputs` to be a tensor, a tuple of positional arguments, a dict "
+                "of keyword arguments, a `Call`, or a list of such examples, but got "
+                f"{type(example_inputs).__name__} without a tensor. Pass what you would pass to "
+                "`model(...)`."
             )
         return inputs
 
@@ -65,9 +102,9 @@ class ExampleInputs:
 
     @property
     def batch_size(self) -> int:
-        """Size of the first dimension of the first tensor; 1 for a scalar."""
-        first = self.tensors[0]
-        return first.shape[0] if first.dim() else 1
+        """Size of the first dimension of the first tensor; 1 for a scalar, or without a tensor."""
+        first = next(iter(self.tensors), None)
+        return first.shape[0] if first is not None and first.dim() else 1
 
     def map(self, transform: Callable[[Tensor], Tensor]) -> ExampleInputs:
         """Return these arguments with every tensor replaced by ``transform(tensor)``."""
@@ -75,7 +112,8 @@ class ExampleInputs:
         def apply(leaf: Any) -> Any:
             return transform(leaf) if isinstance(leaf, Tensor) else leaf
 
-        return ExampleInputs(tree_map(apply, self.args), tree_map(apply, self.kwargs))
+        args, kwargs = tree_map(apply, self.args), tree_map(apply, self.kwargs)
+        return replace(self, args=args, kwargs=kwargs)
 
     def on(self, model: nn.Module) -> ExampleInputs:
         """Return these arguments on the device and in the floating type of ``model``."""
@@ -97,20 +135,44 @@ class ExampleInputs:
         return self.map(cut) if full > batch_size else self
 
     def __call__(self, model: nn.Module) -> Any:
-        """Return ``model(*args, **kwargs)``.
+        """Return what the method of ``model`` returns; ``forward`` runs with its hooks.
 
         Raises:
             ExampleInputsError: if the model does not run on these inputs.
         """
         try:
-            return model(*self.args, **self.kwargs)
+            run = model if self.method == "forward" else getattr(model, self.method)
+            return run(*self.args, **self.kwargs)
         except Exception as error:  # whatever a model's own code raises
             shapes = ", ".join(str(tuple(t.shape)) for t in self.tensors)
             raise ExampleInputsError(
-                f"Expected `example_inputs` to be what `{type(model).__name__}.forward` takes, but "
-                f"calling it with tensors of shape {shapes} raised {type(error).__name__}: "
-                f"{error}. Pass the inputs of one real forward pass."
+                f"Expected `example_inputs` to be what `{type(model).__name__}.{self.method}` "
+                f"takes, but calling it with tensors of shape {shapes} raised "
+                f"{type(error).__name__}: {error}. Pass the inputs of a real call; a list holds "
+                "several examples, a tuple the positional arguments of one."
             ) from error
+
+
+def examples_of(example_inputs: Any) -> list[ExampleInputs]:
+    """Return every example that a user has given, in this form.
+
+    Args:
+        example_inputs: one example as `ExampleInputs.of` takes it, or a list of them.
+
+    Returns:
+        The examples, at least one.
+
+    Raises:
+        ExampleInputsError: if there is none, or one holds no tensor.
+    """
+    if not isinstance(example_inputs, list):
+        return [ExampleInputs.of(example_inputs)]
+    if not example_inputs:
+        raise ExampleInputsError(
+            "Expected `example_inputs` to hold at least one example, but got an empty list. Pass "
+            "what you would pass to `model(...)`."
+        )
+    return [ExampleInputs.of(example) for example in example_inputs]
 
 
 def tensors_in(output: Any) -> list[Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_prune.allocations import Allocation, Global
+from lightning_prune.coupling.unused import warn_unused
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.criteria.base import Reads
 from lightning_prune.granularities import Channel, Granularity
@@ -32,6 +33,7 @@ def prune(
     exclude: Sequence[str] = (),
     batches: Iterable[Any] | None = None,
     loss: Callable[[nn.Module, Any], Tensor] | None = None,
+    allow_unused: bool = False,
 ) -> PruningReport:
     """Zero the units of the lowest scores, in place and in one shot.
 
@@ -41,8 +43,9 @@ def prune(
 
     Args:
         model: any module.
-        example_inputs: what ``model(...)`` takes: a tensor, a tuple of positional arguments or a
-            dict of keyword arguments. Single weights need none, unless ``of="macs"``.
+        example_inputs: what ``model(...)`` takes: a tensor, a tuple of positional arguments, a
+            dict of keyword arguments or a `Call` of another method, or a list of such examples.
+            Single weights need none, unless ``of="macs"``.
         sparsity: fraction to remove, in [0, 1), of what ``of`` says, counted over what is
             prunable.
         criterion: gives every weight a score; the **lowest** are removed.
@@ -53,6 +56,7 @@ def prune(
         exclude: glob patterns of the names of modules to leave alone.
         batches: data for criteria that read gradients or activations.
         loss: ``loss(model, batch)`` returns the scalar whose gradients count.
+        allow_unused: units may also go where a parameter that no example runs might read them.
 
     Returns:
         What was reached, and what was left alone.
@@ -70,7 +74,16 @@ def prune(
         >>> [(group.name, group.kept, group.units) for group in report.groups]
         [('0', 4, 8)]
     """
-    recipe = Recipe(sparsity, criterion, granularity, allocation, of, include, exclude)
+    recipe = Recipe(
+        sparsity,
+        criterion,
+        granularity,
+        allocation,
+        of,
+        include,
+        exclude,
+        allow_unused=allow_unused,
+    )
     recipe.check(model)
     return gather_scores(recipe, model, example_inputs, batches, loss).update(sparsity)
 
@@ -108,6 +121,8 @@ def gather_scores(
     # On a twin, gradients and batch statistics of the user's model stay as they are.
     scored = twin(model).eval()
     pruner = recipe.pruner(scored, example_inputs)
+    if not recipe.allow_unused:
+        warn_unused(pruner.unused, dict(scored.named_parameters()))
     pruner.scorer.start(only_training=False)
     if batches is not None and loss is not None and criterion.averaged:
         for batch in batches:

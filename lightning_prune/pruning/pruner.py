@@ -52,8 +52,9 @@ class Pruner:
         granularity: what the units are, and what must hold for them.
         of: what the sparsity is a fraction of, counted over the given groups.
         prices: multiply-adds per element of each weight; needed for ``of="macs"``.
-        inputs: example inputs, for criteria that need some.
+        examples: example inputs, for criteria that need some.
         left_alone: why other groups are not pruned, by name; for the report.
+        unused: names of the parameters that no example runs; for the report.
         regrows: removed units may grow again, by their gradients.
 
     Attributes:
@@ -76,14 +77,15 @@ class Pruner:
         granularity: Granularity = Channel(),  # noqa: B008 (frozen)
         of: Of = "parameters",
         prices: Mapping[str, float] | None = None,
-        inputs: ExampleInputs | None = None,
+        examples: Sequence[ExampleInputs] = (),
         left_alone: Mapping[str, str] | None = None,
+        unused: Sequence[str] = (),
         regrows: bool = False,
     ) -> None:
         self.groups = tuple(groups)
         self._model = model
         self.of = of
-        self._left_alone = dict(left_alone or {})
+        self._left_alone, self.unused = dict(left_alone or {}), tuple(unused)
         if not self.groups:
             raise TargetError(nothing_to_prune(self._left_alone))
         self._criterion = criterion
@@ -104,7 +106,7 @@ class Pruner:
             self.groups,
             criterion=criterion,
             reduce=granularity.rules.reduce,
-            inputs=inputs,
+            examples=examples,
         )
         self._growth: Scorer | None = None
         if regrows:
@@ -196,8 +198,8 @@ class Pruner:
 
     def report(self, target: float) -> PruningReport:
         """Return what is reached by now, beside the ``target`` asked for."""
-        report = PruningReport(target, self._reached, self.of, (), self._left_alone)
-        return report_of(report, self.groups, self._unit_masks, self._floors)
+        base = PruningReport(target, self._reached, self.of, (), self._left_alone, (), self.unused)
+        return report_of(base, self.groups, self._unit_masks, self._floors)
 
     def enforce(self, parameters: Iterable[Tensor] | None = None) -> None:
         """Zero what is masked in the weights among ``parameters``, ``None`` = in all of them.

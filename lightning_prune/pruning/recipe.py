@@ -18,7 +18,7 @@ from lightning_prune.criteria import Criterion
 from lightning_prune.errors import TargetError
 from lightning_prune.granularities import Granularity
 from lightning_prune.modules.gathering import has_shards, reshard, structure_of
-from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.inputs import examples_of
 from lightning_prune.modules.names import parameters_by_any_name, parameters_by_name, plain_name
 from lightning_prune.modules.patterns import check_patterns
 from lightning_prune.pruning.checks import check_groups, check_regrows
@@ -41,6 +41,7 @@ class Recipe:
         include: glob patterns of the names of modules to prune; None for all.
         exclude: glob patterns of the names of modules to leave alone.
         regrows: removed units may grow again.
+        allow_unused: units may also go where a parameter that no example runs might read them.
 
     Raises:
         ValueError: if ``sparsity`` is outside its range, or ``of`` is none of its words.
@@ -55,6 +56,7 @@ class Recipe:
     include: Sequence[str] | None
     exclude: Sequence[str]
     regrows: bool = False
+    allow_unused: bool = False
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
@@ -116,7 +118,9 @@ class Recipe:
         counts = self.granularity.needs_coupling or self.of == "macs"
         reshard(model)  # its parameters are looked up below
         unsharded = structure_of(model) if has_shards(model) else model
-        coupling = couple(unsharded, example_inputs) if counts else None
+        coupling = (
+            couple(unsharded, example_inputs, allow_unused=self.allow_unused) if counts else None
+        )
         weights = parameters_by_name(model)
         groups = self.granularity.groups(weights, coupling.structure if coupling else Structure())
         _check_present(groups, among or ())
@@ -135,8 +139,11 @@ class Recipe:
             granularity=self.granularity,
             of=self.of,
             prices=coupling.prices if coupling else None,
-            inputs=ExampleInputs.of(example_inputs) if self.needs_inputs else None,
-            left_alone=self.granularity.refused(weights) | selection.left_alone,
+            examples=examples_of(example_inputs) if self.needs_inputs else (),
+            left_alone=self.granularity.refused(weights)
+            | selection.left_alone
+            | (coupling.readable if coupling else {}),
+            unused=coupling.unused if coupling else (),
             regrows=self.regrows,
         )
         pruner.check_reachable(self.sparsity)

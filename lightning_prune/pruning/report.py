@@ -23,6 +23,7 @@ class PruningReport:
         groups: what is kept of each group.
         left_alone: why other groups were not pruned, by name.
         bound: names of the groups that may not lose more.
+        unused: parameters that no example runs; what they may read stays, if it is not allowed.
     """
 
     target: float
@@ -31,6 +32,7 @@ class PruningReport:
     groups: tuple[GroupCount, ...]
     left_alone: dict[str, str] = field(default_factory=dict)
     bound: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """Return what is reached, and why groups were left alone, without the table."""
@@ -41,6 +43,8 @@ class PruningReport:
         parts = [f"left alone, {why}: {', '.join(names)}" for why, names in by_reason.items()]
         if self.bound:
             parts.append(f"at the bound of what they may lose: {', '.join(self.bound)}")
+        if self.unused:
+            parts.append(f"not run by the example inputs: {', '.join(self.unused)}")
         return "\n".join([head, *parts])
 
     @override

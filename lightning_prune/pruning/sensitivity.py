@@ -42,6 +42,7 @@ def sensitivity(
     loss: Callable[[nn.Module, Any], Tensor] | None = None,
     path: str | Path | None = None,
     progress: bool = True,
+    allow_unused: bool = False,
 ) -> Sensitivity:
     """Measure a metric with each group pruned alone, at several sparsities.
 
@@ -60,6 +61,7 @@ def sensitivity(
         loss: ``loss(model, batch)`` returns the scalar whose gradients count.
         path: a JSON file that is written after every group and gone on with if it is there.
         progress: show a progress bar.
+        allow_unused: as in `prune`.
 
     Returns:
         The metric of the dense model, and of every group at every sparsity.
@@ -85,7 +87,16 @@ def sensitivity(
     """
     for sparsity in sparsities:
         check_sparsity(sparsity)
-    recipe = Recipe(0.0, criterion, granularity, Global(), "units", include, exclude)
+    recipe = Recipe(
+        0.0,
+        criterion,
+        granularity,
+        Global(),
+        "units",
+        include,
+        exclude,
+        allow_unused=allow_unused,
+    )
     recipe.check(model)
     pruner = gather_scores(recipe, model, example_inputs, batches, loss)
     changed = clone(model).eval()

@@ -28,6 +28,7 @@ from lightning_prune.compaction import compact
 from lightning_prune.compaction.verification.verification import Verification
 from lightning_prune.coupling import couple
 from lightning_prune.errors import ExampleInputsError, VerificationError
+from lightning_prune.modules.inputs import Call, examples_of
 
 zoo = pytest.mark.parametrize("example", ZOO.values(), ids=ZOO)
 
@@ -391,3 +392,106 @@ def test_what_a_shared_function_writes_is_not_mixed_up():
     report = compact(model, inputs, latency=False)
     assert counts(report) == {"a": 2, "b": 2}
     assert_same(before, model, inputs)
+
+
+class Methods(nn.Module):
+    """`forward` encodes; `decode` is a method of its own, and only training runs `aux`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.code = nn.Linear(4, 8), nn.Linear(8, 3)
+        self.up, self.out = nn.Linear(3, 7), nn.Linear(7, 4)
+        self.aux = nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.code(self.down(x).relu())
+
+    def decode(self, z: Tensor) -> Tensor:
+        hidden = self.up(z)
+        return self.out(hidden.reshape(-1, 7).relu())
+
+    def loss(self, x: Tensor) -> Tensor:
+        return self.aux(self.down(x).relu()).square().mean()
+
+
+X, Z = torch.randn(3, 4), torch.randn(3, 3)
+EXAMPLES = [X, Call("decode", Z), Call("loss", X)]
+
+
+def without_two(writer: nn.Linear) -> None:
+    with torch.no_grad():
+        writer.weight[:2], writer.bias[:2] = 0, 0
+
+
+def test_what_an_unrecorded_parameter_may_read_stays_and_it_is_named_once(caplog):
+    model = Methods()
+    without_two(model.down)
+    report = compact(model, X, latency=False)
+    assert report.unused == tuple(
+        f"{module}.{name}" for module in ("up", "out", "aux") for name in ("weight", "bias")
+    )
+    assert model.down.out_features == 8
+    [warning] = [r.getMessage() for r in caplog.records if "do not run" in r.getMessage()]
+    assert "do not run up, out, aux." in warning
+    assert "not run by the example inputs: up.weight, up.bias" in str(report)
+
+
+def test_it_goes_without_a_warning_where_that_is_allowed(caplog):
+    model = Methods()
+    without_two(model.down)
+    report = compact(model, X, latency=False, allow_unused=True)
+    assert (model.down.out_features, "aux.weight" in report.unused) == (6, True)
+    assert not caplog.records
+
+
+def test_all_examples_are_corrected_and_verified(caplog):
+    model = Methods()
+    without_two(model.down)
+    without_two(model.up)
+    before = copy.deepcopy(model)
+    report = compact(model, EXAMPLES, latency=False)
+    assert (model.down.out_features, model.up.out_features, model.aux.in_features) == (6, 5, 6)
+    assert report.unused == ()
+    for example in examples_of(EXAMPLES):
+        torch.testing.assert_close(example(model), example(before))
+    macs_of_forward, macs_of_decode, macs_of_loss = 4 * 8 + 8 * 3, 3 * 7 + 7 * 4, 4 * 8 + 8 * 2
+    assert report.macs_before == 3 * (macs_of_forward + macs_of_decode + macs_of_loss)
+    assert not caplog.records
+
+
+def test_a_difference_in_any_example_is_refused():
+    """Only the second example adds a width, in code without source that cannot be corrected."""
+    add_width = eval("lambda y, hidden: y + hidden.shape[1] / 10")
+
+    class Width(Methods):
+        def decode(self, z: Tensor) -> Tensor:
+            return add_width(super().decode(z), self.up(z))
+
+    model = Width()
+    without_two(model.up)
+    without_two(model.down)
+    report = compact(model, EXAMPLES, latency=False)
+    assert list(report.refused) == ["up"]
+    assert (model.down.out_features, model.up.out_features) == (6, 7)
+
+
+def test_a_branch_that_one_example_does_not_run_is_taken_out():
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 5), nn.Linear(5, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            return x + self.b(self.a(x).relu())
+
+        def encode(self, x: Tensor) -> Tensor:
+            return self.first(x)
+
+    model = Branching()
+    nn.init.zeros_(model.b.weight)
+    nn.init.zeros_(model.b.bias)
+    report = compact(model, [Call("encode", X), X], latency=False)
+    assert {g.name: g.removed for g in report.groups}["a"] == 1
+    assert model.a.weight.numel() == 0
+    assert torch.equal(model(X), model.encode(X))

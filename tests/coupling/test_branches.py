@@ -15,8 +15,8 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from lightning_prune.coupling import couple
 from lightning_prune.coupling.branches import Branch, find_branches
-from lightning_prune.coupling.couple import record_modes
-from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.coupling.modes import record_modes
+from lightning_prune.modules.inputs import Call, ExampleInputs, examples_of
 
 X = torch.randn(2, 4)
 SEQUENCE = torch.randn(2, 3, 4)
@@ -32,8 +32,7 @@ def both(name: str) -> list[str]:
 
 
 def branches_of(model: nn.Module, *inputs: Tensor) -> tuple[Branch, ...]:
-    recordings = record_modes(model, ExampleInputs.of(inputs))
-    return find_branches([graph for graph, _, _ in recordings])
+    return find_branches(record_modes(model, [ExampleInputs.of(inputs)]))
 
 
 def parameters_of(model: nn.Module, *inputs: Tensor) -> dict[str, list[str]]:
@@ -304,3 +303,46 @@ def test_its_group_is_one_unit_that_owns_every_element():
         assert member.side == "out"
         assert member.owned_by(torch.tensor([True])).tolist() == list(range(member.size))
         assert member.owned_by(torch.tensor([False])).tolist() == []
+
+
+class Parts(nn.Module):
+    """`forward` runs two branches; `encode` runs the first, `pool` none, `peek` part of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in "abcd":
+            setattr(self, name, linear())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.encode(x)
+        return x + self.d(self.c(x).relu())
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x + self.b(self.a(x).relu())
+
+    def pool(self, x: Tensor) -> Tensor:
+        return x.mean(0)
+
+    def peek(self, x: Tensor) -> Tensor:
+        return self.a(x).relu()
+
+
+def of_examples(*methods: str) -> list[tuple[str, int]]:
+    examples = examples_of([Call(method, X) for method in methods])
+    return [(b.name, len(b.sums)) for b in find_branches(record_modes(Parts(), examples))]
+
+
+def test_a_branch_is_one_in_every_recording_that_runs_it():
+    assert of_examples("forward") == [("a", 2), ("c", 2)]
+    assert of_examples("forward", "encode") == [("a", 4), ("c", 2)]
+    assert of_examples("encode", "forward") == [("a", 4), ("c", 2)]
+    assert of_examples("forward", "peek") == [("c", 2)]
+
+
+def test_recordings_that_do_not_run_it_do_not_count():
+    assert of_examples("pool", "forward") == [("a", 2), ("c", 2)]
+
+
+def test_what_only_training_runs_is_none():
+    model = Net(lambda m, x: x + m.b(m.a(x)) if m.training else x.exp(), **perceptron())
+    assert branches_of(model, X) == ()

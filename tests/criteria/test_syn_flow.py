@@ -22,7 +22,7 @@ def make_model():
 
 def weight_scores(model):
     names = [name for name, _ in model.named_parameters()]
-    flow = flow_gradients(model, ExampleInputs.of(torch.randn(2, 2, 6, 6)), names)
+    flow = flow_gradients(model, [ExampleInputs.of(torch.randn(2, 2, 6, 6))], names)
     weights = [p.detach() for p in model.parameters()]
     out = [torch.empty_like(w) for w in weights]
     SynFlow().write(out, weights, [flow[name] for name in names])
@@ -42,7 +42,7 @@ def test_what_enters_a_hidden_channel_leaves_it():
 def test_scores_equal_the_sum_over_paths():
     model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 2, bias=False))
     a, b = (model[i].weight.detach().abs().double() for i in (0, 2))
-    flow = flow_gradients(model, ExampleInputs.of(torch.randn(1, 3)), ["0.weight", "2.weight"])
+    flow = flow_gradients(model, [ExampleInputs.of(torch.randn(1, 3))], ["0.weight", "2.weight"])
     largest = max(b.sum(0).max(), a.sum(1).max())
     for unit in range(4):
         for i in range(3):

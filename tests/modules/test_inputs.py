@@ -1,6 +1,8 @@
 """Example inputs in one form, and the tensors that a model returns."""
 
+import dataclasses
 import enum
+import pickle
 from dataclasses import dataclass
 
 import pytest
@@ -8,14 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from lightning_prune.errors import ExampleInputsError
-from lightning_prune.modules.inputs import ExampleInputs, output_tensors, tensors_in
+from lightning_prune.modules.inputs import (
+    Call,
+    ExampleInputs,
+    examples_of,
+    output_tensors,
+    tensors_in,
+)
 
 X = torch.randn(4, 3)
 
 FORMS = {
     "tensor": (X, (X,), {}),
     "tuple": ((X, 1), (X, 1), {}),
-    "list": ([X, None], (X, None), {}),
+    "list of one": ([X], (X,), {}),
     "dict": ({"x": X}, (), {"x": X}),
 }
 
@@ -30,6 +38,50 @@ def test_every_form_becomes_arguments(given, args, kwargs):
 def test_what_holds_no_tensor_is_refused():
     with pytest.raises(ExampleInputsError, match=r"Expected `example_inputs` .* int without"):
         ExampleInputs.of(3)
+
+
+def test_a_call_names_the_method_with_its_arguments():
+    call = Call("encode", X, scale=2)
+    inputs = ExampleInputs.of(call)
+    assert (inputs.method, inputs.args, inputs.kwargs) == ("encode", (X,), {"scale": 2})
+    assert pickle.loads(pickle.dumps(call)).kwargs == {"scale": 2}
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        call.method = "decode"
+
+
+def test_a_call_runs_its_method_on_copies_too():
+    class Model(nn.Module):
+        def encode(self, x: Tensor, scale: int) -> Tensor:
+            return x * scale
+
+    inputs = ExampleInputs.of(Call("encode", X, scale=2)).map(torch.clone).narrowed(2)
+    assert torch.equal(inputs(Model()), X[:2] * 2)
+
+
+def test_a_call_may_take_no_tensor():
+    inputs = ExampleInputs.of(Call("generate", 3))
+    assert (inputs.tensors, inputs.batch_size) == ([], 1)
+
+
+def test_a_list_holds_examples_and_a_tuple_arguments():
+    several = examples_of([X, (X, 1), {"x": X}, Call("encode", X)])
+    assert [(one.method, len(one.args)) for one in several] == [
+        ("forward", 1),
+        ("forward", 2),
+        ("forward", 0),
+        ("encode", 1),
+    ]
+    assert [one.args for one in examples_of((X, 1))] == [(X, 1)]
+
+
+def test_an_empty_list_is_refused():
+    with pytest.raises(ExampleInputsError, match="at least one example, but got an empty list"):
+        examples_of([])
+
+
+def test_several_examples_are_refused_where_one_is_asked_for():
+    with pytest.raises(ExampleInputsError, match="to be one example, but got a list of 2"):
+        ExampleInputs.of([X, X])
 
 
 def test_all_tensors_are_found_in_any_nesting():

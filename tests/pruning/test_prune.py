@@ -100,3 +100,42 @@ def test_inputs_of_another_shape_are_refused_and_nothing_is_zeroed():
     with pytest.raises(lp.ExampleInputsError, match=r"tensors of shape \(1, 2, 6, 6\)"):
         lp.prune(model, torch.randn(1, 2, 6, 6), sparsity=0.5, criterion=lp.Magnitude())
     assert model.conv.weight.all()
+
+
+class Auxiliary(Net):
+    """Only training runs a second head, on what the convolution writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aux = nn.Conv2d(self.conv.out_channels, 2, 1)
+
+    def loss(self, x: Tensor) -> Tensor:
+        return self.aux(self.conv(x)).mean()
+
+
+def test_what_the_example_does_not_run_is_named_with_the_cure(caplog):
+    with pytest.raises(lp.TargetError, match=r"conv: aux.weight, which the example did not run"):
+        lp.prune(Auxiliary(), X, sparsity=0.5, criterion=lp.Magnitude())
+    report = lp.prune(Auxiliary(), X, sparsity=0.5, criterion=lp.Magnitude(), allow_unused=True)
+    assert report.unused == ("aux.weight", "aux.bias")
+    assert "not run by the example inputs: aux.weight, aux.bias" in str(report)
+    assert not caplog.records
+
+
+def test_what_may_be_read_is_left_alone_and_the_rest_pruned(caplog):
+    model = Auxiliary()
+    model.head = nn.Sequential(model.head, nn.Linear(model.head.out_features, 9), nn.Linear(9, 3))
+    report = lp.prune(model, X, sparsity=0.5, criterion=lp.Magnitude())
+    assert "which the example did not run, may read it" in report.left_alone["conv"]
+    [record] = caplog.records
+    assert "do not run aux. " in record.getMessage()
+
+
+@pytest.mark.parametrize("criterion", [lp.Magnitude(), lp.SynFlow()], ids=str)
+def test_several_examples_prune_what_any_of_them_runs(criterion):
+    model = Auxiliary()
+    examples = [X, lp.Call("loss", X)]
+    report = lp.prune(model, examples, sparsity=0.5, criterion=criterion, of="macs")
+    assert report.unused == ()
+    assert abs(report.sparsity - 0.5) <= 0.5 / model.conv.out_channels
+    assert (model.aux.weight != 0).any(0).sum() < model.conv.out_channels

@@ -61,8 +61,11 @@ class Compaction(L.Callback):
         mode: ``"min"`` if a lower metric is better, else ``"max"``.
         latency: measure the latency of the masked and the compact model, in turns, on the device
             of the fit.
-        example_inputs: what ``forward`` takes; by default the LightningModule's
-            ``example_input_array``, else the first training batch.
+        example_inputs: what ``forward`` takes, or a `Call` of another method, or a list of such
+            examples; by default the LightningModule's ``example_input_array``, else the first
+            training batch.
+        allow_unused: units may also go where a parameter that no example runs, such as one that
+            only ``training_step`` uses, might read them.
         untried_strategy: let strategies through with which compaction was not tried.
 
     Raises:
@@ -78,6 +81,7 @@ class Compaction(L.Callback):
         mode: Mode = "min",
         latency: bool = True,
         example_inputs: Any = None,
+        allow_unused: bool = False,
         untried_strategy: bool = False,
     ) -> None:
         check_choice("mode", mode, get_args(Mode), "It says which values of `monitor` are better.")
@@ -91,9 +95,10 @@ class Compaction(L.Callback):
         self.mode: Mode = mode
         self.latency = latency
         self.example_inputs = example_inputs
+        self.allow_unused = allow_unused
         self.untried_strategy = untried_strategy
         self.report: CompactionReport | None = None
-        self._inputs: ExampleInputs | None = None
+        self._examples: list[ExampleInputs] = []
         self._best = BestWeights(mode)
 
     @override
@@ -116,20 +121,20 @@ class Compaction(L.Callback):
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget the inputs of an earlier fit."""
-        self._inputs = None
+        self._examples = []
 
     @override
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Settle the example inputs at the first batch, so that what is wrong shows at once."""
-        if self._inputs is None:
-            inputs = require_example_inputs(self.example_inputs, pl_module, batch)
+        if not self._examples:
+            examples = require_example_inputs(self.example_inputs, pl_module, batch)
             # Kept for the whole fit, so not in the accelerator's memory.
-            self._inputs = inputs.map(Tensor.cpu)
+            self._examples = [example.map(Tensor.cpu) for example in examples]
             if has_shards(pl_module):  # a forward pass takes all ranks
                 return
-            count_macs(pl_module, self._inputs)  # only to run the model once, on a twin
+            count_macs(pl_module, self._examples)  # only to run the model once, on a twin
 
     @override
     def on_validation_batch_start(
@@ -154,33 +159,33 @@ class Compaction(L.Callback):
     @override
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compact the model, print and log the report."""
-        inputs = self._inputs or find_example_inputs(self.example_inputs, pl_module, None)
-        self._inputs = None
-        if inputs is None and trainer.global_step == 0:
+        examples = self._examples or find_example_inputs(self.example_inputs, pl_module, None)
+        self._examples = []
+        if not examples and trainer.global_step == 0:
             rank_zero_warn("Nothing was compacted: the fit had no batch.")
             return
-        if inputs is None:  # a resumed run that had nothing left to do
-            inputs = require_example_inputs(self.example_inputs, pl_module, None)
+        if not examples:  # a resumed run that had nothing left to do
+            examples = require_example_inputs(self.example_inputs, pl_module, None)
         # Ranks see different batches. The same inputs give the same compact model everywhere.
-        inputs = trainer.strategy.broadcast(inputs)
+        examples = trainer.strategy.broadcast(examples)
         if has_shards(pl_module):
-            self._compact_gathered(trainer, pl_module, inputs)
+            self._compact_gathered(trainer, pl_module, examples)
             return
         self._choose_weights(pl_module)
         home = pl_module.device
         pl_module.to(trainer.strategy.root_device)
         try:
-            self._compact(trainer, pl_module, inputs)
+            self._compact(trainer, pl_module, examples)
         finally:
             pl_module.to(home)
 
     def _compact(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, inputs: ExampleInputs
+        self, trainer: L.Trainer, pl_module: L.LightningModule, examples: list[ExampleInputs]
     ) -> None:
         """Compact the model where it is, and say what came of it."""
-        states = FullSizeStates(pl_module, inputs)
+        states = FullSizeStates(pl_module, examples, allow_unused=self.allow_unused)
         latency = self.latency and trainer.is_global_zero
-        self.report = compact(pl_module, inputs, latency=latency)
+        self.report = compact(pl_module, examples, latency=latency, allow_unused=self.allow_unused)
         states.attach(pl_module)
         forget_averages(trainer)
         check_sizes_agree(trainer, pl_module)
@@ -188,14 +193,19 @@ class Compaction(L.Callback):
             self._publish(trainer, pl_module, self.report)
 
     def _compact_gathered(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, inputs: ExampleInputs
+        self, trainer: L.Trainer, pl_module: L.LightningModule, examples: list[ExampleInputs]
     ) -> None:
         """Compact a copy of a sharded model, on rank zero; all ranks learn of a failure."""
         gathered = gather(pl_module, keep=trainer.is_global_zero)
         failure: Exception | None = None
         if gathered is not None:
             try:
-                self.report = compact(gathered, inputs.map(Tensor.cpu), latency=self.latency)
+                self.report = compact(
+                    gathered,
+                    [example.map(Tensor.cpu) for example in examples],
+                    latency=self.latency,
+                    allow_unused=self.allow_unused,
+                )
                 self._publish(trainer, gathered, self.report)
                 pl_module.print(f"The sharded model keeps its size; the compact one is {self.path}")
             except Exception as error:

@@ -15,6 +15,7 @@ from lightning_prune.callbacks.trainer.example_inputs import (
     find_example_inputs,
     require_example_inputs,
 )
+from lightning_prune.coupling.unused import warn_unused
 from lightning_prune.errors import TargetError
 from lightning_prune.pruning import Pruner, Recipe
 
@@ -105,10 +106,13 @@ class Binding:
         """Return a pruner, None if it takes a batch to find the groups."""
         inputs = None
         if self._recipe.needs_inputs:
-            if batch is None and find_example_inputs(self._example_inputs, pl_module, None) is None:
+            if batch is None and not find_example_inputs(self._example_inputs, pl_module, None):
                 return None
             inputs = require_example_inputs(self._example_inputs, pl_module, batch)
-        return self._recipe.pruner(pl_module, inputs, among)
+        pruner = self._recipe.pruner(pl_module, inputs, among)
+        if self.pruner is None and not self._recipe.allow_unused:
+            warn_unused(pruner.unused, dict(pl_module.named_parameters()))
+        return pruner
 
 
 def _count_trainable(pl_module: L.LightningModule) -> int:

@@ -65,8 +65,11 @@ class Pruning(L.Callback):
         regularization: shrink the units that go next before they go; None for not.
         name: prefix of the metrics, and key of the state in checkpoints; two of these callbacks
             need two names.
-        example_inputs: what ``forward`` takes; by default the LightningModule's
-            ``example_input_array``, else the first training batch. Single weights need none.
+        example_inputs: what ``forward`` takes, or a `Call` of another method, or a list of such
+            examples; by default the LightningModule's ``example_input_array``, else the first
+            training batch. Single weights need none.
+        allow_unused: units may also go where a parameter that no example runs, such as one that
+            only ``training_step`` uses, might read them.
         restart_early_stopping: let no `EarlyStopping` end the training by its patience before the
             last update of the masks, and let it count anew from there on.
         untried_strategy: let strategies through with which pruning was not tried.
@@ -96,12 +99,21 @@ class Pruning(L.Callback):
         regularization: Regularization | None = None,
         name: str = "pruning",
         example_inputs: Any = None,
+        allow_unused: bool = False,
         restart_early_stopping: bool = False,
         untried_strategy: bool = False,
     ) -> None:
         check_kind("schedule", schedule, Schedule)
         self.recipe = Recipe(
-            sparsity, criterion, granularity, allocation, of, include, exclude, schedule.regrows
+            sparsity,
+            criterion,
+            granularity,
+            allocation,
+            of,
+            include,
+            exclude,
+            schedule.regrows,
+            allow_unused,
         )
         self.schedule = schedule
         self.name = name

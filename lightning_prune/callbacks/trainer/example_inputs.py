@@ -8,17 +8,19 @@ import lightning as L
 from torch import Tensor
 
 from lightning_prune.errors import ExampleInputsError
-from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.inputs import ExampleInputs, examples_of
 
 
 def find_example_inputs(
     explicit: Any, pl_module: L.LightningModule, batch: Any | None
-) -> ExampleInputs | None:
-    """Return the example inputs that a callback should use.
+) -> list[ExampleInputs]:
+    """Return the examples that a callback should use.
 
-    What was passed explicitly wins, then ``pl_module.example_input_array``, then the batch. Of a
-    tuple or list the first element is taken (the others are targets); what is taken is passed to
-    ``forward`` as its single positional argument, a dict or tuple too.
+    What was passed explicitly wins, a list of it being several examples; then
+    ``pl_module.example_input_array``, where a list holds positional arguments as it does for
+    Lightning; then the batch. Of a batch that is a tuple or list the first element is taken (the
+    others are targets); it is passed to ``forward`` as its single positional argument, a dict or
+    tuple too.
 
     Args:
         explicit: the callback's own ``example_inputs``, or None.
@@ -26,21 +28,23 @@ def find_example_inputs(
         batch: a batch of the training data loader, or None if there was none yet.
 
     Returns:
-        The inputs, or None if there are none: no batch yet, or no tensor in front of it.
+        The examples; none if there is no batch yet, or no tensor in front of it.
     """
-    for given in (explicit, pl_module.example_input_array):
-        if given is not None:
-            return ExampleInputs.of(given)
+    if explicit is not None:
+        return examples_of(explicit)
+    array = pl_module.example_input_array
+    if array is not None:
+        return [ExampleInputs.of(tuple(array) if isinstance(array, list) else array)]
     if isinstance(batch, (tuple, list)):
         batch = batch[0] if batch else None
     inputs = ExampleInputs((batch,))
-    return inputs.map(Tensor.detach) if inputs.tensors else None
+    return [inputs.map(Tensor.detach)] if inputs.tensors else []
 
 
 def require_example_inputs(
     explicit: Any, pl_module: L.LightningModule, batch: Any | None
-) -> ExampleInputs:
-    """Return the example inputs that a callback should use, or say how to provide them.
+) -> list[ExampleInputs]:
+    """Return the examples that a callback should use, or say how to provide them.
 
     Args:
         explicit: as in `find_example_inputs`.
@@ -48,13 +52,13 @@ def require_example_inputs(
         batch: as in `find_example_inputs`.
 
     Returns:
-        The inputs.
+        The examples, at least one.
 
     Raises:
         ExampleInputsError: if there are none.
     """
-    inputs = find_example_inputs(explicit, pl_module, batch)
-    if inputs is None:
+    examples = find_example_inputs(explicit, pl_module, batch)
+    if not examples:
         kind = type(batch).__name__
         found = "no batch" if batch is None else f"a {kind} without a tensor in front"
         raise ExampleInputsError(
@@ -63,4 +67,4 @@ def require_example_inputs(
             f"`example_input_array` on {type(pl_module).__name__}, or pass `example_inputs=...` "
             "to the callback."
         )
-    return inputs
+    return examples

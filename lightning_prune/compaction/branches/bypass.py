@@ -21,7 +21,7 @@ from lightning_prune.compaction.rewriting.call_site import CallSite
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import Errors, Verification
 from lightning_prune.coupling.branches import Branch, Sum
-from lightning_prune.coupling.couple import record_modes
+from lightning_prune.coupling.modes import Recording, record_modes
 from lightning_prune.errors import ExampleInputsError, RewriteError, VerificationError
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.twin import twin
@@ -47,17 +47,19 @@ class Bypass:
 
     Args:
         model: the masked model, which is changed in place.
-        inputs: arguments for its ``forward``, on its device.
+        examples: arguments for its methods, on its device.
         branches: those to take out.
     """
 
-    def __init__(self, model: nn.Module, inputs: ExampleInputs, branches: Sequence[Branch]) -> None:
+    def __init__(
+        self, model: nn.Module, examples: Sequence[ExampleInputs], branches: Sequence[Branch]
+    ) -> None:
         self.surgery = Surgery(model)
         self.accepted: list[Branch] = []
         self.refused: dict[str, str] = {}
         self.errors = Errors()
         self._model = model
-        self._inputs = inputs
+        self._examples = examples
         self._branches = list(branches)
         self._full = twin(model)
         self._silenced: dict[str, dict[str, list[Edit]]] = {}
@@ -115,7 +117,7 @@ class Bypass:
         left = [name for branch in branches for name in branch.parameters if name in now]
         reasons: Mapping[str, str] = {}
         if left:
-            found = idle(self._full, self._inputs, branches, left)
+            found = idle(self._full, self._examples, branches, left)
             self._rewrite({name: [edit] for name, edit in found.edits.items()})
             reasons, now = found.reasons, self._used()
         owners = {b.name: next((n for n in b.parameters if n in now), "") for b in branches}
@@ -126,14 +128,13 @@ class Bypass:
         }
         if not faults:
             # Of eval mode alone: what training leaves out at random is still needed.
-            before = {v.name for v in branches[0].sums[0].graph.values if v.name is not None}
+            before = _used(one for one in branches[0].recordings if not one.training)
             self._empty(sorted(before - now))
         return faults
 
-    def _used(self) -> set[str | None]:
+    def _used(self) -> set[str]:
         """Return the names of the parameters and buffers with which the model computes."""
-        recordings = record_modes(self._model, self._inputs)
-        return {value.name for graph, _, _ in recordings for value in graph.values}
+        return _used(record_modes(self._model, self._examples))
 
     def _edits(self, branches: Sequence[Branch]) -> dict[str, list[Edit]]:
         """Return the edits that reduce the sums to their shortcuts, by module."""
@@ -157,7 +158,7 @@ class Bypass:
 
     def _silence(self, branch: Branch) -> bool:
         """Plan to let the last module of a branch add zero; tell whether that can be."""
-        found = idle(self._full, self._inputs, [branch], branch.parameters, silent=True)
+        found = idle(self._full, self._examples, [branch], branch.parameters, silent=True)
         if not found.reasons:
             self._silenced[branch.name] = {name: [edit] for name, edit in found.edits.items()}
         return not found.reasons
@@ -185,6 +186,11 @@ class Bypass:
             # In eval mode torch would hand all parameters of this layer to one fused kernel.
             if isinstance(layer, nn.TransformerEncoderLayer) and _lacks_some(layer):
                 self.surgery.free_attention(layer.self_attn)
+
+
+def _used(recordings: Iterable[Recording]) -> set[str]:
+    """Return the names of the parameters and buffers that some recordings have used."""
+    return {v.name for one in recordings for v in one.graph.values if v.name is not None}
 
 
 def _lacks_some(layer: nn.TransformerEncoderLayer) -> bool:

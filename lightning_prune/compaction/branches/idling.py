@@ -38,7 +38,7 @@ class Idle:
 
 def idle(
     model: nn.Module,
-    inputs: ExampleInputs,
+    examples: Sequence[ExampleInputs],
     branches: Sequence[Branch],
     parameters: Sequence[str],
     *,
@@ -48,7 +48,7 @@ def idle(
 
     Args:
         model: the model in full size.
-        inputs: arguments for its ``forward``, on its device.
+        examples: arguments for its methods, on its device.
         branches: those that are taken out.
         parameters: names of parameters of theirs.
         silent: the one that runs last returns zero.
@@ -57,7 +57,7 @@ def idle(
         What to change.
     """
     around = _modules_inside(branches, parameters)
-    calls = _calls(model, inputs, {name for outer in around.values() for name in outer})
+    calls = _calls(model, examples, {name for outer in around.values() for name in outer})
     edits: dict[str, Edit] = {}
     reasons = {}
     for parameter, outer in around.items():
@@ -85,11 +85,11 @@ def _edit(module: nn.Module, form: Form) -> Edit:
 
 def _last(branches: Sequence[Branch], modules: Iterable[str]) -> str | None:
     """Return which of some modules computes last."""
-    graph, inside = _by_graph(branches)[0]
-    for place in sorted(inside, reverse=True):
-        for name in modules:
-            if f"{graph.nodes[place].module}.".startswith(f"{name}."):
-                return name
+    for graph, inside in _by_graph(branches):
+        for place in sorted(inside, reverse=True):
+            for name in modules:
+                if f"{graph.nodes[place].module}.".startswith(f"{name}."):
+                    return name
     return None
 
 
@@ -98,7 +98,9 @@ class _Called(NamedTuple):
     output: Any
 
 
-def _calls(model: nn.Module, inputs: ExampleInputs, modules: Iterable[str]) -> dict[str, _Called]:
+def _calls(
+    model: nn.Module, examples: Sequence[ExampleInputs], modules: Iterable[str]
+) -> dict[str, _Called]:
     """Return with which arguments modules are called, and what they return, by name."""
     calls: dict[str, _Called] = {}
     copied = twin(model).eval()
@@ -109,7 +111,8 @@ def _calls(model: nn.Module, inputs: ExampleInputs, modules: Iterable[str]) -> d
 
         copied.get_submodule(name).register_forward_hook(note)
     with torch.no_grad():
-        inputs.map(torch.clone)(copied)
+        for inputs in examples:
+            inputs.map(torch.clone)(copied)
     return calls
 
 
@@ -138,7 +141,9 @@ def _passes_on(node: Node) -> bool:
 
 def _by_graph(branches: Sequence[Branch]) -> list[tuple[Graph, set[int]]]:
     """Return every recording, and what of it computes for some branch alone."""
+    sums = [one for branch in branches for one in branch.sums]
+    graphs = [one.graph for one in branches[0].recordings]
     return [
-        (sums[0].graph, set[int]().union(*(one.inside for one in sums)))
-        for sums in zip(*(branch.sums for branch in branches), strict=True)
+        (graph, set[int]().union(*(one.inside for one in sums if one.graph is graph)))
+        for graph in graphs
     ]

@@ -24,7 +24,7 @@ from lightning_prune.compaction.verification.decisions import (
     is_proof,
 )
 from lightning_prune.compaction.verification.variants import variants
-from lightning_prune.coupling.couple import prepare_training
+from lightning_prune.coupling.modes import prepare_training
 from lightning_prune.errors import ExampleInputsError, VerificationError
 from lightning_prune.modules.inputs import ExampleInputs, output_tensors
 from lightning_prune.modules.twin import twin
@@ -76,15 +76,17 @@ class Verification:
 
     Args:
         model: the masked model, before surgery.
-        inputs: arguments for its ``forward``, on its device.
+        examples: arguments for its methods, on its device.
 
     Raises:
         ExampleInputsError: if the model does not run on the inputs.
         VerificationError: if it returns nothing that could be compared.
     """
 
-    def __init__(self, model: nn.Module, inputs: ExampleInputs) -> None:
-        self.inputs = variants(model, inputs)
+    def __init__(self, model: nn.Module, examples: Sequence[ExampleInputs]) -> None:
+        found = [variants(model, example) for example in examples]
+        self.inputs = [variant for one in found for variant in one]
+        self._small = [one[0] for one in found]
         self._reference = {torch.float32: self._runs(model, torch.float32)}
         self._training = self._shapes_in_training(model)
         if not any(run.proves for run in self._reference[torch.float32]):
@@ -141,15 +143,13 @@ class Verification:
         return errors
 
     def _check_training(self, model: nn.Module) -> None:
-        if self._training is None:
-            return
-        shapes = self._shapes_in_training(model)
-        if shapes != self._training:
-            raise VerificationError(
-                f"in train mode, outputs have shapes {shapes} instead of {self._training}"
-                if shapes is not None
-                else "it no longer runs in train mode"
-            )
+        for expected, shapes in zip(self._training, self._shapes_in_training(model), strict=True):
+            if expected is not None and shapes != expected:
+                raise VerificationError(
+                    f"in train mode, outputs have shapes {shapes} instead of {expected}"
+                    if shapes is not None
+                    else "it no longer runs in train mode"
+                )
 
     def _runs(
         self, model: nn.Module, dtype: torch.dtype, reference: Sequence[_Run] | None = None
@@ -165,21 +165,26 @@ class Verification:
             runs.append(_Run(outputs, decisions.made, decisions.lowers_precision))
         return runs
 
-    def _shapes_in_training(self, model: nn.Module) -> list[tuple[int, ...]] | None:
-        """Return the shapes of the outputs in train mode, None if the model does not run so."""
+    def _shapes_in_training(self, model: nn.Module) -> list[list[tuple[int, ...]] | None]:
+        """Return the shapes of the outputs in train mode, None where the model does not run so."""
         copied = twin(model)
         prepare_training(copied)
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(0)
-            try:
-                return [tuple(t.shape) for t in output_tensors(_run(copied, self.inputs[0]))]
-            except ExampleInputsError:
-                return None
+        return [_shapes(copied, inputs) for inputs in self._small]
 
 
 def _run(model: nn.Module, inputs: ExampleInputs) -> Any:
     """Call ``model`` on copies, for it may write into its inputs."""
     return inputs.on(model).map(torch.clone)(model)
+
+
+def _shapes(model: nn.Module, inputs: ExampleInputs) -> list[tuple[int, ...]] | None:
+    """Return the shapes of what ``model`` returns, None if it does not run."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        try:
+            return [tuple(t.shape) for t in output_tensors(_run(model, inputs))]
+        except ExampleInputsError:
+            return None
 
 
 def _compare(reference: _Run, obtained: _Run) -> Errors:

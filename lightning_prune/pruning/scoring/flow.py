@@ -5,7 +5,7 @@ It runs on a copy in double precision; the model is left as it is.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from lightning_prune.modules.twin import twin
 
 
 def flow_gradients(
-    model: nn.Module, inputs: ExampleInputs, names: Collection[str]
+    model: nn.Module, examples: Sequence[ExampleInputs], names: Collection[str]
 ) -> dict[str, Tensor]:
     r"""Return the gradients of the flow by the absolute weights.
 
@@ -25,7 +25,8 @@ def flow_gradients(
 
     Args:
         model: any module; it runs in eval mode.
-        inputs: arguments for its ``forward``; of their floating tensors only the shapes matter.
+        examples: arguments for its methods, whose flows are added; of their floating tensors only
+            the shapes matter.
         names: the parameters whose gradients are asked for.
 
     Returns:
@@ -40,12 +41,10 @@ def flow_gradients(
         for tensor in (*positive.parameters(), *positive.buffers()):
             if tensor.is_floating_point():
                 tensor.data = tensor.data.abs()  # not in place: a twin shares its memory
-    ones = inputs.narrowed(1).on(positive)
-    ones = ones.map(lambda t: torch.ones_like(t) if t.is_floating_point() else t)
     parameters = parameters_by_any_name(positive)
     chosen = [parameters[name].requires_grad_(True) for name in names]
     with torch.enable_grad():
-        outputs = output_tensors(ones(positive))
+        outputs = [t for one in examples for t in output_tensors(_of_ones(one, positive)(positive))]
         if not any(output.requires_grad for output in outputs):
             raise ExampleInputsError(
                 "Expected the model to return something that depends on its weights, but got "
@@ -59,3 +58,9 @@ def flow_gradients(
     largest = torch.stack([g.abs().amax() for g in gradients]).amax()
     scale = torch.where(largest > 0, largest, torch.ones_like(largest))
     return dict(zip(names, [g / scale for g in gradients], strict=True))
+
+
+def _of_ones(inputs: ExampleInputs, model: nn.Module) -> ExampleInputs:
+    """Return one example of the batch for ``model``, with ones in place of real numbers."""
+    small = inputs.narrowed(1).on(model)
+    return small.map(lambda t: torch.ones_like(t) if t.is_floating_point() else t)

@@ -32,7 +32,7 @@ class Scorer:
         groups: the groups.
         criterion: gives the scores.
         reduce: how scores of weights become those of units.
-        inputs: example inputs, where the criterion needs some.
+        examples: example inputs, where the criterion needs some.
 
     Raises:
         TargetError: if a group has no score by the criterion.
@@ -46,13 +46,13 @@ class Scorer:
         *,
         criterion: Criterion,
         reduce: Reduce = "sum",
-        inputs: ExampleInputs | None = None,
+        examples: Sequence[ExampleInputs] = (),
     ) -> None:
         self._model = model
         self._groups = tuple(groups)
         self._criterion = criterion
         self._reduce = reduce
-        self._inputs = inputs
+        self._examples = examples
         names = criterion.scored(model, list(weights))
         watched: dict[str, nn.Module] = {}
         if criterion.reads == "activations":
@@ -200,8 +200,8 @@ class Scorer:
         if self._criterion.reads == "activations":
             means = self._observer.means()
             return [means[name] for name in self._weights]
-        if self._criterion.reads == "flow" and self._inputs is not None:
-            flow = flow_gradients(self._model, self._inputs, list(self._weights))
+        if self._criterion.reads == "flow" and self._examples:
+            flow = flow_gradients(self._model, self._examples, list(self._weights))
             return [flow[name] for name in self._weights]
         return []
 

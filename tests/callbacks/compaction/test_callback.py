@@ -196,3 +196,47 @@ def test_a_path_is_checked_before_the_training(tmp_path: Path) -> None:
 def test_a_path_is_a_path() -> None:
     with pytest.raises(TypeError, match="Expected `path` to be a path or None, but got 5"):
         lp.Compaction(path=5)  # type: ignore[arg-type]
+
+
+class WithAuxiliary(Model):
+    """A second head reads the hidden features; only the training step runs it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aux = nn.Linear(8, 3)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) + self.loss(batch[0])
+
+    def loss(self, x: Tensor) -> Tensor:
+        return self.aux(self.first(x).relu()).square().mean()
+
+
+def test_what_only_the_training_step_reads_stays_and_is_named(caplog):
+    model, compaction = WithAuxiliary(), lp.Compaction(latency=False)
+    fit(model, Zero(), compaction)
+    assert model.first.out_features == 8
+    assert compaction.report is not None
+    assert compaction.report.unused == ("aux.weight", "aux.bias")
+    [warning] = [r for r in caplog.records if "do not run aux. " in r.getMessage()]
+    assert "allow_unused=True" in warning.getMessage()
+
+
+def test_a_call_of_what_the_training_step_runs_compacts_that_too():
+    x = torch.randn(2, 4)
+    model = WithAuxiliary()
+    fit(model, Zero(), lp.Compaction(latency=False, example_inputs=[x, lp.Call("loss", x)]))
+    assert (model.first.out_features, model.aux.in_features) == (5, 5)
+
+
+def test_states_of_the_full_size_load_where_unused_parameters_are_allowed():
+    model, state = WithAuxiliary(), {}
+
+    class Keep(L.Callback):
+        def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+            state.update({k: v.clone() for k, v in pl_module.state_dict().items()})
+
+    compaction = lp.Compaction(latency=False, allow_unused=True)
+    fit(model, Zero(), Keep(), compaction)
+    assert (model.first.out_features, model.aux.in_features) == (5, 8)
+    model.load_state_dict(state)

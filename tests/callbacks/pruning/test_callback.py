@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from support.fits import BATCHES, OPTIMIZERS, Net, Watch, data, fit, make_trainer, zeros
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_prune.allocations import Uniform
@@ -14,6 +14,7 @@ from lightning_prune.callbacks.pruning.callback import Pruning
 from lightning_prune.criteria import Gradient, Magnitude, Random, Taylor
 from lightning_prune.errors import ExampleInputsError, TargetError
 from lightning_prune.granularities import Channel, Weight
+from lightning_prune.modules.inputs import Call
 from lightning_prune.schedules import Cubic, DenseSparseDense, Linear, OneShot, Regrow
 
 # The run that goes on saves nothing any more; in mid-epoch, lightning warns that data may repeat.
@@ -192,6 +193,43 @@ def test_what_is_excluded_or_frozen_is_left_alone_with_a_reason() -> None:
     assert pruning.report is not None
     assert pruning.report.left_alone == {"body.0": "`body.0.weight` is frozen"}
     assert [g.name for g in pruning.report.groups] == ["body.3"]
+
+
+class WithAuxiliary(Net):
+    """A second head reads the first features; only the training step runs it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aux = nn.Conv2d(8, 2, 1)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return super().training_step(batch, batch_idx) + self.loss(batch[0])
+
+    def loss(self, x: Tensor) -> Tensor:
+        return self.aux(self.body[0](x)).square().mean()
+
+
+def test_what_only_the_training_step_reads_is_left_alone_and_named_once(caplog: Any) -> None:
+    pruning = Pruning(0.2, schedule=Linear(start_epoch=0, end_epoch=2))
+    fit(WithAuxiliary(), pruning)
+    assert pruning.report is not None
+    assert pruning.report.unused == ("aux.weight", "aux.bias")
+    assert "may read it" in pruning.report.left_alone["body.0"]
+    assert [group.name for group in pruning.report.groups] == ["body.3"]
+    [warning] = [r.getMessage() for r in caplog.records if "do not run" in r.getMessage()]
+    assert "do not run aux. " in warning
+
+
+def test_a_call_of_what_the_training_step_runs_prunes_that_too(caplog: Any) -> None:
+    x = torch.randn(2, 2, 6, 6)
+    model = WithAuxiliary()
+    examples = [x, Call("loss", x)]
+    pruning = Pruning(0.5, example_inputs=examples)
+    fit(model, pruning)
+    assert pruning.report is not None
+    assert pruning.report.unused == ()
+    assert (model.aux.weight == 0).all(0).any()
+    assert not [r for r in caplog.records if "do not run" in r.getMessage()]
 
 
 def test_several_optimizers_score_their_own_parameters() -> None:

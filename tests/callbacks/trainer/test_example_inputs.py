@@ -9,7 +9,7 @@ from lightning_prune.callbacks.trainer.example_inputs import (
     require_example_inputs,
 )
 from lightning_prune.errors import ExampleInputsError
-from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.inputs import Call, ExampleInputs
 
 X, Y = torch.zeros(2, 3), torch.ones(2)
 
@@ -20,12 +20,12 @@ def module(example_input_array: Any = None) -> L.LightningModule:
     return pl_module
 
 
-def same(found: ExampleInputs | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether the arguments have this structure and hold these very tensors, or views of them."""
-    assert found is not None
+def same(found: list[ExampleInputs], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether one example has this structure and holds these very tensors, or views of them."""
+    [one] = found
     expected = ExampleInputs(args, kwargs)
-    pointers = [t.data_ptr() for t in found.tensors]
-    return repr(found) == repr(expected) and pointers == [t.data_ptr() for t in expected.tensors]
+    pointers = [t.data_ptr() for t in one.tensors]
+    return repr(one) == repr(expected) and pointers == [t.data_ptr() for t in expected.tensors]
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,12 @@ def test_an_explicit_argument_wins_over_the_array_and_the_array_over_the_batch()
 def test_tensors_of_a_batch_are_detached() -> None:
     x = torch.zeros(2, requires_grad=True) * 2
     found = find_example_inputs(None, module(), [x])
-    assert found is not None
-    assert not found.tensors[0].requires_grad
+    assert not found[0].tensors[0].requires_grad
 
 
 @pytest.mark.parametrize("batch", [None, [], ("text", X), 3], ids=["none", "empty", "text", "int"])
 def test_a_batch_without_a_tensor_in_front_gives_nothing(batch: Any) -> None:
-    assert find_example_inputs(None, module(), batch) is None
+    assert find_example_inputs(None, module(), batch) == []
 
 
 @pytest.mark.parametrize(
@@ -89,6 +88,18 @@ def test_a_lack_of_inputs_names_the_cure(batch: Any, found: str) -> None:
 
 def test_inputs_that_exist_are_returned() -> None:
     assert same(require_example_inputs(None, module(), (X, Y)), (X,), {})
+
+
+def test_a_list_given_explicitly_holds_several_examples() -> None:
+    found = find_example_inputs([X, Call("encode", Y)], module(), None)
+    assert [(one.method, one.tensors[0] is t) for one, t in zip(found, (X, Y), strict=True)] == [
+        ("forward", True),
+        ("encode", True),
+    ]
+
+
+def test_a_list_as_the_array_of_the_module_holds_positional_arguments_as_in_lightning() -> None:
+    assert same(find_example_inputs(None, module([X, Y]), None), (X, Y), {})
 
 
 def test_a_given_argument_without_a_tensor_is_refused() -> None:

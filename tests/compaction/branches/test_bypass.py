@@ -266,7 +266,7 @@ def test_the_state_of_the_full_size_is_loaded():
     example = BLOCKS["basic"]
     masked, _ = without(example.build(), IMAGE, slice(1))
     small = copy.deepcopy(masked)
-    states = FullSizeStates(small, ExampleInputs.of(IMAGE))
+    states = FullSizeStates(small, [ExampleInputs.of(IMAGE)])
     compact(small, IMAGE, latency=False)
     states.attach(small)
     other, _ = without(copy.deepcopy(masked), IMAGE, slice(1))
@@ -692,7 +692,7 @@ def state_of(model: nn.Module) -> list[Any]:
 def test_what_cannot_be_taken_out_is_named_and_stays(build, reason):
     model, branches = without(build(), X, slice(1))
     [name] = branches
-    inputs = ExampleInputs.of(X)
+    inputs = [ExampleInputs.of(X)]
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     before = state_of(model)

@@ -34,7 +34,7 @@ class Model(nn.Module):
 
 def found(model, *, silent):
     [branch] = couple(model, X).branches
-    return idle(model, ExampleInputs.of(X), [branch], branch.parameters, silent=silent)
+    return idle(model, [ExampleInputs.of(X)], [branch], branch.parameters, silent=silent)
 
 
 def values(one):
@@ -64,6 +64,6 @@ def test_a_pair_can_be_given_back_but_is_no_zero():
 def test_a_parameter_outside_of_the_modules_of_a_branch_stays():
     model = Model(nn.Linear(4, 4))
     [branch] = couple(model, X).branches
-    one = idle(model, ExampleInputs.of(X), [branch], ["unused.weight"])
+    one = idle(model, [ExampleInputs.of(X)], [branch], ["unused.weight"])
     assert one.edits == {}
     assert one.reasons == {"unused.weight": "unused.weight would be computed with all the same"}

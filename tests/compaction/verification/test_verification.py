@@ -22,7 +22,7 @@ X = torch.randn(4, 3, 8, 8)
 
 
 def prove(model: nn.Module, *inputs: Tensor) -> Verification:
-    return Verification(model, ExampleInputs.of(inputs or X))
+    return Verification(model, [ExampleInputs.of(inputs or X)])
 
 
 def compacted() -> tuple[nn.Module, Verification]:
@@ -120,7 +120,7 @@ def test_nothing_is_changed(example):
     state, given = copy.deepcopy(model.state_dict()), copy.deepcopy(inputs)
     torch.manual_seed(5)
     random_state = torch.get_rng_state()
-    Verification(model, ExampleInputs.of(inputs)).check(model)
+    Verification(model, [ExampleInputs.of(inputs)]).check(model)
     assert torch.equal(torch.get_rng_state(), random_state)
     assert all(module.training for module in model.modules())
     assert all(torch.equal(x, y) for x, y in zip(inputs, given, strict=True))

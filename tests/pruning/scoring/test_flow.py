@@ -10,7 +10,7 @@ from lightning_prune.pruning.scoring.flow import flow_gradients
 def test_the_model_is_left_as_it_is():
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    flow_gradients(model, ExampleInputs.of(torch.randn(2, 3)), ["0.weight"])
+    flow_gradients(model, [ExampleInputs.of(torch.randn(2, 3))], ["0.weight"])
     assert all(torch.equal(before[n], v) for n, v in model.state_dict().items())
     assert all(p.grad is None and p.dtype == torch.float32 for p in model.parameters())
     assert model.training
@@ -22,7 +22,7 @@ def test_a_deep_model_stays_finite():
         for parameter in model.parameters():
             parameter.mul_(20.0)
     names = [name for name, _ in model.named_parameters()]
-    flow = flow_gradients(model, ExampleInputs.of(torch.randn(1, 64)), names)
+    flow = flow_gradients(model, [ExampleInputs.of(torch.randn(1, 64))], names)
     assert all(g.isfinite().all() for g in flow.values())
     assert max(g.abs().max() for g in flow.values()) == 1.0
 
@@ -38,4 +38,4 @@ class Constant(nn.Module):
 
 def test_an_output_without_weights_is_refused():
     with pytest.raises(ExampleInputsError, match="depends on its weights"):
-        flow_gradients(Constant(), ExampleInputs.of(torch.randn(1, 2)), ["weight"])
+        flow_gradients(Constant(), [ExampleInputs.of(torch.randn(1, 2))], ["weight"])

@@ -1,0 +1,105 @@
+"""Modes: record a model in eval and in train mode, on every example.
+
+Each recording is made on a twin of its own, so that no cache or buffer of one run is seen by the
+next. Nothing of the user's model is changed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+
+from lightning_prune.coupling.graph import Graph
+from lightning_prune.coupling.record import record
+from lightning_prune.coupling.rules import RULES
+from lightning_prune.errors import ExampleInputsError
+from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.twin import twin
+from lightning_prune.runtime.attention import take_sizes_from_tensors
+
+log = logging.getLogger(__name__)
+
+_TRACE_BATCH_SIZE = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """One recorded pass.
+
+    Args:
+        graph: what ran.
+        inputs: what the model was called with.
+        training: whether it ran in train mode.
+    """
+
+    graph: Graph
+    inputs: ExampleInputs
+    training: bool
+
+
+def record_modes(model: nn.Module, examples: Sequence[ExampleInputs]) -> list[Recording]:
+    """Record a model in eval mode and, where it runs so, in train mode.
+
+    Args:
+        model: any module; twins of it run.
+        examples: arguments for its methods, on its device.
+
+    Returns:
+        The recordings: first every example in eval mode, then in train mode.
+
+    Raises:
+        ExampleInputsError: if the model does not run on an example in eval mode.
+    """
+    devices = list({p.device for p in model.parameters() if p.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices):
+        recordings = [_record_small(in_mode(model, False), one, False) for one in examples]
+        for one in examples:
+            try:
+                recordings.append(_record_small(in_mode(model, True), one, True))
+            except ExampleInputsError as error:
+                kind = type(model).__name__
+                log.info("%s.%s was traced in eval mode only: %s", kind, one.method, error)
+    return recordings
+
+
+def in_mode(model: nn.Module, training: bool) -> nn.Module:
+    """Return a twin of ``model`` in the mode in which it is recorded.
+
+    Args:
+        model: any module.
+        training: train mode, but for modules whose train mode couples nothing more.
+    """
+    copy = twin(model)
+    take_sizes_from_tensors(copy)
+    copy.eval()
+    if training:
+        prepare_training(copy)
+    return copy
+
+
+def prepare_training(model: nn.Module) -> None:
+    """Put a twin in train mode, but for modules whose train mode couples nothing more.
+
+    Batch norms would ask for large batches, and dropout makes outputs random.
+    """
+    model.train()
+    for module in model.modules():
+        if isinstance(module, (_NormBase, _DropoutNd)):
+            module.eval()
+
+
+def _record_small(model: nn.Module, inputs: ExampleInputs, training: bool) -> Recording:
+    """Record with a small batch; with the whole one if the model does not run on less."""
+    small = inputs.narrowed(_TRACE_BATCH_SIZE)
+    try:
+        return Recording(record(model, small, RULES.__contains__), small, training)
+    except ExampleInputsError:
+        if small is inputs:
+            raise
+        return Recording(record(model, inputs, RULES.__contains__), inputs, training)
