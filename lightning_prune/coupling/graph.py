@@ -55,7 +55,7 @@ class Position(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Call:
+class Frame:
     """A running function, and the expression in it that was being evaluated."""
 
     code: CodeType
@@ -74,7 +74,7 @@ class Site:
 
     module: str
     method: str
-    calls: tuple[Call, ...]
+    calls: tuple[Frame, ...]
 
 
 def refs_in(nested: Any) -> list[Ref]:

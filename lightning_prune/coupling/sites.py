@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_prune.coupling.graph import Call, Position, Site
+from lightning_prune.coupling.graph import Frame, Position, Site
 from lightning_prune.runtime import corrections, stand_ins
 
 _TORCH = os.path.dirname(torch.__file__) + os.sep
@@ -47,11 +47,11 @@ class Sites:
 
     def here(self) -> Site | None:
         """Return where the running operation was called; None outside of the model's methods."""
-        calls: list[Call] = []
+        calls: list[Frame] = []
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
             if not frame.f_code.co_filename.startswith(_TRANSPARENT):
-                calls.append(Call(frame.f_code, _position(frame)))
+                calls.append(Frame(frame.f_code, _position(frame)))
                 if frame.f_code in self._codes:
                     owner = frame.f_locals.get(frame.f_code.co_varnames[0])
                     method = self._methods.get(type(owner), {}).get(frame.f_code)

@@ -19,7 +19,7 @@ from lightning_prune.compaction.rewriting.source import (
     position_of,
     value_of,
 )
-from lightning_prune.coupling.graph import Call, Node, Position
+from lightning_prune.coupling.graph import Frame, Node, Position
 from lightning_prune.coupling.sites import is_torch, is_torch_layer, is_transformation
 from lightning_prune.errors import RewriteError
 from lightning_prune.runtime.corrections import Correction
@@ -150,7 +150,7 @@ def digest(sources: Iterable[Source]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _users_calls(calls: Sequence[Call]) -> list[Call]:
+def _users_calls(calls: Sequence[Frame]) -> list[Frame]:
     """Return the calls down to the innermost one in the user's code, or in a layer of torch.
 
     Raises:
@@ -161,12 +161,12 @@ def _users_calls(calls: Sequence[Call]) -> list[Call]:
         calls.pop()
     if any(is_transformation(call.code) for call in calls):
         raise RewriteError("it is called under a transformation of torch.func")
-    merged: list[Call] = []
+    merged: list[Frame] = []
     for call in calls:
         for index, earlier in enumerate(merged):
             if _contains(earlier.code, call.code):
                 # A lambda or a comprehension stands in the source of the function around it.
-                merged[index:] = [Call(earlier.code, call.position)]
+                merged[index:] = [Frame(earlier.code, call.position)]
                 break
         else:
             merged.append(call)
