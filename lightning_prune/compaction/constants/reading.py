@@ -46,7 +46,7 @@ def read_constants(
     Raises:
         Unproved: if nothing is proved about one of the recordings.
     """
-    if not any(trace.training for trace in traces):
+    if 2 * sum(trace.training for trace in traces) < len(traces):  # each example has two
         raise Unproved("the model does not run in train mode on the examples")
     changing = find_changing(model, traces)
     tensors = {name: p.detach() for name, p in model.named_parameters()}
