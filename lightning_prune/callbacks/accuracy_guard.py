@@ -1,8 +1,8 @@
 """The accuracy guard: prune no further than a validation metric allows.
 
-It watches a metric, and holds or takes back the pruning of one `Pruning` callback, through the few
-names of `Guarded`. Weights are taken back at the start of an epoch or a batch, never between a
-validation and its checkpoint, so that every checkpoint holds the weights of its metric.
+It watches a metric, and pauses or rolls back the pruning of one `Pruning` callback, of which it
+knows only what `Guarded` lists. Weights are rolled back at the start of an epoch or a batch, never
+between a validation and its checkpoint, so that every checkpoint holds the weights of its metric.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class AccuracyGuard(L.Callback):
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Judge the metric; hold the pruning, or let it go on."""
+        """Compare the metric with the reference; pause the pruning, or let it continue."""
         guarded = self._guarded(trainer)
         if trainer.sanity_checking or guarded.pruner is None:
             return
@@ -139,27 +139,27 @@ class AccuracyGuard(L.Callback):
             self.reference = value
         if self._gain(value) >= -self.max_drop:
             self._remember(pl_module, guarded.pruner, value)
-            self._go_on(guarded, sparsity)
+            self._continue(guarded, sparsity)
         else:
             self._bad += 1
             guarded.progress.limit = sparsity
-            self._note(f"{self.monitor} {value:.4f} at sparsity {sparsity:.4f}: nothing more goes")
+            self._record(f"{self.monitor} {value:.4f} at sparsity {sparsity:.4f}: pause")
 
     @override
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Act if the metric did not come back."""
-        self._act(trainer, pl_module)
+        """Roll back if the metric did not come back."""
+        self._roll_back_if_due(trainer, pl_module)
 
     @override
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Act if the metric did not come back: validations may come within an epoch."""
-        self._act(trainer, pl_module)
+        """Roll back if the metric did not come back: validations may come within an epoch."""
+        self._roll_back_if_due(trainer, pl_module)
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Return to the last good weights if the last ones are not, and say what was reached."""
+        """Return to the last good weights if the last ones are not good; print what is reached."""
         guarded = self._guarded(trainer)
         if guarded.pruner is None or self._good is None:
             return
@@ -186,24 +186,24 @@ class AccuracyGuard(L.Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where a checkpoint was written."""
+        """Take over what `state_dict` returned."""
         self.reference = state_dict["reference"]
         self.decisions = list(state_dict["decisions"])
         self._bad, self._failed = state_dict["bad"], state_dict["failed"]
         self._limit, self._good = state_dict["limit"], state_dict["good"]
 
-    def _go_on(self, guarded: Guarded, sparsity: float) -> None:
-        """Let the pruning go on, further than before if what was allowed has turned out good."""
-        there = guarded.report is not None and guarded.report.target >= self._limit - 1e-9
-        if there and self._limit < 1.0:
+    def _continue(self, guarded: Guarded, sparsity: float) -> None:
+        """Let the pruning continue, and raise its limit once the metric is good at the limit."""
+        at_limit = guarded.report is not None and guarded.report.target >= self._limit - 1e-9
+        if at_limit and self._limit < 1.0:
             self._limit = self._next_limit(sparsity)
             if self._limit > sparsity:
-                self._note(f"sparsity {sparsity:.4f} is good: on to {self._limit:.4f}")
+                self._record(f"sparsity {sparsity:.4f} is good: on to {self._limit:.4f}")
         if self._bad or guarded.progress.limit != self._limit:
             guarded.progress.set_limit(self._limit)
         self._bad = 0
 
-    def _act(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def _roll_back_if_due(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Roll back, if that is due and there is something to return to."""
         pruner = self._guarded(trainer).pruner
         if pruner is None or self._good is None or self._bad < self.patience:
@@ -219,7 +219,7 @@ class AccuracyGuard(L.Callback):
         self._guarded(trainer).progress.set_limit(self._limit)
 
     def _next_limit(self, good: float) -> float:
-        """Return half the way to what failed; stay where the step would be too small."""
+        """Return the middle between what is good and what failed; what is good if that is near."""
         step = (self._failed - good) / 2.0
         return good + step if step >= self.min_step else good
 
@@ -244,9 +244,9 @@ class AccuracyGuard(L.Callback):
         for optimizer in trainer.optimizers:
             pruner.mask_optimizer_state(optimizer)
         self._bad = 0
-        self._note(f"back from sparsity {failed:.4f} to {pruner.sparsity:.4f}")
+        self._record(f"back from sparsity {failed:.4f} to {pruner.sparsity:.4f}")
 
-    def _note(self, decision: str) -> None:
+    def _record(self, decision: str) -> None:
         self.decisions.append(decision)
         log.info("%s: %s", self.name, decision)
 
@@ -277,7 +277,7 @@ class AccuracyGuard(L.Callback):
         Raises:
             ValueError: if there is none of that name.
         """
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]  # lightning sets it from afar
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]  # lightning's connectors set it
         for callback in callbacks:
             if isinstance(callback, Guarded) and callback.name == self.name:
                 return callback

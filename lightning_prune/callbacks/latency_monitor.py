@@ -82,7 +82,7 @@ class LatencyMonitor(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Settle the example inputs at the first batch, so that a lack of them shows at once."""
+        """Find the example inputs at the first batch, so that missing ones are reported at once."""
         if self._inputs is None:
             inputs = require_example_inputs(self.example_inputs, pl_module, batch)[0]
             # Kept for the whole fit, so not in the accelerator's memory.

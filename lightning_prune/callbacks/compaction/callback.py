@@ -127,7 +127,7 @@ class Compaction(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Settle the example inputs at the first batch, so that what is wrong shows at once."""
+        """Find the example inputs at the first batch, so that wrong ones are reported at once."""
         if not self._examples:
             examples = require_example_inputs(self.example_inputs, pl_module, batch)
             # Kept for the whole fit, so not in the accelerator's memory.

@@ -1,7 +1,7 @@
-"""The binding: a pruner made over a module as soon as its groups can be known.
+"""The binding: a pruner of a module, made as soon as its groups can be found.
 
 Channels are found by a forward pass, for which there may be no inputs before the first batch.
-Where layers are unfrozen while the training goes on, their groups join in.
+Where layers are unfrozen during the training, the groups that they write are added.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Binding:
 
     Attributes:
         pruner: None until the groups are known.
-        obstacle: why there cannot be one while some layers are frozen; None if nothing is known.
+        obstacle: why there cannot be a pruner while some layers are frozen, or None.
         trainable: how many parameters were trainable when the groups were chosen.
     """
 
@@ -45,12 +45,12 @@ class Binding:
         return self.pruner is None or self.pruner.binds(pl_module)
 
     def bind(self, pl_module: L.LightningModule, batch: Any, *, widen: bool) -> None:
-        """Make the pruner, or a wider one if layers were unfrozen since.
+        """Make the pruner, or one with more groups if layers were unfrozen since.
 
         Args:
             pl_module: the module to prune.
             batch: a batch of the training data, None if there was none yet.
-            widen: whether groups may still join in.
+            widen: whether groups may still be added.
 
         Raises:
             TargetError: if there is nothing to prune, or not as much as was asked for, although no

@@ -1,7 +1,7 @@
 """Pruning as a callback: zero what scores lowest while the model trains, and keep it at zero.
 
 Nothing is removed here and nothing is renamed: the state dict keeps its keys and shapes. Masks are
-tightened at the start of an epoch or a batch, never at an epoch's end, so that every checkpoint
+updated at the start of an epoch or a batch, never at an epoch's end, so that every checkpoint
 holds the very weights that its metrics were computed with.
 """
 
@@ -47,7 +47,7 @@ class Pruning(L.Callback):
     """Zero the units of the lowest scores on a schedule, and keep them at zero.
 
     Scores are averaged over the optimizer steps since the last update of the masks. The units with
-    the **lowest** scores go; what has gone stays gone, with every optimizer. Metrics:
+    the **lowest** scores are zeroed, and stay zero with every optimizer. Metrics:
     ``<name>/sparsity``, what is reached, and ``<name>/target``, what the schedule asks for.
 
     Args:
@@ -62,7 +62,7 @@ class Pruning(L.Callback):
         exclude: glob patterns of the names of modules to leave alone.
         rewind: return the kept weights, or the learning rate, to an earlier step after every
             update; None for not.
-        regularization: shrink the units that go next before they go; None for not.
+        regularization: shrink the units that the next update would remove; None for not.
         name: prefix of the metrics, and key of the state in checkpoints; two of these callbacks
             need two names.
         example_inputs: what ``forward`` takes, or a `Call` of another method, or a list of such
@@ -125,7 +125,7 @@ class Pruning(L.Callback):
         self._binding = Binding(self.recipe, example_inputs)
         self._rewinder = Rewinder(rewind, schedule)
         plain = rewind is None and regularization is None
-        self._unshardable = None if plain else "Leave out `rewind` and `regularization`."
+        self._if_sharded = None if plain else "Leave out `rewind` and `regularization`."
         check_regularization(regularization, criterion)
         self._shrinkage = Shrinkage(regularization)
         self._loaded: dict[str, Any] | None = None
@@ -139,12 +139,12 @@ class Pruning(L.Callback):
 
     @property
     def pruner(self) -> Pruner | None:
-        """What does the work, from the start of training on."""
+        """The pruner, once the training has started and the groups are known."""
         return self._binding.pruner
 
     @property
     def _sparsity(self) -> float:
-        """What is reached; what a checkpoint holds until the pruner is made."""
+        """The sparsity reached; that of a loaded checkpoint until the pruner is made."""
         if self._loaded is not None:
             return float(self._loaded["sparsity"])
         return 0.0 if self.pruner is None else self.pruner.sparsity
@@ -154,7 +154,7 @@ class Pruning(L.Callback):
         """Check the options against the trainer; forget what belongs to another model."""
         if stage != "fit":
             return
-        check_strategy(trainer, "Pruning", untried=self.untried_strategy, sharded=self._unshardable)
+        check_strategy(trainer, "Pruning", untried=self.untried_strategy, sharded=self._if_sharded)
         check_schedule(trainer, self.schedule, self.recipe.criterion)
         self._loaded = None  # of a test with a checkpoint; the one of this fit is loaded later
         if not self._binding.fits(pl_module):
@@ -170,7 +170,7 @@ class Pruning(L.Callback):
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Bind the masks to the parameters and follow every optimizer."""
+        """Make the pruner and hook into every optimizer."""
         check_length(trainer, self.schedule)
         self._bind(pl_module, batch=None)
         self._hooks = [o.register_step_post_hook(self._after_step) for o in trainer.optimizers]
@@ -214,7 +214,7 @@ class Pruning(L.Callback):
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Zero once more, stop following optimizers, and say so if the target was missed."""
+        """Apply the masks once more, remove the hooks, and warn if the target was missed."""
         self._unhook()
         if self.pruner is not None:
             self.pruner.enforce()
@@ -231,12 +231,12 @@ class Pruning(L.Callback):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Stop following optimizers."""
+        """Remove the hooks."""
         self._unhook()
 
     @override
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Stop following optimizers."""
+        """Remove the hooks."""
         self._unhook()
 
     @override
@@ -256,7 +256,7 @@ class Pruning(L.Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep a state until the training starts; the parameters may not be ready before."""
+        """Store a state until the training starts; the parameters may not be ready before."""
         self._loaded = state_dict
 
     def _bind(self, pl_module: L.LightningModule, batch: Any) -> None:
@@ -272,7 +272,7 @@ class Pruning(L.Callback):
             self._loaded = None
 
     def _advance(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Update the masks if a due position lies between the last one done and here."""
+        """Update the masks if an update is due by now and not done."""
         self._rewinder.remember(trainer, pl_module)
         if self.restart_early_stopping and self.progress.done < self.schedule.end:
             restart_early_stopping(trainer)
@@ -289,7 +289,7 @@ class Pruning(L.Callback):
     def _update(
         self, trainer: L.Trainer, pl_module: L.LightningModule, pruner: Pruner, due: int, to: float
     ) -> None:
-        """Update the masks, and all that they concern."""
+        """Update the masks, or warn that the update waits for scores."""
         if to > pruner.sparsity and not pruner.ready:
             if due > self.progress.due:
                 warn_waiting(self.name, self.schedule, due)
@@ -301,7 +301,7 @@ class Pruning(L.Callback):
         self._shrinkage.forget()
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-        """Zero again what the optimizer has revived."""
+        """Shrink the chosen units, and zero again what the optimizer has changed."""
         if self.pruner is not None:
             stepped = parameters_of(optimizer)
             rate = float(optimizer.param_groups[0]["lr"])
@@ -310,7 +310,7 @@ class Pruning(L.Callback):
             self.pruner.enforce(stepped)
 
     def _unhook(self) -> None:
-        """Stop following optimizers."""
+        """Remove the hooks."""
         if self.pruner is not None:
             self.pruner.scorer.stop()
         for hook in self._hooks:

@@ -44,7 +44,7 @@ def check_schedule(trainer: L.Trainer, schedule: Schedule, criterion: Criterion)
 
 
 def is_trial(trainer: L.Trainer) -> bool:
-    """Return whether the trainer only tries out a few batches: no schedule would fit."""
+    """Return whether the trainer only runs a few batches as a test: no schedule would fit."""
     return bool(getattr(trainer, "fast_dev_run", False))
 
 
@@ -89,7 +89,7 @@ def check_masks_agree(trainer: L.Trainer, pl_module: L.LightningModule, fingerpr
 
 
 def warn_waiting(name: str, schedule: Schedule, due: int) -> None:
-    """Warn that an update waits for a gradient to go by."""
+    """Warn that an update waits for a finite gradient."""
     rank_zero_warn(
         f"Expected a finite gradient other than zero before the update of `{name}` at "
         f"{schedule.period} {due}, but got none since the last one. The update waits; check the "
@@ -129,8 +129,8 @@ def warn_missed(name: str, schedule: Schedule, target: float, reached: float) ->
 
 def _epochs_begun(trainer: L.Trainer) -> float:
     """Return how many epochs begin within ``max_steps``; infinity where that is not known."""
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # lightning sets it from afar
-    varies = any(isinstance(one, GradientAccumulationScheduler) for one in callbacks)
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # lightning's connectors set it
+    varies = any(isinstance(found, GradientAccumulationScheduler) for found in callbacks)
     if trainer.max_steps == -1 or varies or not trainer.lightning_module.automatic_optimization:
         return math.inf
     steps = trainer.num_training_batches / trainer.accumulate_grad_batches

@@ -1,6 +1,6 @@
-"""One update of the masks while a model trains, with all that it concerns.
+"""One update of the masks during training, and of all that depends on them.
 
-Optimizers, averages of weights and the other ranks must learn of it at once.
+That are rewound weights, the state of optimizers and averages of weights; ranks are compared.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class MaskUpdate:
         pruner: Pruner,
         rewinder: Rewinder,
     ) -> PruningReport:
-        """Update the masks, tell all whom it concerns, and say what is reached.
+        """Update the masks and what depends on them, and return what is reached.
 
         Args:
             trainer: the trainer.
@@ -58,7 +58,7 @@ class MaskUpdate:
             What is reached.
 
         Raises:
-            PruningError: if the target is out of reach, or ranks disagree.
+            PruningError: if the target is out of reach, or the masks of ranks differ.
         """
         stepped = {id(p) for optimizer in trainer.optimizers for p in parameters_of(optimizer)}
         names = pruner.scorer.weights_without_optimizer(stepped)

@@ -1,4 +1,4 @@
-"""The rewinder: remembers at its position, rewinds when told to; the hooks of `Pruning` call it."""
+"""The rewinder: copies weights and learning rates at one position, and restores them on demand."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Rewinder:
         self._schedulers: list[dict[str, Any]] = []
 
     def remember(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Remember, once the position is reached and before anything is removed there."""
+        """Copy once the position is reached, before anything is removed there."""
         if self._rewinding is None or self._memory.weights is not None:
             return
         window = self._rewinding.window
@@ -43,7 +43,7 @@ class Rewinder:
             self._schedulers = [_plain(c.scheduler) for c in trainer.lr_scheduler_configs]
 
     def rewind(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Return to what was remembered; masks are applied by whoever calls."""
+        """Return to what was remembered; the caller applies the masks."""
         if self._rewinding is None or self._memory.weights is None:
             return
         if self._rewinding.weights:

@@ -1,6 +1,6 @@
-"""What pruning means for Lightning's own callbacks: averages of weights, and early stopping.
+"""Lightning's own callbacks that pruning concerns: averages of weights, and early stopping.
 
-Both are found by what they are, wherever they stand in the list of callbacks.
+They are found by their type, in any order of callbacks.
 """
 
 from __future__ import annotations
@@ -58,4 +58,4 @@ def restart_early_stopping(trainer: L.Trainer) -> None:
 
 def _callbacks(trainer: L.Trainer) -> list[Callback]:
     """Return the callbacks of a trainer."""
-    return list(trainer.callbacks)  # type: ignore[attr-defined]  # lightning sets it from afar
+    return list(trainer.callbacks)  # type: ignore[attr-defined]  # lightning's connectors set it

@@ -1,4 +1,4 @@
-"""Ranks: whether they hold the same, told by a checksum."""
+"""Ranks: whether all of them hold the same, compared by a checksum."""
 
 from __future__ import annotations
 

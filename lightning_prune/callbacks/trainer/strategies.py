@@ -1,4 +1,4 @@
-"""Strategies: those that were tried are let through, all others are refused with a cure."""
+"""Strategies: those that were tried are accepted, all others are refused with a cure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check_strategy(
             f"Expected `strategy` to keep the whole module on every device for {callback}, but got "
             f"{type(strategy).__name__}. {sharded}"
         )
-    # Not `isinstance`: DeepSpeed's strategy, for one, is derived from DDP's.
+    # Not `isinstance`: DeepSpeed's strategy, for example, is derived from DDP's.
     tried = type(strategy) in {*_WHOLE, ModelParallelStrategy}
     # A process that is spawned or forked hands back weights only, neither state nor shapes.
     tried = tried and getattr(strategy, "_start_method", "popen") in {None, "popen"}
