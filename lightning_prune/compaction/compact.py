@@ -40,9 +40,10 @@ def compact(
 
     Residual branches that add nothing are taken out as a whole: their layers do not run any more,
     and their parameters become empty. It does not matter who zeroed them. The result is held to
-    the outputs of the model as it was, in float32 and float64, on two inputs. Groups and branches
-    whose removal does not hold are left as they were and named in the report. State-dict keys,
-    tied parameters and the identity of parameters stay; optimizers made before must be made anew.
+    what the model computed as it was given: in eval and in train mode, in float32 and float64, on
+    inputs of other sizes and values; the report says on which. Groups and branches whose removal
+    does not hold are left as they were and named in the report. State-dict keys, tied parameters
+    and the identity of parameters stay; optimizers made before must be made anew.
 
     Args:
         model: any module.
@@ -97,6 +98,8 @@ def compact(
         refused=bypass.refused | outcome.refused,
         constant=constants.kept,
         unused=unused,
+        tried=reference.tried,
+        untried=reference.untried,
         latency_before=latencies[0],
         latency_after=latencies[1],
     )
@@ -126,6 +129,16 @@ class _Reference:
     def verification(self) -> Verification:
         """That to which every later form of the model is held."""
         return Verification(self._before, self.examples)
+
+    @property
+    def tried(self) -> tuple[str, ...]:
+        """What the model was compared in, with and on."""
+        return self.verification.tried if "verification" in vars(self) else ()
+
+    @property
+    def untried(self) -> tuple[str, ...]:
+        """What it was not compared in, with or on, and why."""
+        return self.verification.untried if "verification" in vars(self) else ()
 
 
 def _take_out(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lightning_prune.compaction.plan import Plan, plan_removal
 from lightning_prune.compaction.repair import Broken, Repair
 from lightning_prune.compaction.surgery import Surgery
-from lightning_prune.compaction.verification import TOLERANCES, Errors, Training, Verification
+from lightning_prune.compaction.verification import TOLERANCES, Errors, Verification
 from lightning_prune.coupling import Coupling
 from lightning_prune.errors import VerificationError
 
@@ -38,7 +38,6 @@ class Checks:
     ) -> None:
         self.verification = verification
         self.tolerances = tolerances
-        self.training = Training(model, coupling.traces)
         self.repair = Repair(model, coupling.traces)
 
 
@@ -74,7 +73,6 @@ class Removal:
             broken = self._remove(self._plan_for([*self.accepted, *candidates]), checks.repair)
             try:
                 self.errors = checks.verification.check(self._model, checks.tolerances)
-                checks.training.check(self._model)
             except VerificationError as error:
                 culprits = self._passing(broken, candidates) if broken is not None else []
                 reason = str(error) if broken is None else broken.reason

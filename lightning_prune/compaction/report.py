@@ -26,13 +26,15 @@ class CompactionReport:
         macs_after: the same, compact.
         bytes_before: size of the masked model's tensors.
         bytes_after: size of the compact model's tensors.
-        max_abs_error: largest absolute difference of the outputs, in float32.
+        max_abs_error: largest absolute difference of the outputs, in float32, after any stage.
         max_rel_error: the same over the largest absolute output.
         groups: units and removed units of every group.
         refused: groups that were left as they were, with the reason.
         constant: groups with units that nothing writes, but that read as a constant which could
             not be folded into their readers, with the reason.
         unused: parameters that no example runs; what they may read stays, if it is not allowed.
+        tried: in what arithmetic and modes, and on what inputs, the models were compared.
+        untried: in or on what they were not, with the reason.
         latency_before: of the masked model, measured in turns with the compact one.
         latency_after: of the compact model.
     """
@@ -49,6 +51,8 @@ class CompactionReport:
     refused: Mapping[str, str] = field(default_factory=dict)
     constant: Mapping[str, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
+    tried: tuple[str, ...] = ()
+    untried: tuple[str, ...] = ()
     latency_before: Latency | None = None
     latency_after: Latency | None = None
 
@@ -118,6 +122,9 @@ class CompactionReport:
         notes += [f"kept constant: {name}: {reason}" for name, reason in self.constant.items()]
         if self.unused:
             notes.append(f"not run by the example inputs: {', '.join(self.unused)}")
+        if self.tried:
+            notes.append("compared: " + "; ".join(self.tried))
+        notes += [f"not compared: {what}" for what in self.untried]
         return notes
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from lightning_prune.compaction.removal import Removal
 from lightning_prune.compaction.repair.repair import Broken
-from lightning_prune.compaction.verification.verification import Errors
+from lightning_prune.compaction.verification import TOLERANCES, Errors
 from lightning_prune.coupling import couple
 from lightning_prune.errors import VerificationError
 
@@ -34,6 +34,7 @@ def checks(wrong=(), broken=None):
     attempts = []
 
     def check(model, tolerances):
+        assert tolerances is TOLERANCES
         attempts.append(cut(model))
         if cut(model) & set(wrong):
             raise VerificationError("outputs differ")
@@ -41,8 +42,7 @@ def checks(wrong=(), broken=None):
 
     return SimpleNamespace(
         verification=SimpleNamespace(check=check),
-        tolerances={},
-        training=SimpleNamespace(check=lambda model: None),
+        tolerances=TOLERANCES,
         repair=lambda surgery, kept: broken,
         attempts=attempts,
     )

@@ -81,6 +81,12 @@ def test_what_was_refused_is_printed_with_the_reason():
     )
 
 
+def test_what_was_compared_is_printed_and_what_was_not():
+    text = str(report(tried=("float32", "train mode"), untried=("float64: no room", "masks: no")))
+    assert "compared: float32; train mode" in text
+    assert "not compared: float64: no room\nnot compared: masks: no" in text
+
+
 def test_metrics_have_their_keys():
     assert report(**TIMED).metrics() == {
         "compaction/params_before": 4000,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 from typing_extensions import override
 
 from lightning_prune.coupling.graph import base_name
@@ -77,7 +77,7 @@ class Decisions(TorchDispatchMode):
             return result
         self.made.append(Decision(func, [t.clone() for t in inputs], result))
         self._repeats = self._repeats and self._fits(self.made[-1])
-        return self._earlier[len(self.made) - 1].result if self._repeats else result
+        return _like(self._earlier[len(self.made) - 1].result, result) if self._repeats else result
 
     @staticmethod
     def _decides(func: OpOverload, result: Any) -> bool:
@@ -91,6 +91,11 @@ class Decisions(TorchDispatchMode):
         earlier = self._earlier[len(self.made) - 1]
         shapes = [[t.shape for t in one.inputs] for one in (earlier, made)]
         return earlier.op is made.op and shapes[0] == shapes[1]
+
+
+def _like(earlier: Any, result: Any) -> Any:
+    """Return an earlier result in the arithmetic of this run."""
+    return tree_map(lambda a, b: a.to(b.dtype) if isinstance(a, Tensor) else a, earlier, result)
 
 
 def _is_lower(args: tuple[Any, ...], result: Any) -> bool:

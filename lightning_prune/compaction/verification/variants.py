@@ -1,97 +1,208 @@
-"""Variants: the inputs on which a compact model must prove itself.
+"""Variants: the inputs on which a compact model must prove itself, beside the examples.
 
-The example inputs, and random ones of another batch size and of other spatial sizes, as far as the
-model runs on them: a size that is right for one input only must not go unnoticed.
+Other sizes, another number of examples, other values and masks, arguments left out: whatever may be
+right for the examples only. Each is a question with several choices, because only the model can
+tell what it takes. The most telling come first. Whatever runs here can only refuse a removal; what
+permits one is proved elsewhere.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+import inspect
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from lightning_prune.errors import ExampleInputsError
+from lightning_prune.compaction.verification import values
+from lightning_prune.compaction.verification.sizes import (
+    Place,
+    batch_places,
+    dimensions,
+    larger,
+    position_places,
+    resized,
+    smaller,
+    with_batch,
+    with_short_lists,
+)
 from lightning_prune.modules.inputs import ExampleInputs
-from lightning_prune.modules.twin import twin
 
-_BATCH_SIZE = 4
-_STRIDE = 32
-"""Positions by which the sizes of images usually change, for the sake of strided layers."""
+_FEW = 2
+"""How many sizes are tried where positions are not likely to lie."""
+
+_Sizes = Callable[[int], list[int]]
+_DIRECTIONS: tuple[tuple[str, _Sizes], ...] = (("larger", larger), ("smaller", smaller))
 
 
-def variants(model: nn.Module, inputs: ExampleInputs) -> list[ExampleInputs]:
-    """Return inputs on which ``model`` runs.
+@dataclass(frozen=True)
+class Question:
+    """Something about the inputs that may vary.
 
     Args:
-        model: the model; it is left alone.
-        inputs: arguments for its ``forward``, on its device.
+        about: what, in words.
+        choices: inputs that would show it, the most telling first.
+        is_basic: whether it is asked however long the model takes.
+        is_usual: whether models usually take one of the choices, so that it is worth saying if
+            this one does not.
+    """
+
+    about: str
+    choices: Sequence[ExampleInputs]
+    is_basic: bool = False
+    is_usual: bool = True
+
+
+Questions = Generator[Question, bool, bool]
+"""Questions, each to be answered by whether the model took one of the choices.
+
+Returns whether it took any.
+"""
+
+
+def training_choices(inputs: ExampleInputs) -> list[ExampleInputs]:
+    """Return inputs for train mode: at least two examples, for one may have no statistics."""
+    if inputs.batch_size > 1 or not batch_places(inputs):
+        return [inputs]
+    return [_fresh(with_batch(inputs, 2), inputs, 0), inputs]
+
+
+def questions(forward: Callable[..., Any], inputs: ExampleInputs) -> Questions:
+    """Ask what a model takes beside an example.
+
+    Args:
+        forward: what is called with the inputs.
+        inputs: the example, as small as the model takes it.
+
+    Yields:
+        One question after the other.
 
     Returns:
-        The example inputs, cut to a small batch, and one variant of them.
-
-    Raises:
-        ExampleInputsError: if the model does not run on the example inputs.
+        Whether the model took anything else.
     """
-    runner = twin(model).eval()
-    small = inputs.narrowed(_BATCH_SIZE)
-    if not _runs(runner, small):
-        _call(runner, inputs)
-        return [inputs, inputs.map(randomized)]
-    random = small.map(randomized)
-    candidates = [
-        _other_batch_size(random).map(_cut_positions),
-        _other_batch_size(random),
-        random.map(_cut_positions),
-        random,
-    ]
-    return [small, next((c for c in candidates if _runs(runner, c)), small)]
+    taken = yield from _sizes_together(inputs)
+    taken |= yield from _masks(inputs)
+    taken |= yield from _integers(inputs)
+    taken |= yield from _left_out(forward, inputs)
+    if not taken:
+        taken |= yield Question("other values", [_fresh(inputs, inputs, 5)], is_basic=True)
+    if values.has(inputs, "floats"):
+        scaled = values.drawn(inputs, inputs, 6, scale=10.0)
+        taken |= yield Question("values ten times as large", [scaled])
+    taken |= yield from _sizes_alone(inputs)
+    return taken
 
 
-def _call(model: nn.Module, inputs: ExampleInputs) -> None:
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        inputs.on(model).map(torch.clone)(model)
+def _fresh(inputs: ExampleInputs, example: ExampleInputs, seed: int) -> ExampleInputs:
+    return values.drawn(inputs, example, seed)
 
 
-def _runs(model: nn.Module, inputs: ExampleInputs) -> bool:
-    try:
-        _call(model, inputs)
-    except ExampleInputsError:
-        return False
-    return True
+def _sizes_together(inputs: ExampleInputs) -> Questions:
+    taken = False
+    batches = _other_batches(inputs)
+    for index, (name, sizes) in enumerate(_DIRECTIONS):
+        batch = batches[index]
+        if batch is not None:
+            about = f"{name} sizes and a batch of {batch}"
+            both = list(_moved(with_batch(inputs, batch), inputs, sizes))
+            if (yield Question(about, both, is_basic=True, is_usual=False)):
+                taken = True
+                continue
+            changed = with_batch(inputs, batch)
+            choices = [_fresh(changed, inputs, 1), changed]
+            taken |= yield Question(f"a batch of {batch}", choices, is_basic=True)
+        alone = list(_moved(inputs, inputs, sizes))
+        taken |= yield Question(f"{name} sizes", alone, is_basic=True)
+    short = with_short_lists(inputs)
+    if short is not None:
+        taken |= yield Question("lists of one element", [_fresh(short, short, 2), short])
+    return taken
 
 
-def randomized(tensor: Tensor) -> Tensor:
-    """Return other values: noise of the same mean and spread, or integers in another order."""
-    if not tensor.is_floating_point():
-        return tensor.flip(-1) if tensor.dim() else tensor
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(tensor.shape, generator=generator).to(tensor)
-    spread = tensor.std() if tensor.numel() > 1 else tensor.new_zeros(())
-    return noise * torch.where(spread > 0, spread, torch.ones_like(spread)) + tensor.mean()
-
-
-def _other_batch_size(inputs: ExampleInputs) -> ExampleInputs:
+def _other_batches(inputs: ExampleInputs) -> list[int | None]:
+    """Return a larger and a smaller number of examples."""
     full = inputs.batch_size
-    if full > 1:
-        return inputs.narrowed(full - 1)
-
-    def double(t: Tensor) -> Tensor:
-        return torch.cat([t, t.roll(1, -1)]) if t.dim() > 1 and t.shape[0] == 1 else t
-
-    return inputs.map(double)
+    if not full or not batch_places(inputs):
+        return [None, None]
+    return [full + 1, 1 if full > 1 else None]
 
 
-def _cut_positions(tensor: Tensor) -> Tensor:
-    """Return fewer positions of an image, a sequence of features or a sequence of numbers."""
-    if tensor.is_floating_point():
-        positions = range(2, tensor.dim()) if tensor.dim() > 3 else range(1, tensor.dim() - 1)
-    else:
-        positions = range(1, tensor.dim())
-    for dim in positions:
-        tensor = tensor.narrow(dim, 0, _shorter(tensor.shape[dim]))
-    return tensor
+def _moved(base: ExampleInputs, example: ExampleInputs, sizes: _Sizes) -> Iterator[ExampleInputs]:
+    """Yield inputs in which all positions have other sizes, and other values."""
+    tensors = example.tensors
+    guessed = position_places(example) - batch_places(example)
+    wanted = {tensors[p.index].shape[p.dim] for p in guessed}
+    whole = [d.places for d in dimensions(example) if d.is_whole and d.size in wanted]
+    for places in dict.fromkeys([frozenset[Place]().union(*whole), guessed]):
+        steps = {place: sizes(tensors[place.index].shape[place.dim]) for place in places}
+        for step in range(max(map(len, steps.values()), default=0)):
+            change = {
+                place: found[min(step, len(found) - 1)] for place, found in steps.items() if found
+            }
+            yield _fresh(resized(base, change), example, 10 + step)
 
 
-def _shorter(size: int) -> int:
-    if size > 2 * _STRIDE:
-        return (3 * size // 4) // _STRIDE * _STRIDE
-    return size - size // 4
+def _sizes_alone(inputs: ExampleInputs) -> Questions:
+    """Ask for one dimension at a time, and for those that the guess has left out."""
+    taken = False
+    guessed = position_places(inputs)
+    moved = {place for d in dimensions(inputs) if d.places & guessed for place in d.places}
+    for dimension in dimensions(inputs):
+        if dimension.places == moved:
+            continue  # it was asked for already
+        most = None if dimension.places & guessed else _FEW
+        for name, sizes in _DIRECTIONS:
+            choices = [
+                _fresh(resized(inputs, dict.fromkeys(dimension.places, size)), inputs, 20)
+                for size in sizes(dimension.size)[:most]
+            ]
+            taken |= yield Question(f"{name} {dimension.name}", choices, is_usual=False)
+    return taken
+
+
+def _masks(inputs: ExampleInputs) -> Questions:
+    if not values.has(inputs, "mask", "hiding"):
+        return False
+    fresh = _fresh(inputs, inputs, 7)
+    mixed = [values.mixed_masks(fresh, 7), values.mixed_masks(inputs, 7)]
+    taken = yield Question("mixed masks", mixed, is_basic=True)
+    taken |= yield Question("masks that hide nothing", [values.filled_masks(inputs, shown=True)])
+    hidden = values.filled_masks(inputs, shown=False)
+    taken |= yield Question("masks that hide everything", [hidden], is_usual=False)
+    return taken
+
+
+def _integers(inputs: ExampleInputs) -> Questions:
+    if not values.has(inputs, "integers"):
+        return False
+    taken = yield Question("whole numbers from zero on", [values.from_zero(inputs, 8)])
+    taken |= yield Question("whole numbers in another order", [values.permuted(inputs, 8)])
+    return taken
+
+
+def _left_out(forward: Callable[..., Any], inputs: ExampleInputs) -> Questions:
+    """Ask for arguments left out whose parameters have a default."""
+    taken = False
+    for name, shorter in _shorter_calls(forward, inputs):
+        if shorter.tensors:
+            choices = [_fresh(shorter, shorter, 9), shorter]
+            taken |= yield Question(f"a call without `{name}`", choices)
+    return taken
+
+
+def _shorter_calls(
+    forward: Callable[..., Any], inputs: ExampleInputs
+) -> Iterator[tuple[str, ExampleInputs]]:
+    try:
+        parameters = inspect.signature(forward).parameters
+    except (TypeError, ValueError):  # a function without a signature
+        return
+    defaults = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name, given in inputs.kwargs.items():
+        if given is not None and (name in defaults or (takes_any and name not in parameters)):
+            rest = {key: value for key, value in inputs.kwargs.items() if key != name}
+            yield name, replace(inputs, kwargs=rest)
+    for index, (given, name) in enumerate(zip(inputs.args, parameters, strict=False)):
+        if given is not None and name in defaults:
+            args = (*inputs.args[:index], defaults[name], *inputs.args[index + 1 :])
+            yield name, replace(inputs, args=args)

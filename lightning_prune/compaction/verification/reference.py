@@ -1,0 +1,225 @@
+"""Reference: what the masked model computes, run when it is asked for and then kept.
+
+A trial is one copy of the model that is called once or several times. Trials come in the order in
+which they are worth most: the examples in float32, then in float64 and in train mode, then all that
+may vary in the inputs, as long as time allows. What could not be tried is noted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from textwrap import shorten
+
+import torch
+from torch import nn
+from torch.utils._pytree import tree_leaves
+
+from lightning_prune.compaction.verification.comparison import is_same
+from lightning_prune.compaction.verification.memory import has_room
+from lightning_prune.compaction.verification.runs import Run, Step, runs
+from lightning_prune.compaction.verification.variants import (
+    Question,
+    questions,
+    training_choices,
+)
+from lightning_prune.errors import ExampleInputsError, VerificationError
+from lightning_prune.modules.inputs import ExampleInputs
+
+_EXAMPLES = 2
+_LETTERS = 120
+_FORWARDS = 5
+_LEAST_SECONDS = 0.5
+_MOST_SECONDS = 20.0
+"""How long variants may take: so many times the first forward, but within these bounds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """Calls of one copy of the masked model, and what came of them.
+
+    Args:
+        steps: the calls.
+        dtype: type of the arithmetic; None for the model's own.
+        runs: one for each step.
+        truth: where the model's own arithmetic has few digits, the same in more digits.
+    """
+
+    steps: tuple[Step, ...]
+    dtype: torch.dtype | None
+    runs: tuple[Run, ...]
+    truth: tuple[Run, ...] | None = None
+
+
+class Reference:
+    """What the masked model computes.
+
+    Args:
+        model: the masked model; it must not change in place as long as this is used.
+        examples: arguments for it, on its device.
+
+    Raises:
+        ExampleInputsError: if the model does not run on the examples.
+        VerificationError: if it returns nothing that could be compared.
+    """
+
+    def __init__(self, model: nn.Module, examples: Sequence[ExampleInputs]) -> None:
+        self.tried: list[str] = []
+        self.untried: list[str] = []
+        self.no_time: list[str] = []
+        self._model = model
+        self._why = ""
+        started = time.perf_counter()
+        self._trials = [self._first(example) for example in examples]
+        forwards = _FORWARDS * (time.perf_counter() - started)
+        self._seconds_left = min(max(forwards, _LEAST_SECONDS), _MOST_SECONDS)
+        if not any(one.proves for trial in self._trials for one in trial.runs):
+            raise VerificationError(
+                f"Expected `{type(model).__name__}.forward` to return tensors of real numbers, but "
+                "got none that is finite, so nothing can be proved. Pass a model that returns what "
+                "it computes, at least one example, and weights without NaN."
+            )
+        self.tried.append("float32")
+        self._more = self._following(tuple(self._trials))
+
+    def __iter__(self) -> Iterator[Trial]:
+        index = 0
+        while True:
+            if index == len(self._trials):
+                following = next(self._more, None)
+                if following is None:
+                    return
+                self._trials.append(following)
+            yield self._trials[index]
+            index += 1
+
+    def _first(self, example: ExampleInputs) -> Trial:
+        """Run an example, cut to a small batch if the model takes that."""
+        small = example.narrowed(_EXAMPLES)
+        trial = self._attempt((Step(small),), torch.float32) if small is not example else None
+        if trial is not None:
+            return trial
+        steps = (Step(example),)
+        return Trial(steps, torch.float32, tuple(runs(self._model, steps, torch.float32)))
+
+    def _attempt(self, steps: tuple[Step, ...], dtype: torch.dtype) -> Trial | None:
+        try:
+            return Trial(steps, dtype, tuple(runs(self._model, steps, dtype)))
+        except ExampleInputsError as error:
+            reason = str(error.__cause__).strip().split("\n")[0]
+            self._why = shorten(f"{type(error.__cause__).__name__}: {reason}", _LETTERS)
+            return None
+
+    def _following(self, firsts: Sequence[Trial]) -> Iterator[Trial]:
+        truths = []
+        for first in firsts:
+            exact = self._exact(first.steps[0].inputs)
+            truths.append(exact or first)
+            trained = exact if exact is not None and len(exact.steps) > 1 else None
+            if trained is None:
+                trained = self._trained(first.steps[0].inputs, torch.float32)
+            yield from self._comparable(exact, trained)
+        for first in firsts:
+            yield from self._variants(first.steps[0].inputs)
+        if _has_few_digits(self._model):
+            self.tried.append("the model's own arithmetic")
+            for truth in truths:
+                steps, known = truth.steps[:1], truth.runs[:1]
+                yield Trial(steps, None, tuple(runs(self._model, steps, None, known)), known)
+
+    def _exact(self, example: ExampleInputs) -> Trial | None:
+        """Run an example in float64, in train mode as well if that is possible."""
+        if not has_room(self._model):
+            self.untried.append("float64: not enough memory for a copy")
+            return None
+        trial = self._trained(example, torch.float64)
+        trial = trial or self._attempt((Step(example),), torch.float64)
+        if trial is None:
+            self.untried.append(f"float64: {self._why}")
+        elif any(one.lowers_precision for one in trial.runs):
+            self.untried.append("float64: the model casts to fewer digits")
+            return None
+        else:
+            self.tried.append("float64")
+        return trial
+
+    def _trained(self, example: ExampleInputs, dtype: torch.dtype) -> Trial | None:
+        """Run an example before, in and after train mode."""
+        for training in training_choices(example):
+            steps = (
+                Step(example),
+                Step(training, training=True, name="in train mode"),
+                Step(example, name="after a pass in train mode"),
+            )
+            trial = self._attempt(steps, dtype)
+            if trial is not None:
+                return trial
+        return None
+
+    def _comparable(self, exact: Trial | None, trained: Trial | None) -> Iterator[Trial]:
+        """Yield what can be compared; in train mode only what is not random."""
+        if trained is None:
+            self.untried.append(f"train mode: {self._why}")
+        elif self._is_random(trained):
+            self.untried.append("train mode: the model draws random numbers")
+        else:
+            self.tried.append("train mode")
+            yield from [trained] if exact in (trained, None) else [exact, trained]
+            return
+        if exact is not None:
+            yield Trial(exact.steps[:1], exact.dtype, exact.runs[:1])
+
+    def _is_random(self, trained: Trial) -> bool:
+        if not trained.runs[1].draws:
+            return False
+        again = runs(self._model, trained.steps, trained.dtype, seed=1)
+        return not all(map(is_same, trained.runs[1:], tuple(again)[1:]))
+
+    def _variants(self, example: ExampleInputs) -> Iterator[Trial]:
+        forward = getattr(self._model, example.method)
+        asking = questions(forward, example)
+        question = next(asking)
+        while True:
+            trial = self._answer(question, example)
+            if trial is not None:
+                yield trial
+            try:
+                question = asking.send(trial is not None)
+            except StopIteration:
+                return
+
+    def _answer(self, question: Question, example: ExampleInputs) -> Trial | None:
+        """Return the first choice that the model takes, and that shows something."""
+        choices = [one for one in question.choices if not _are_equal(one, example)]
+        if not choices:
+            return None
+        if self._seconds_left <= 0 and not question.is_basic:
+            self.no_time.append(question.about)
+            return None
+        started = time.perf_counter()
+        try:
+            for choice in choices:
+                trial = self._attempt((Step(choice, name=f"on {question.about}"),), torch.float32)
+                if trial is not None and trial.runs[0].proves:
+                    self.tried.append(question.about)
+                    return trial
+        finally:
+            self._seconds_left -= time.perf_counter() - started
+        self.untried += [f"{question.about}: {self._why}"] * question.is_usual
+        return None
+
+
+def _are_equal(one: ExampleInputs, other: ExampleInputs) -> bool:
+    leaves = [tree_leaves((inputs.args, inputs.kwargs)) for inputs in (one, other)]
+    return len(leaves[0]) == len(leaves[1]) and all(map(_is_equal, *leaves))
+
+
+def _is_equal(one: object, other: object) -> bool:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return one.shape == other.shape and torch.equal(one, other)
+    return one is other
+
+
+def _has_few_digits(model: nn.Module) -> bool:
+    return any(t.is_floating_point() and torch.finfo(t.dtype).bits < 32 for t in model.parameters())
