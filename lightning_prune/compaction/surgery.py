@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lightning_prune.compaction.plan import Plan
 from lightning_prune.compaction.sizes import GROUP_ATTRIBUTES, module_sizes
 from lightning_prune.runtime.attention import TensorSizedAttention, can_take_sizes_from_tensors
+from lightning_prune.runtime.encoder import TensorSizedEncoder
 
 
 class _Held(NamedTuple):
@@ -71,7 +72,14 @@ class Surgery:
             if isinstance(owner, nn.TransformerEncoder) and any(
                 m is module for m in owner.modules()
             ):
-                self.set(owner, "use_nested_tensor", False)
+                self._free_encoder(owner)
+
+    def _free_encoder(self, encoder: nn.TransformerEncoder) -> None:
+        """Let an encoder do without nested tensors."""
+        if type(encoder) is nn.TransformerEncoder:
+            self.set_class(encoder, TensorSizedEncoder)
+        else:
+            self.set(encoder, "use_nested_tensor", False)
 
     def _free_cut_attention(self, changed: set[int]) -> None:
         """Do so where something was cut."""
