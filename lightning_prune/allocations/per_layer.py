@@ -21,14 +21,14 @@ from lightning_prune.units.group import Group
 
 @dataclass(frozen=True)
 class PerLayer(Allocation):
-    r"""Share the sparsity in the proportions that you say.
+    r"""Share the sparsity in given proportions.
 
     .. math:: 1 - s_g = (1 - \hat{s}_g)^\lambda
 
-    where :math:`\hat{s}_g` is what you give for a layer and one :math:`\lambda` serves all, such
-    that the sparsity asked for is reached. Where that is what your own sparsities amount to,
-    :math:`\lambda` is 1 and every layer gets exactly its own; on the way there, under a schedule,
-    and for another total they keep their proportions.
+    where :math:`\hat{s}_g` is the sparsity given for a layer, and :math:`\lambda` is the same for
+    all layers, such that the sparsity asked for is reached. If the given sparsities add up to it,
+    :math:`\lambda` is 1 and every layer gets exactly its own; for any other total, as before the
+    end of a schedule, they keep their proportions.
 
     Args:
         max_sparsity: the largest fraction that a single group may lose, in (0, 1].
@@ -64,7 +64,7 @@ class PerLayer(Allocation):
     ) -> PerLayer:
         """Give every layer the highest sparsity that it tolerates by itself.
 
-        Together they cost more than each alone; the proportions are what counts.
+        All layers pruned together lose more than each alone; only the proportions matter.
 
         Args:
             report: what `sensitivity` has measured.

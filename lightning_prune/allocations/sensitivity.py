@@ -1,6 +1,6 @@
-"""What a sensitivity analysis has found: a metric over the sparsity of every group alone.
+"""The result of a sensitivity analysis: a metric over the sparsity of every group alone.
 
-A value that prints, draws and is stored; it knows no model. `lightning_prune.pruning` measures it.
+It prints, draws and is stored; it knows no model. `lightning_prune.pruning` measures it.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class ActivationRate(Criterion):
 
     for the activations *x* that the reading layers see, at every position of every batch since the
     last update. Hu et al., 2016, "Network Trimming", arXiv:1607.03250, whose "average percentage
-    of zeros" is one minus this. Linear layers and ungrouped convolutions are watched; a group that
+    of zeros" is one minus this. Linear layers and ungrouped convolutions are observed; a group that
     none of them reads has no score and is refused by name. Units that fire equally often are
     removed in the order of their index.
 

@@ -39,14 +39,14 @@ class Criterion(ABC):
     SignAgreement()
 
     Attributes:
-        reads: what is observed beside the weights.
+        reads: what is observed in addition to the weights.
 
             * ``"weights"``: nothing; scores are read off the weights when an update is due.
             * ``"gradients"``: the gradient of every weight; scores are averaged over the steps
               since the last update of the masks.
-            * ``"curvature"``: the product of Hessian and gradient, likewise; it takes the loss
-              itself, so `prune` offers it and training does not.
-            * ``"activations"``: what `observe` says of the inputs of every linear layer and
+            * ``"curvature"``: the product of Hessian and gradient, averaged likewise; it takes the
+              loss itself, so it works in `prune` and not in training.
+            * ``"activations"``: what `observe` returns for the inputs of every linear layer and
               convolution, averaged over the batches since the last update.
             * ``"flow"``: the gradient of the summed outputs by the absolute weights, for an input
               of ones, when an update is due; it takes example inputs and no data.
@@ -83,17 +83,17 @@ class Criterion(ABC):
 
     @property
     def averaged(self) -> bool:
-        """Whether scores are averaged over steps, so that an update takes steps before it."""
+        """Whether scores are averaged over steps, so that no update can come before a step."""
         return self.reads in {"gradients", "curvature", "activations"}
 
     @property
     def rounds(self) -> int:
-        """In how many rounds an update is made, each with scores of what the last one left."""
+        """Number of rounds of an update, each with scores of what the round before has left."""
         return 1
 
     @property
     def whole_units(self) -> bool:
-        """Whether `score_units` makes unit scores of what `write` wrote, in every step."""
+        """Whether `score_units` makes the scores of units, in every step, from those of weights."""
         return False
 
     def score_units(self, rows: Sequence[Tensor]) -> Tensor:
@@ -112,7 +112,7 @@ class Criterion(ABC):
         raise NotImplementedError(f"{self} scores weights, not whole units.")
 
     def observe(self, inputs: Tensor) -> Tensor:
-        """Return what counts of the inputs of a layer; its average over positions is observed.
+        """Return what is observed of the inputs of a layer, before it is averaged over positions.
 
         Args:
             inputs: what a layer reads, of any shape.
@@ -126,7 +126,7 @@ class Criterion(ABC):
         raise NotImplementedError(f"{self} reads {self.reads}, not activations.")
 
     def scored(self, model: nn.Module, names: Collection[str]) -> set[str]:
-        """Return which parameters have scores; the others count nothing in a unit.
+        """Return which parameters have scores; the others do not count in the score of a unit.
 
         Args:
             model: the module to prune.

@@ -21,8 +21,8 @@ class BatchNormScale(Criterion):
     .. math:: s_u = |\gamma_u|
 
     Liu et al., 2017, "Learning Efficient Convolutional Networks through Network Slimming",
-    arXiv:1708.06519; theirs trains with an L1 penalty on the scales. A group without a batch norm
-    on its channels has no score and is refused by name.
+    arXiv:1708.06519; the paper trains with an L1 penalty on the scales. A group without a batch
+    norm on its channels has no score and is refused by name.
     """
 
     reads: ClassVar[Reads] = "weights"

@@ -1,4 +1,4 @@
-"""The Fisher criterion: the curvature of the loss, as far as squared gradients tell."""
+"""The Fisher criterion: the curvature of the loss, estimated by squared gradients."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Fisher(Criterion):
 
     .. math:: s_i = \left( \frac{\partial J}{\partial w_i} \right)^2
 
-    Averaged over steps, each with the mean gradient of its batch. The Fisher information stands
-    for the Hessian's diagonal in Optimal Brain Damage (LeCun et al., 1989), whose score is
+    Averaged over steps, each with the mean gradient of its batch. The Fisher information replaces
+    the Hessian's diagonal in Optimal Brain Damage (LeCun et al., 1989), whose score is
     half of it times the squared weight: Theis et al., 2018, "Faster gaze prediction with dense
     networks and Fisher pruning", arXiv:1801.05787.
 
     Args:
-        obd: score by :math:`\frac12 g_i^2 w_i^2`, what the loss would gain by the second order if
+        obd: score by :math:`\frac12 g_i^2 w_i^2`, the increase of the loss, to second order, if
             the weight were zero.
     """
 

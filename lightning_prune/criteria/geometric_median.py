@@ -1,4 +1,4 @@
-"""The geometric median: units that others could replace go first."""
+"""The geometric median: the units that others replace best are removed first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class GeometricMedian(Criterion):
     over the weights that write the unit. The unit nearest to the geometric median of the group is
     the one that the others replace best. He et al., 2019, "Filter Pruning via Geometric Median for
     Deep Convolutional Neural Networks Acceleration", arXiv:1811.00250. For units of more than one
-    weight, such as `Channel`; single weights have nothing to be far from.
+    weight, such as `Channel`; single weights are refused.
     """
 
     reads: ClassVar[Reads] = "weights"

@@ -58,6 +58,6 @@ class Gradient(Criterion):
 
     @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
-        """Write the absolute gradients into ``out``; the sum is divided out once they are added."""
+        """Write the absolute gradients into ``out``; the accumulator divides by their sum."""
         torch._foreach_copy_(out, observed)
         torch._foreach_abs_(out)

@@ -1,4 +1,4 @@
-"""Gradient signal preservation."""
+"""GraSP, gradient signal preservation: by how much a weight raises the gradient's norm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning_prune.criteria.base import Criterion, Reads
 
 @dataclass(frozen=True)
 class Grasp(Criterion):
-    r"""Score a weight by what the gradient's norm would lose without it.
+    r"""Score a weight by how much smaller the gradient's norm would be without it.
 
     .. math:: s_i = w_i \, (H g)_i
 

@@ -1,4 +1,4 @@
-"""Layer-adaptive magnitudes."""
+"""LAMP: squared magnitudes as shares of what remains of the layer."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class Magnitude(Criterion):
     arXiv:1608.08710) or to the squared L2 norm of all that a channel owns.
 
     Args:
-        p: 1 or 2. Single weights rank alike by both.
+        p: 1 or 2. Single weights have the same ranking by both.
 
     Raises:
         ValueError: if ``p`` is neither.

@@ -14,7 +14,7 @@ from lightning_prune.criteria.base import Criterion, Reads
 
 @dataclass(frozen=True)
 class Movement(Criterion):
-    r"""Score a weight by how gradient descent moves it: away from zero is kept, towards zero goes.
+    r"""Score a weight by how gradient descent moves it: highest are those moved away from zero.
 
     .. math:: s_i = - \frac{\partial J}{\partial w_i} \, w_i
 

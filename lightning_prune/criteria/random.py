@@ -1,4 +1,4 @@
-"""The random criterion: the baseline that every other one has to beat."""
+"""The random criterion: a baseline for all others."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from lightning_prune.criteria.base import Criterion, Reads
 class Random(Criterion):
     """Score a weight by a uniform random number.
 
-    Every call gives the same scores for the same shapes: gradual pruning only ever adds to what
-    was removed, all ranks agree, and a resumed run needs no state. The global generators are left
-    alone.
+    Every call gives the same scores for the same shapes: what was removed is removed again, all
+    ranks agree, and a resumed run needs no state. The global generators are not used.
 
     Args:
         seed: seed of the criterion's own generator.

@@ -1,4 +1,4 @@
-"""The connection sensitivity of SNIP."""
+"""SNIP: the sensitivity of the loss to every connection, for one shot before training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Snip(Criterion):
 
     @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
-        """Write the absolute products into ``out``; the sum is divided out once they are added."""
+        """Write the absolute products into ``out``; the accumulator divides by their sum."""
         torch._foreach_copy_(out, observed)
         torch._foreach_mul_(out, weights)
         torch._foreach_abs_(out)

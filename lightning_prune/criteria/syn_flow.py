@@ -23,7 +23,7 @@ class SynFlow(Criterion):
     Tanaka et al., 2020, "Pruning neural networks without any data by iteratively conserving
     synaptic flow", arXiv:2006.05467. Every update is made in rounds, each removing the same
     fraction of what remains, with scores of what the last round left: in one round whole layers
-    would go. It takes example inputs and no data. Norms run on their running statistics.
+    would be removed. It takes example inputs and no data. Norms run on their running statistics.
 
     Args:
         iterations: rounds of an update, at least 1; the paper has 100.

@@ -1,4 +1,4 @@
-"""The first-order Taylor criterion: what the loss would feel if a weight were zero."""
+"""The first-order Taylor criterion: how the loss would change if a weight were zero."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Taylor(Criterion):
 
     Args:
         squared: use the paper's squared form, in which the weights of a unit are added up, with
-            their signs, before the square: :math:`s_u = (\sum_{i \in u} g_i w_i)^2`. It takes the
-            unit's whole change at once, where the default adds up those of its weights, and costs
-            a reduction to units in every step.
+            their signs, before the square: :math:`s_u = (\sum_{i \in u} g_i w_i)^2`. It is the
+            change for the unit as a whole, where the default adds up the absolute changes for its
+            weights; it costs a reduction to units in every step.
     """
 
     squared: bool = False

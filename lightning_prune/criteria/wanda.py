@@ -22,7 +22,7 @@ class Wanda(Criterion):
     since the last update. Sun et al., 2023, "A Simple and Effective Pruning Approach for Large
     Language Models", arXiv:2306.11695; the paper compares weights within each output, as ``NM``
     does; `Uniform` compares them within each layer. Linear layers and ungrouped convolutions are
-    watched; other weights have no score, and a group with none is refused by name.
+    observed; other weights have no score, and a group with none is refused by name.
     """
 
     reads: ClassVar[Reads] = "activations"

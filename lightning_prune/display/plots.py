@@ -1,4 +1,4 @@
-"""Plots: matplotlib where it is installed, and what to do where it is not.
+"""Plots: axes of matplotlib, or an error that says how to install it.
 
 matplotlib is imported only when something is drawn.
 """

@@ -46,7 +46,7 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _aligned(column: Sequence[str]) -> list[str]:
     """Return the cells of one column, header and rule first, in equal width."""
-    header, _, *cells = column
+    header, cells = column[0], column[2:]
     width = max(map(len, column))
     numbers = bool(cells) and all(cell[:1].isdigit() or cell in {"", "-"} for cell in cells)
     aligned = [f"{cell:>{width}}" if numbers else f"{cell:<{width}}" for cell in (header, *cells)]

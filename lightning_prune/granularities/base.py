@@ -51,10 +51,10 @@ class Granularity(ABC):
     """What a unit is.
 
     Attributes:
-        needs_coupling: the units follow from the coupling of the model's axes, which takes
-            example inputs to find.
+        needs_coupling: the units follow from the coupling of the model's axes, for which example
+            inputs are needed.
         regrows: a removed unit gets a gradient, by which it could grow again.
-        whole_groups: every group is one unit, and may go.
+        whole_groups: every group is one unit, and may be removed.
         rules: what holds for scores and counts of units.
     """
 
@@ -91,7 +91,7 @@ class Granularity(ABC):
         return {}
 
     def floor(self, group: Group) -> int:
-        """Return how many units a group keeps at least, in [0, units]; 0 only if it may vanish."""
+        """Return how many units a group keeps at least, in [0, units]; 0 if all may be removed."""
         rules = self.rules
         if group.units < rules.round_to:
             return group.units

@@ -23,8 +23,8 @@ class Channel(Granularity):
             it, become one: ``"sum"``, ``"mean"``, ``"max"`` or ``"l2"``.
         normalize: by what the scores of a group are divided, so that groups compare: the ``"mean"``
             or the ``"max"`` of the channels still there, or ``"none"``.
-        round_to: keep a multiple of this many channels, such as 8, which hardware likes; groups
-            with fewer channels are left alone, and so are those of which nothing is removed.
+        round_to: keep a multiple of this many channels, such as 8, for which hardware is fast;
+            groups with fewer channels, or of which nothing is removed, are not rounded.
         min_units: keep at least this many channels of every group.
 
     Raises:

@@ -17,10 +17,10 @@ from lightning_prune.units.group import Group, Structure
 class Layer(Granularity):
     """A unit is a residual branch: in ``y = x + f(x)``, all of ``f``.
 
-    Such are the blocks of a ResNet, and the attention and the perceptron of a transformer's layer.
-    Without it ``y = x``; compaction takes it out of the code, so that the model gets shallower. A
-    shortcut that is a strided convolution stays. Every branch is a group of its own, so the
-    allocation must rank all groups together: `Global` or `Isomorphic`.
+    Examples are the blocks of a ResNet, and the attention and the perceptron of a transformer's
+    layer. Without the branch ``y = x``; compaction takes it out of the code, so that the model gets
+    shallower. A shortcut that is a strided convolution stays. Every branch is a group of its own,
+    so the allocation must rank all groups together: `Global` or `Isomorphic`.
 
     Elkerdawy et al., 2020, "To Filter Prune, or to Layer Prune, That Is The Question",
     arXiv:2007.05667.
@@ -42,5 +42,5 @@ class Layer(Granularity):
 
     @override
     def floor(self, group: Group) -> int:
-        """Return 0: a branch may go."""
+        """Return 0: a branch may be removed."""
         return 0

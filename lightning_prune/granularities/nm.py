@@ -21,7 +21,7 @@ class NM(Granularity):
 
     ``NM(2, 4)`` is what ``torch.sparse.to_sparse_semi_structured`` and sparse tensor cores take.
     Ask for a sparsity of exactly ``1 - n / m``: with less, some rows of ``m`` keep more than
-    ``n``; more is out of reach. On the way there, under a schedule, no ``m`` ever lose more.
+    ``n``; more is out of reach. Before the end of a schedule, too, no ``m`` neighbours lose more.
 
     Every floating-point parameter of two or more dimensions is one group; neighbours are counted
     along the second dimension, the inputs. One with a number of inputs that is no multiple of

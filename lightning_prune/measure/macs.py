@@ -1,9 +1,9 @@
 """MACs: multiply-adds of one forward pass.
 
-Counted are the multiply-adds of matrix products, convolutions and attention, by torch's own flop
-counter. Not counted is what costs next to nothing beside them: element-wise operations,
-normalisations, pooling, softmax, embeddings, and the rare products that the counter has no formula
-for (`nn.Bilinear`, `torch.cdist`, matrix-vector products).
+torch's own flop counter counts matrix products, convolutions and attention. It does not count what
+costs little in comparison: element-wise operations, normalisations, pooling, softmax, embeddings;
+nor the rare products for which it has no formula (`nn.Bilinear`, `torch.cdist`, matrix-vector
+products).
 """
 
 from __future__ import annotations

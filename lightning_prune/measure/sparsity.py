@@ -1,6 +1,6 @@
 """Sparsity: which fraction of a module's parameters is exactly zero.
 
-It reads the weights themselves, so it tells what is true now, whoever made the zeros.
+It reads the weights themselves, so it does not matter what made the zeros.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing_extensions import override
 from lightning_prune.arguments import check_integer
 from lightning_prune.display.tables import format_table
 from lightning_prune.modules.names import parameters_by_name
+from lightning_prune.modules.shards import whole
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,5 @@ def _count_zeros(tensors: list[Tensor]) -> list[int]:
     """Count the zeros of each tensor in one transfer from the device."""
     if not tensors:
         return []
-    counts = [_whole((tensor == 0).sum()) for tensor in tensors]
+    counts = [whole((tensor == 0).sum()) for tensor in tensors]
     return [int(n) for n in torch.stack([c.to(counts[0].device) for c in counts]).tolist()]
-
-
-def _whole(count: Tensor) -> Tensor:
-    """Return the count over all shards of a distributed tensor."""
-    return count.full_tensor() if hasattr(count, "full_tensor") else count

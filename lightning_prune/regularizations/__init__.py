@@ -1,4 +1,4 @@
-"""Regularizations: what makes the units that go next small before they go."""
+"""Regularizations: they shrink the units that the next update would remove."""
 
 from lightning_prune.regularizations.base import Regularization
 from lightning_prune.regularizations.group_lasso import GroupLasso

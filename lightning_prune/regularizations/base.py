@@ -1,7 +1,7 @@
-"""What a regularization is: by what the weights of a unit shrink in a step.
+"""What a regularization is: the factors by which the weights of units shrink in a step.
 
-It sees norms of units and a number of steps: no weights, no gradients, no masks. Which units go
-next is decided elsewhere.
+It sees norms of units and a number of steps: no weights, no gradients, no masks. Which units
+shrink is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from lightning_prune.arguments import check_integer
 
 @dataclass(frozen=True)
 class Regularization(ABC):
-    """How the units that go next shrink, so that little is lost when they go.
+    """How the units that the next update would remove shrink, so that the update changes little.
 
     The shrinking is decoupled from the gradient: it follows every optimizer step, in proportion to
-    the learning rate, and takes all weights of a unit along. It does not change a gradient, so
-    that scores do not see it but through the weights.
+    the learning rate, and applies to all weights of a unit. It changes no gradient; scores depend
+    on it only through the weights.
 
     Args:
-        refresh: optimizer steps after which the units are chosen anew, by the scores so far, at
+        refresh: optimizer steps after which the units are chosen again, by the scores so far, at
             least 1.
 
     Raises:
@@ -37,7 +37,7 @@ class Regularization(ABC):
 
     @abstractmethod
     def factors(self, norms: Tensor, size: int, steps: int, rate: float) -> Tensor:
-        """Return by what the weights of each unit are multiplied in one step.
+        """Return the factors by which the weights of the units are multiplied in one step.
 
         Args:
             norms: L2 norms of the units, shape ``[units]``.

@@ -13,7 +13,7 @@ from lightning_prune.regularizations.base import Regularization
 
 @dataclass(frozen=True)
 class GroupLasso(Regularization):
-    r"""Shrink the norm of the units that go next by the same length in every step, down to zero.
+    r"""Shrink the norms of the chosen units by the same length in every step, down to zero.
 
     .. math:: w \leftarrow w \max\left(0, \; 1 - \frac{\eta \lambda \sqrt{n}}{\lVert w \rVert_2}
         \right)
@@ -23,7 +23,7 @@ class GroupLasso(Regularization):
 
     Args:
         strength: :math:`\lambda`, more than 0.
-        refresh: optimizer steps after which the units are chosen anew, at least 1.
+        refresh: optimizer steps after which the units are chosen again, at least 1.
 
     Raises:
         ValueError: if an argument is outside its range.

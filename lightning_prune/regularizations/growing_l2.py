@@ -1,4 +1,4 @@
-"""A weight decay that grows until the units are gone."""
+"""A weight decay that grows until the units are removed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning_prune.regularizations.base import Regularization
 
 @dataclass(frozen=True)
 class GrowingL2(Regularization):
-    r"""Decay the units that go next, with a strength that grows from step to step.
+    r"""Decay the chosen units, with a strength that grows from step to step.
 
     .. math:: w \leftarrow \frac{w}{1 + \eta \lambda_t}, \quad
         \lambda_t = \min\left(\lambda_\mathrm{max}, \; \delta \left(1 + \lfloor t / k \rfloor\right)
@@ -27,7 +27,7 @@ class GrowingL2(Regularization):
         strength: :math:`\delta`, by which the strength grows, more than 0.
         every: *k*, steps between two growths, at least 1.
         ceiling: :math:`\lambda_\mathrm{max}`, at least ``strength``.
-        refresh: optimizer steps after which the units are chosen anew, at least 1.
+        refresh: optimizer steps after which the units are chosen again, at least 1.
 
     Raises:
         ValueError: if an argument is outside its range.

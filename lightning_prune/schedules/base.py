@@ -28,7 +28,7 @@ class Schedule(ABC):
 
     A leaf says over which `window` it runs and which `level` each due position brings. Between two
     due positions nothing changes. What is due in epoch *e* happens at the start of epoch *e*; what
-    is due at step *s* happens after *s* optimizer steps. ``print`` shows a table of it.
+    is due at step *s* happens after *s* optimizer steps. ``print(schedule)`` shows a table.
 
     Attributes:
         monotone: the sparsity never falls.
@@ -56,7 +56,7 @@ class Schedule(ABC):
         """
 
     def exchange(self, position: int) -> float:
-        """Return the share of the kept units that give way to removed ones at ``position``.
+        """Return the share of the kept units that is exchanged for removed ones at ``position``.
 
         Args:
             position: a due position.

@@ -1,4 +1,4 @@
-"""Little at both ends, most in the middle."""
+"""A cosine ramp: little is removed at both ends, most in the middle."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Cosine(Ramp):
     .. math:: s(t) = s_\mathrm{final} \, \frac{1 - \cos \pi p}{2},
         \quad p = \frac{t - t_0}{t_1 - t_0}
 
-    Give the bounds in epochs or in steps. At the start itself nothing is removed yet; what is due
-    last brings the final sparsity, also where it is off the interval's grid.
+    Give the bounds in epochs or in steps. At the start itself nothing is removed yet; the end is
+    always due and brings the final sparsity.
 
     Args:
         start_epoch: epoch :math:`t_0`, at least 0.

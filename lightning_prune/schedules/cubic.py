@@ -1,4 +1,4 @@
-"""Much at first, little at the end."""
+"""A cubic ramp: much is removed at first, little at the end."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Cubic(Ramp):
 
     Zhu and Gupta, 2017, "To prune, or not to prune", arXiv:1710.01878.
 
-    Give the bounds in epochs or in steps. At the start itself nothing is removed yet; what is due
-    last brings the final sparsity, also where it is off the interval's grid.
+    Give the bounds in epochs or in steps. At the start itself nothing is removed yet; the end is
+    always due and brings the final sparsity.
 
     Args:
         start_epoch: epoch :math:`t_0`, at least 0.
@@ -40,5 +40,5 @@ class Cubic(Ramp):
 
     @override
     def ramp(self, progress: float, final: float) -> float:
-        """Return the final sparsity less the cube of what is left of the way."""
+        """Return the final sparsity times one minus the cube of the remaining share."""
         return final * (1.0 - (1.0 - progress) ** 3)

@@ -1,4 +1,4 @@
-"""Sparse for a while, then dense again."""
+"""Dense training, then sparse training, then dense training again."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lightning_prune.schedules.window import Window, span
 class DenseSparseDense(Schedule):
     """Train dense, train sparse, train dense again: pruning as a regulariser.
 
-    From the start to the end the final sparsity is in force; from the end on nothing is: the
-    removed weights start again from zero and train. The model ends dense.
+    From the start to the end the final sparsity is in force; from the end on no weight is masked:
+    those that were removed start again from zero and train. The model ends dense.
 
     Han et al., 2017, "DSD: Dense-Sparse-Dense Training for Deep Neural Networks",
-    arXiv:1607.04381. Single weights come back by themselves; a channel that is zero on all sides
-    gets no gradient and would not, so use `Weight` or `Block`.
+    arXiv:1607.04381. Single weights get gradients and grow again; a channel that is zero on all
+    sides gets none and would not, so use `Weight` or `Block`.
 
     Args:
         start_epoch: first sparse epoch, at least 0.

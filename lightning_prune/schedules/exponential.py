@@ -1,4 +1,4 @@
-"""The same fraction of what remains at every due position."""
+"""An exponential ramp: every due position removes the same fraction of what remains."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Exponential(Ramp):
 
     The sparsity asked for stays the fraction of the whole that is removed in the end.
 
-    Give the bounds in epochs or in steps. At the start itself nothing is removed yet; what is due
-    last brings the final sparsity, also where it is off the interval's grid.
+    Give the bounds in epochs or in steps. At the start itself nothing is removed yet; the end is
+    always due and brings the final sparsity.
 
     Args:
         start_epoch: epoch :math:`t_0`, at least 0.
@@ -41,5 +41,5 @@ class Exponential(Ramp):
 
     @override
     def ramp(self, progress: float, final: float) -> float:
-        """Return what a decaying density has lost."""
+        """Return one minus the density, which decays exponentially."""
         return 1.0 - math.pow(1.0 - final, progress)

@@ -1,4 +1,4 @@
-"""Rounds of removal, each with time to recover."""
+"""Rounds of removal, with time to recover after each."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Iterative(Schedule):
 
     .. math:: 1 - s_i = (1 - s_\mathrm{final})^{i / n}, \quad i = 1, \dots, n
 
-    Frankle and Carbin, 2019, "The Lottery Ticket Hypothesis", arXiv:1803.03635; theirs also rewind
-    (`Pruning` has an option). The sparsity asked for is the fraction of the whole that is removed
+    Frankle and Carbin, 2019, "The Lottery Ticket Hypothesis", arXiv:1803.03635; the paper also
+    rewinds, see `Rewinding`. The sparsity asked for is the fraction of the whole that is removed
     after the last round.
 
     Args:

@@ -1,4 +1,4 @@
-"""The same amount at every due position."""
+"""A linear ramp: every due position removes the same amount."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Linear(Ramp):
     .. math:: s(t) = s_\mathrm{final} \, p,
         \quad p = \frac{t - t_0}{t_1 - t_0}
 
-    Give the bounds in epochs or in steps. At the start itself nothing is removed yet; what is due
-    last brings the final sparsity, also where it is off the interval's grid.
+    Give the bounds in epochs or in steps. At the start itself nothing is removed yet; the end is
+    always due and brings the final sparsity.
 
     Args:
         start_epoch: epoch :math:`t_0`, at least 0.

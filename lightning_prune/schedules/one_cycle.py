@@ -1,4 +1,4 @@
-"""Slow, then fast, then slow: one cycle of pruning and recovery."""
+"""A logistic ramp: slow, then fast, then slow: one cycle of pruning and recovery."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ class OneCycle(Ramp):
     arXiv:2107.02086. Steepest at :math:`p = \beta / \alpha`, about a third of the way; at the start
     0.7% of the final sparsity is removed at once.
 
-    Give the bounds in epochs or in steps. What is due last brings the final sparsity, also where it
-    is off the interval's grid.
+    Give the bounds in epochs or in steps. The end is always due and brings the final sparsity.
 
     Args:
         start_epoch: epoch :math:`t_0`, at least 0.

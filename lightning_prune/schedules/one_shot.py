@@ -1,4 +1,4 @@
-"""Everything at once."""
+"""Everything is removed at one position."""
 
 from __future__ import annotations
 

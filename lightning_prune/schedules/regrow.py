@@ -1,4 +1,4 @@
-"""Constant sparsity, moving weights: drop by the criterion, grow by gradient."""
+"""A fixed sparsity at which weights are exchanged: drop by the criterion, grow by gradient."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from lightning_prune.schedules.ramp import Ramp
 class Regrow(Ramp):
     r"""Stay at the final sparsity and exchange weights: drop the lowest, grow by gradient.
 
-    At the start everything is removed at once. At every later due position a share of the kept
-    units gives way to as many removed ones:
+    At the start the final sparsity is reached at once. At every later due position a share of
+    the kept units is exchanged for as many removed ones:
 
     .. math:: f(t) = \frac{\alpha}{2} \left(1 + \cos \pi p\right),
         \quad p = \frac{t - t_0}{t_1 - t_0}

@@ -1,4 +1,4 @@
-"""Explicit points."""
+"""Sparsities given for each position."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lightning_prune.schedules.window import Window, points
 
 @dataclass(frozen=True)
 class Steps(Schedule):
-    """Remove what you say, when you say it.
+    """Set the sparsity at given positions.
 
-    Give ``epochs`` or ``steps``: from each position on, which share of the final sparsity is in
-    force. In a configuration file: ``epochs: {2: 0.5, 8: 1.0}``.
+    Give ``epochs`` or ``steps``: which share of the final sparsity is in force from each position
+    on. In a configuration file: ``epochs: {2: 0.5, 8: 1.0}``.
 
     Args:
         epochs: share of the final sparsity, in [0, 1], from each epoch on; it never falls and ends

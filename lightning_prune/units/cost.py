@@ -36,7 +36,7 @@ class Term:
     axes: tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
 
     def removed(self, counts: Sequence[int]) -> float:
-        """Return what goes if ``counts[g]`` units of group *g* are removed."""
+        """Return the cost of what is removed with ``counts[g]`` units of every group *g*."""
         full = left = self.rest
         for size, owners in self.axes:
             full *= size
@@ -93,7 +93,7 @@ def element_cost(
     shapes: Mapping[str, torch.Size],
     prices: Mapping[str, float] | None = None,
 ) -> Cost:
-    """Count in elements of parameters.
+    """Return the cost of units in elements of parameters.
 
     Args:
         groups: the groups.
@@ -120,13 +120,13 @@ def element_cost(
 
 
 def unit_cost(groups: Sequence[Group]) -> Cost:
-    """Count in units.
+    """Return the cost of units in units: 1 each.
 
     Args:
         groups: the groups.
 
     Returns:
-        The cost, 1 for every unit.
+        The cost.
     """
     terms = [Term(1.0, 1, ((group.units, ((i, 1),)),)) for i, group in enumerate(groups)]
     return Cost(tuple(group.units for group in groups), tuple(terms))
@@ -138,7 +138,7 @@ def cost_of(
     shapes: Mapping[str, torch.Size],
     prices: Mapping[str, float] | None,
 ) -> Cost:
-    """Count in what ``of`` names.
+    """Return the cost of units in what ``of`` names.
 
     Args:
         of: ``"parameters"``, ``"macs"`` or ``"units"``.

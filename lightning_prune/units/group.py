@@ -1,7 +1,7 @@
 """What can be removed: axes, members and groups of units.
 
 These values are the common language of granularities (what a unit is), coupling (which axes share
-their units), masks (which units are zeroed) and compaction (which units are cut away). They hold
+their units), masks (which units are zeroed) and compaction (which units are removed). They hold
 names and positions, never a model.
 """
 
@@ -41,8 +41,8 @@ class Member:
 
     Args:
         axis: which dimension of which tensor.
-        side: ``"out"`` writes the unit, ``"in"`` reads it; ``"shape"`` only goes where the unit
-            goes: zeroed it would be no number, like a direction whose length another axis holds.
+        side: ``"out"`` writes the unit, ``"in"`` reads it; ``"shape"`` is removed with the unit,
+            but never zeroed: zeros would give NaN, as in a direction whose length is divided out.
         size: number of positions along the axis, also those that no unit of the group owns.
         positions: positions owned by each unit, shape ``[units, width]``, no position twice;
             ``None`` when unit *i* owns exactly position *i*.
@@ -137,7 +137,7 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """What a forward pass tells of the units of a model.
+    """The units of a model that a forward pass shows.
 
     Args:
         coupled: the groups of coupled axes.
@@ -150,12 +150,12 @@ class Structure:
 
 @dataclass(frozen=True)
 class GroupCount:
-    """How much of a group goes.
+    """How many units of a group are removed.
 
     Args:
         name: of the group.
         units: how many it has.
-        removed: how many of them go.
+        removed: how many of them are removed.
     """
 
     name: str

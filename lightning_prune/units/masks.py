@@ -124,7 +124,7 @@ def find_dead(groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> list[Te
 
 
 def find_erased(groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> list[Tensor]:
-    """Find the units of which nothing is left: every parameter element on all sides is zero.
+    """Find the units whose parameter elements are all zero, on all sides.
 
     Stricter than `find_dead`: a layer that starts from zero makes the units around it dead, but
     does not erase them.
