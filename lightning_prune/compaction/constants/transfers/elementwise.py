@@ -28,6 +28,11 @@ def product(step: Step) -> Results:
     return [known((a.varies & b.counts) | (b.varies & a.counts), step.numbers()[0])]
 
 
+def choice(step: Step) -> Results:
+    """Return what is known of ``y[i] = a[i] if c[i] else b[i]``, but not of ``where(c)``."""
+    return elementwise(step) if len(step.node.args) == 3 else []
+
+
 def rectifier(step: Step) -> Results:
     """Return what is known of ``y[b, c, ...] = prelu(x[b, c, ...], slope[c])``."""
     x, slope = step.node.args[:2]
@@ -66,11 +71,13 @@ def gate(step: Step) -> Results:
 
 ELEMENTWISE: Mapping[str, Transfer] = (
     dict.fromkeys(
-        operations("__and__ __or__ divide hardswish log_sigmoid subtract true_divide"),
+        operations(
+            "__and__ __or__ divide hardswish log_sigmoid masked_fill rsub subtract true_divide"
+        ),
         elementwise,
     )
     | dict.fromkeys(operations("mul multiply"), product)
     | dict.fromkeys(operations("dropout feature_dropout native_dropout"), dropout)
     | dict.fromkeys(operations("to _to_copy type_as"), conversion)
-    | {"aten::glu": gate, "aten::prelu": rectifier}
+    | {"aten::glu": gate, "aten::prelu": rectifier, "aten::where": choice}
 )
