@@ -27,14 +27,14 @@ class Sum:
 
     Args:
         graph: the recording.
-        place: of the sum among its nodes.
+        index: of the sum among its nodes.
         shortcut: which argument of the sum is the shortcut, 0 or 1.
-        inside: places of the nodes that compute for the branch alone.
+        inside: indices of the nodes that compute for the branch alone.
         computed: whether the shortcut is computed from what the branch reads, too.
     """
 
     graph: Graph
-    place: int
+    index: int
     shortcut: int
     inside: frozenset[int]
     computed: bool
@@ -42,7 +42,7 @@ class Sum:
     @property
     def node(self) -> Node:
         """The sum itself."""
-        return self.graph.nodes[self.place]
+        return self.graph.nodes[self.index]
 
     @property
     def branch(self) -> Ref:
@@ -86,11 +86,12 @@ def find_branches(recordings: Sequence[Recording]) -> tuple[Branch, ...]:
     Returns:
         Branches that share no parameter; their names differ.
     """
-    found = [{b.parameters: b for b in _Flow(one.graph).branches()} for one in recordings]
-    used = [{value.name for value in one.graph.values} for one in recordings]
+    graphs = [recording.graph for recording in recordings]
+    found = [{b.parameters: b for b in _Uses(graph).branches()} for graph in graphs]
+    used = [{value.name for value in graph.values} for graph in graphs]
     names: list[str] = []
     branches = []
-    for parameters in dict.fromkeys(parameters for one in found for parameters in one):
+    for parameters in dict.fromkeys(parameters for own in found for parameters in own):
         runs = [i for i, names_used in enumerate(used) if not names_used.isdisjoint(parameters)]
         if not recordings[runs[0]].training and all(parameters in found[i] for i in runs):
             branch = found[runs[0]][parameters]
@@ -107,7 +108,7 @@ def _all_of(name: str, shape: torch.Size) -> Member:
     return Member(Axis(name, 0 if shape else -1), "out", size, torch.arange(size).unsqueeze(0))
 
 
-class _Flow:
+class _Uses:
     """Who computes, and who uses, the values of one recording."""
 
     def __init__(self, graph: Graph) -> None:
@@ -115,38 +116,38 @@ class _Flow:
         self._sources: dict[Ref, list[int]] = defaultdict(list)
         self._uses: dict[Ref, list[int]] = defaultdict(list)
         discarded = graph.discarded()
-        for place, node in enumerate(graph):
+        for index, node in enumerate(graph):
             for ref in (*node.results, *node.aliases):
-                self._sources[ref].append(place)
-            for ref in node.inputs if place not in discarded else ():
-                self._uses[ref].append(place)
+                self._sources[ref].append(index)
+            for ref in node.inputs if index not in discarded else ():
+                self._uses[ref].append(index)
         for ref in graph.outputs:
             self._uses[ref].append(len(graph.nodes))
 
     def branches(self) -> list[Branch]:
         """Return the innermost branches."""
-        found = [one for place in range(len(self._graph.nodes)) for one in self._sums(place)]
-        sums = [one for one in found if self._own(one.inside, "parameter")]
-        plain = [one for one in sums if not one.computed]
+        found = [added for index in range(len(self._graph.nodes)) for added in self._sums(index)]
+        sums = [added for added in found if self._own(added.inside, "parameter")]
+        plain = [added for added in sums if not added.computed]
         inner = [a for a in plain if not any(b.inside < a.inside for b in plain)]
-        taken = frozenset[int]().union(*(one.inside for one in inner))
-        inner += [one for one in sums if one.computed and taken.isdisjoint(one.inside)]
-        return [self._branch(one) for one in sorted(inner, key=lambda one: one.place)]
+        taken = frozenset[int]().union(*(added.inside for added in inner))
+        inner += [added for added in sums if added.computed and taken.isdisjoint(added.inside)]
+        return [self._branch(added) for added in sorted(inner, key=lambda added: added.index)]
 
-    def _sums(self, place: int) -> Iterator[Sum]:
-        """Return the sum at a place, if it adds a branch to a shortcut."""
-        node = self._graph.nodes[place]
+    def _sums(self, index: int) -> Iterator[Sum]:
+        """Return the sum that a node is, if it adds a branch to a shortcut."""
+        node = self._graph.nodes[index]
         if not self._is_sum(node):
             return
-        inside = [self._inside(ref, place) for ref in node.args[:2]]
+        inside = [self._inside(ref, index) for ref in node.args[:2]]
         for shortcut in (0, 1):
             branch = 1 - shortcut
             if inside[branch] and self._leads_to(node.args[shortcut], node.args[branch]):
-                yield Sum(self._graph, place, shortcut, inside[branch], computed=False)
+                yield Sum(self._graph, index, shortcut, inside[branch], computed=False)
                 return
         for shortcut in (0, 1):
             if self._is_projection(inside[shortcut], inside[1 - shortcut]):
-                yield Sum(self._graph, place, shortcut, inside[1 - shortcut], computed=True)
+                yield Sum(self._graph, index, shortcut, inside[1 - shortcut], computed=True)
                 return
 
     def _is_sum(self, node: Node) -> bool:
@@ -156,15 +157,15 @@ class _Flow:
         alike = len({(value.shape, value.dtype) for value in values}) == 1
         return alike and node.argument("alpha", 1) == 1
 
-    def _inside(self, ref: Ref, place: int) -> frozenset[int]:
-        """Return the nodes that compute ``ref``, and nothing that others than ``place`` use."""
+    def _inside(self, ref: Ref, user: int) -> frozenset[int]:
+        """Return the nodes that compute ``ref``, and nothing that others than ``user`` use."""
         inside: set[int] = set()
-        waiting = [-source for source in self._sources[ref] if source < place]
+        waiting = [-source for source in self._sources[ref] if source < user]
         heapq.heapify(waiting)
         while waiting:
             source = -heapq.heappop(waiting)
             node = self._graph.nodes[source]
-            if source in inside or not self._serves(source, inside, (ref, place)):
+            if source in inside or not self._serves(source, inside, (ref, user)):
                 continue
             inside.add(source)
             for read in node.inputs:
@@ -196,7 +197,7 @@ class _Flow:
         """Tell whether ``branch`` is computed from ``ref``, or from a term of that sum."""
         if self._ancestors[branch] >> ref.index & 1:
             return ref != branch
-        sources = [self._graph.nodes[place] for place in self._sources[ref]]
+        sources = [self._graph.nodes[index] for index in self._sources[ref]]
         if len(sources) != 1 or len(self._uses[ref]) != 1 or not self._is_sum(sources[0]):
             return False
         return any(self._leads_to(term, branch) for term in sources[0].args[:2])
@@ -209,7 +210,7 @@ class _Flow:
 
     def _read(self, inside: frozenset[int]) -> set[Ref]:
         """Return the values computed elsewhere that some nodes read."""
-        refs = {ref for place in inside for ref in self._graph.nodes[place].inputs}
+        refs = {ref for index in inside for ref in self._graph.nodes[index].inputs}
         return {r for r in refs if self._moves(r) and inside.isdisjoint(self._sources[r])}
 
     def _moves(self, ref: Ref) -> bool:
@@ -220,8 +221,8 @@ class _Flow:
 
     def _own(self, inside: frozenset[int], kind: str) -> list[Ref]:
         """Return the parameters or buffers that only some nodes use, in the order of their use."""
-        places = sorted(inside)
-        refs = dict.fromkeys(ref for place in places for ref in self._graph.nodes[place].inputs)
+        nodes = [self._graph.nodes[index] for index in sorted(inside)]
+        refs = dict.fromkeys(ref for node in nodes for ref in node.inputs)
         own = [ref for ref in refs if inside.issuperset(self._uses[ref])]
         return [ref for ref in own if self._graph[ref].kind == kind]
 

@@ -74,22 +74,22 @@ def build_groups(
     whole = np.zeros(components, bool)
     whole[pair_component[counts == sizes[pair_axis]]] = True
     writes = np.zeros(components, bool)
-    reading = _spread(labels, labels.read_ids)
+    reading = _spread(labels, labels.marked("read"))
     marks = _Marks(
         _on_axes(labels, table.axes, reading),
-        _on_axes(labels, table.axes, _marked(labels, labels.shape_ids)),
-        _components(solution, [*labels.constant_ids, *_read_and_written(labels, reading)]),
-        _components(solution, labels.exposed_ids),
+        _on_axes(labels, table.axes, _mask(labels.count, labels.marked("shape"))),
+        _components(solution, labels.marked("constant"))
+        | _components(solution, _read_and_written(labels, reading)),
+        _components(solution, labels.marked("exposed")),
     )
-    kernel = _on_axes(labels, table.axes, _spread(labels, labels.kernel_ids))
+    kernel = _on_axes(labels, table.axes, _spread(labels, labels.marked("kernel")))
     written = parameter & ~(marks.reading | marks.shape | kernel)
     writes[pair_component[written[pair_axis]]] = True
     removable = ~solution.frozen & ~whole & writes
 
-    signature = _signatures(pair_axis, counts, pair_component, components)
-    signature[~removable] = 0
+    kinds = _kinds(pair_axis, counts, pair_component, removable)
     rows = np.flatnonzero(removable[table.component])
-    groups = _collect(labels, table, rows, signature, marks)
+    groups = _collect(labels, table, rows, kinds, marks)
     return groups, _frozen(labels, solution, table, whole, written)
 
 
@@ -102,21 +102,20 @@ def _tabulate(labels: Labels, solution: Solution) -> _Table:
     return _Table(axes, axis, position, solution.component[starts + position])
 
 
-def _marked(labels: Labels, marked: list[Ids]) -> NDArray[np.bool_]:
-    """Tell for every id whether it is among those marked."""
-    mark = np.zeros(labels.count, bool)
-    for ids in marked:
-        mark[ids] = True
-    return mark
+def _mask(size: int, chosen: Ids) -> NDArray[np.bool_]:
+    """Return ``True`` at some positions, shape ``[size]``."""
+    mask = np.zeros(size, bool)
+    mask[chosen] = True
+    return mask
 
 
-def _spread(labels: Labels, marked: list[Ids]) -> NDArray[np.bool_]:
+def _spread(labels: Labels, marked: Ids) -> NDArray[np.bool_]:
     """Tell for every id whether it, or one of the same side of the same weight, is marked."""
-    mark = _marked(labels, marked)
-    if not labels.same_side:
-        return mark
-    side = connect(labels.same_side, labels.count)
-    return np.isin(side, side[mark])
+    ties = [tie for tie in labels.ties if tie.same_side]
+    if not ties:
+        return _mask(labels.count, marked)
+    side = connect(ties, labels.count)
+    return np.isin(side, side[marked])
 
 
 def _on_axes(labels: Labels, axes: list[Axis], mark: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -124,45 +123,58 @@ def _on_axes(labels: Labels, axes: list[Axis], mark: NDArray[np.bool_]) -> NDArr
     return mark[np.array([labels.starts[axis] for axis in axes], np.int64)]
 
 
-def _components(solution: Solution, marked: list[Ids]) -> NDArray[np.bool_]:
-    """Tell for every component whether one of its ids is among those marked."""
-    mark = np.zeros(len(solution.reason), bool)
-    for ids in marked:
-        mark[solution.component[ids]] = True
-    return mark
+def _components(solution: Solution, marked: Ids) -> NDArray[np.bool_]:
+    """Tell for every component whether one of its ids is marked."""
+    return _mask(len(solution.reason), solution.component[marked])
 
 
-def _read_and_written(labels: Labels, read: NDArray[np.bool_]) -> list[Ids]:
+def _read_and_written(labels: Labels, read: NDArray[np.bool_]) -> Ids:
     """Return the ids of axes (of tied weights) that write what they read.
 
-    Such an axis counts as reading, so its units are not silent when all other writers are zero.
+    Such an axis counts as reading, so its units still read as something when all other writers are
+    zero.
     """
-    return [np.flatnonzero(read & _spread(labels, labels.written_ids))]
+    return np.flatnonzero(read & _spread(labels, labels.marked("written")))
 
 
-def _signatures(axis: Ids, count: Ids, component: Ids, components: int) -> NDArray[np.uint64]:
-    """Hash the set of (axis, positions per unit) of every component; 0 is kept for "none"."""
-    generator = np.random.default_rng(0)
-    key = generator.integers(1, 2**63, size=int(axis.max(initial=0)) + 1, dtype=np.uint64)
-    signature = np.zeros(components, np.uint64)
-    with np.errstate(over="ignore"):
-        mixed = key[axis] * (2 * count.astype(np.uint64) + 1)
-        np.add.at(signature, component, mixed)
-    signature[signature == 0] = 1
-    return signature
+def _kinds(axis: Ids, count: Ids, component: Ids, chosen: NDArray[np.bool_]) -> Ids:
+    """Number the components by kind: those of one kind lie on the same axes, as often on each.
+
+    Args:
+        axis: an axis on which a component lies, shape ``[pairs]``, in ascending order.
+        count: on how many positions of it.
+        component: the component.
+        chosen: which components are of interest, shape ``[components]``.
+
+    Returns:
+        The kind of every component that was chosen, -1 for others, shape ``[components]``.
+    """
+    pairs = np.flatnonzero(chosen[component])
+    pairs = pairs[np.argsort(component[pairs], kind="stable")]
+    owners, starts = np.unique(component[pairs], return_index=True)
+    ends = np.append(starts, len(pairs))[1:]
+    rows = np.stack([axis[pairs], count[pairs]], 1).astype(np.int64)
+    width, memory = rows.shape[1] * rows.itemsize, rows.tobytes()
+    numbers: dict[bytes, int] = {}
+    kinds = np.full(len(chosen), -1, np.int64)
+    kinds[owners] = [
+        numbers.setdefault(memory[start * width : end * width], len(numbers))
+        for start, end in zip(starts, ends, strict=True)
+    ]
+    return kinds
 
 
 def _collect(
     labels: Labels,
     table: _Table,
     rows: Ids,
-    signature: NDArray[np.uint64],
+    kinds: Ids,
     marks: _Marks,
 ) -> tuple[Group, ...]:
-    """Gather the rows of every group; its units are ordered by their place on its first axis."""
-    of_row = signature[table.component[rows]]
+    """Gather the rows of every group; its units come in the order of its first axis."""
+    of_row = kinds[table.component[rows]]
     order = np.argsort(of_row, kind="stable")
-    starts = np.flatnonzero(np.diff(of_row[order], prepend=np.uint64(0)))
+    starts = np.flatnonzero(np.diff(of_row[order], prepend=-1))
     parts = np.split(rows[order], starts[1:]) if len(rows) else []
     parts.sort(key=lambda part: int(part[0]))
     groups: list[Group] = []
@@ -211,7 +223,7 @@ def _group(labels: Labels, table: _Table, rows: Ids, marks: _Marks) -> Group:
 
 
 def _by_axis(table: _Table, rows: Ids) -> list[Ids]:
-    """Return the places in ``rows``, which ascend, of each axis."""
+    """Return the indices into ``rows``, which ascend, of each axis."""
     starts = np.flatnonzero(np.diff(table.axis[rows])) + 1
     return np.split(np.arange(len(rows)), starts) if len(rows) else []
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -45,6 +46,22 @@ class Plane:
 
 
 @dataclass(frozen=True, eq=False)
+class Tie:
+    """Ids that live and die together, one by one.
+
+    Args:
+        first: some ids, shape ``[ids]``.
+        second: those to which they are tied, of the same shape.
+        same_side: the parameters that hold them are parts of one weight: if one of them reads, or
+            writes, so does the other.
+    """
+
+    first: Ids
+    second: Ids
+    same_side: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class Freeze:
     """Ids that must stay, and why."""
 
@@ -52,11 +69,35 @@ class Freeze:
     reason: str
 
 
+Sort = Literal["read", "written", "constant", "exposed", "shape", "kernel", "whole", "part"]
+"""What a `Mark` says of ids; the method of `Labels` that makes it says it in full."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mark:
+    """Ids of which something is said that neither ties nor freezes them at once."""
+
+    sort: Sort
+    ids: Ids
+
+
 class Labels:
     """The id space of one model and everything that rules said about it.
 
     Args:
         trailing: marks ids whose grids keep what trails, not what leads, shape ``[ids]``.
+
+    Attributes:
+        count: how many ids there are.
+        starts: the first id of every axis.
+        sizes: how many ids every axis has, one after the other.
+        buffers: names of the tensors that are buffers.
+        ties: which ids live and die together.
+        freezes: which ids must stay, the first said first.
+        grids: ids of which what is kept must be a product over their dimensions.
+        marks: what else is said of ids.
+        grouped: names of weights that lose whole groups.
+        prices: multiply-adds of each element of a weight, by its name.
     """
 
     def __init__(self, trailing: NDArray[np.bool_] | None = None) -> None:
@@ -65,29 +106,21 @@ class Labels:
         self.starts: dict[Axis, int] = {}
         self.sizes: dict[Axis, int] = {}
         self.buffers: set[str] = set()
-        self.ties: list[tuple[Ids, Ids]] = []
-        self.same_side: list[tuple[Ids, Ids]] = []
+        self.ties: list[Tie] = []
         self.freezes: list[Freeze] = []
         self.grids: list[Tensor] = []
-        self.read_ids: list[Ids] = []
-        self.written_ids: list[Ids] = []
-        self.constant_ids: list[Ids] = []
-        self.exposed_ids: list[Ids] = []
-        self.shape_ids: list[Ids] = []
-        self.kernel_ids: list[Ids] = []
-        self.cut_ids: list[Ids] = []
-        self.part_ids: list[Ids] = []
+        self.marks: list[Mark] = []
         self.grouped: set[str] = set()
         self.prices: dict[str, float] = {}
 
     @contextmanager
     def discard_labels(self) -> Iterator[None]:
         """Forget whatever is said inside of this context."""
-        said = [value for value in vars(self).values() if isinstance(value, list)]
-        lengths = [len(value) for value in said]
+        said: list[list[Any]] = [self.ties, self.freezes, self.grids, self.marks]
+        lengths = [len(facts) for facts in said]
         yield
-        for value, length in zip(said, lengths, strict=True):
-            del value[length:]
+        for facts, length in zip(said, lengths, strict=True):
+            del facts[length:]
 
     def axis(self, axis: Axis, size: int) -> Tensor:
         """Return the ids along ``axis``, shape ``[size]``, giving it fresh ones when it is new."""
@@ -106,50 +139,52 @@ class Labels:
         self.count += size
         return torch.arange(self.count - size, self.count)
 
+    def marked(self, sort: Sort) -> Ids:
+        """Return the ids that were marked so, each once, in ascending order."""
+        ids = [mark.ids for mark in self.marks if mark.sort == sort]
+        return np.unique(np.concatenate(ids)) if ids else np.zeros(0, np.int64)
+
     def tie(self, first: Tensor, second: Tensor, *, same_side: bool = False) -> None:
-        """Say that ids at the same place of two broadcastable tensors live and die together.
+        """Say that ids at the same position of two broadcastable tensors live and die together.
 
         Args:
             first: some ids.
             second: others.
-            same_side: the parameters that hold them are parts of one weight: what is said of the
-                one, that it reads or writes, holds for the other.
+            same_side: the parameters that hold them are parts of one weight: if one of them reads,
+                or writes, so does the other.
         """
         first, second = torch.broadcast_tensors(first, second)
         differ = first != second
         if bool(differ.any()):
-            pair = (first[differ].numpy(), second[differ].numpy())
-            self.ties.append(pair)
-            if same_side:
-                self.same_side.append(pair)
+            self.ties.append(Tie(first[differ].numpy(), second[differ].numpy(), same_side))
 
     def freeze(self, ids: Tensor, reason: str) -> None:
         """Say that ``ids`` must stay."""
         self.freezes.append(Freeze(np.unique(ids.numpy()), reason))
 
     def kernel(self, ids: Tensor) -> None:
-        """Say that ``ids`` are positions of a kernel: they stay, and nobody expects otherwise."""
-        self.kernel_ids.append(np.unique(ids.numpy()))
+        """Say that ``ids`` are positions of a kernel: they stay, and no report names them."""
+        self._mark("kernel", ids)
 
     def read(self, ids: Tensor) -> None:
         """Say that the parameter axes which hold ``ids`` read their units."""
-        self.read_ids.append(np.unique(ids.numpy()))
+        self._mark("read", ids)
 
     def write(self, ids: Tensor) -> None:
         """Say that the parameter axes which hold ``ids`` write their units."""
-        self.written_ids.append(np.unique(ids.numpy()))
+        self._mark("written", ids)
 
     def reads_constant(self, ids: Tensor) -> None:
         """Say that a zeroed unit reads as a constant other than zero here."""
-        self.constant_ids.append(np.unique(ids.numpy()))
+        self._mark("constant", ids)
 
     def expose(self, ids: Tensor) -> None:
         """Say that something other than a weight reads the units here: zeros add nothing to it."""
-        self.exposed_ids.append(np.unique(ids.numpy()))
+        self._mark("exposed", ids)
 
     def shape_only(self, ids: Tensor) -> None:
         """Say that the parameter axes which hold ``ids`` are cut, but must not be zeroed."""
-        self.shape_ids.append(np.unique(ids.numpy()))
+        self._mark("shape", ids)
 
     def cut(self, ids: Tensor, parts: Sequence[Tensor]) -> None:
         """Say that of the ids of a weight only these parts are used here.
@@ -157,9 +192,13 @@ class Labels:
         How much of a weight is used may depend on the inputs, like the positions of an embedding
         up to the length of a text: what is in no part of any trace must stay.
         """
-        self.cut_ids.append(np.unique(ids.numpy()))
-        self.part_ids += [np.unique(part.numpy()) for part in parts]
+        self._mark("whole", ids)
+        for part in parts:
+            self._mark("part", part)
 
     def product(self, ids: Tensor) -> None:
         """Say that what is kept of ``ids`` must be a product over its varying dimensions."""
         self.grids.append(ids)
+
+    def _mark(self, sort: Sort, ids: Tensor) -> None:
+        self.marks.append(Mark(sort, np.unique(ids.numpy())))

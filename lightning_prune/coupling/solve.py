@@ -16,7 +16,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from lightning_prune.coupling.labels import OUTPUT, Freeze, Ids, Labels
+from lightning_prune.coupling.labels import OUTPUT, Freeze, Ids, Labels, Tie
 
 _IMMOVABLE = Freeze(np.zeros(1, np.int64), "tied to a coordinate that no weight holds")
 
@@ -50,8 +50,9 @@ def solve(labels: Labels) -> Solution:
         The components and what freezes them.
     """
     labels.freezes = [_IMMOVABLE, *labels.freezes]
-    labels.freezes += [Freeze(ids, "positions of a kernel") for ids in labels.kernel_ids]
-    labels.freezes += [Freeze(_unused(labels), "in no part of a weight that is used in parts")]
+    labels.freezes.append(Freeze(labels.marked("kernel"), "positions of a kernel"))
+    left_out = np.setdiff1d(labels.marked("whole"), labels.marked("part"))
+    labels.freezes.append(Freeze(left_out, "in no part of a weight that is used in parts"))
     grids = _unique(labels.grids)
     while True:
         solution = _components(labels)
@@ -90,23 +91,15 @@ def stuck_grids(labels: Labels, solution: Solution) -> NDArray[np.bool_]:
     return stuck
 
 
-def _unused(labels: Labels) -> Ids:
-    """Return the ids of weights that are used in parts, but of which no part has them."""
-    none = [np.zeros(0, np.int64)]
-    return np.setdiff1d(
-        np.concatenate(labels.cut_ids or none), np.concatenate(labels.part_ids or none)
-    )
-
-
-def connect(ties: Sequence[tuple[Ids, Ids]], count: int) -> Ids:
+def connect(ties: Sequence[Tie], count: int) -> Ids:
     """Return the component of every id, shape ``[count]``; id 0 is tied to nothing.
 
     Args:
-        ties: pairs of arrays of ids.
+        ties: which ids belong together.
         count: how many ids there are.
     """
-    first = np.concatenate([a for a, _ in ties] or [np.zeros(0, np.int64)])
-    second = np.concatenate([b for _, b in ties] or [np.zeros(0, np.int64)])
+    first = np.concatenate([tie.first for tie in ties] or [np.zeros(0, np.int64)])
+    second = np.concatenate([tie.second for tie in ties] or [np.zeros(0, np.int64)])
     tied = (first != 0) & (second != 0)
     edges = coo_matrix((np.ones(tied.sum(), np.int8), (first[tied], second[tied])), (count, count))
     component: Ids = connected_components(edges, directed=False)[1].astype(np.int64)
@@ -116,7 +109,7 @@ def connect(ties: Sequence[tuple[Ids, Ids]], count: int) -> Ids:
 def _components(labels: Labels) -> Solution:
     component = connect(labels.ties, labels.count)
     # Id 0 stands for many unrelated coordinates: it freezes what it touches and joins nothing.
-    touched = [np.where(a == 0, b, a)[(a == 0) | (b == 0)] for a, b in labels.ties]
+    touched = [_beside_immovable(tie.first, tie.second) for tie in labels.ties]
     reason = np.full(component.max() + 1, len(labels.freezes), np.int64)
     for ids in touched:
         reason[component[ids]] = 0
@@ -124,6 +117,12 @@ def _components(labels: Labels) -> Solution:
         np.minimum.at(reason, component[freeze.ids], index)
     reason[reason == len(labels.freezes)] = -1
     return Solution(component, reason)
+
+
+def _beside_immovable(first: Ids, second: Ids) -> Ids:
+    """Return the ids of two arrays that are tied to id 0."""
+    others: Ids = np.where(first == 0, second, first)[(first == 0) | (second == 0)]
+    return others
 
 
 def _is_product(grid: Tensor, solution: Solution) -> bool:

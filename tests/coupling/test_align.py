@@ -33,14 +33,14 @@ def test_labels_on_one_dimension_are_tied():
     p = propagation()
     (plane,) = align(p, [operand((2, 3), (1, 1, True)), operand((2, 3), (1, 11, True))], all)
     assert plane.ids.flatten().tolist() == [1, 2, 3]
-    assert p.labels.ties[0][1].tolist() == [11, 12, 13]
+    assert p.labels.ties[0].second.tolist() == [11, 12, 13]
 
 
 def test_operands_are_broadcast_from_the_right():
     p = propagation()
     (plane,) = align(p, [operand((2, 3, 4), (1, 1, True)), operand((3, 1), (0, 11, True))], all)
     assert plane.ids.shape == (1, 3, 1)
-    assert p.labels.ties[0][1].tolist() == [11, 12, 13]
+    assert p.labels.ties[0].second.tolist() == [11, 12, 13]
 
 
 def test_a_label_survives_an_operand_of_size_one():
@@ -79,8 +79,8 @@ def test_a_grid_that_meets_a_line_keeps_the_line_only():
     assert plane.ids.tolist() == [[1], [4]]
     tied = {
         tuple(sorted(pair))
-        for a, b in p.labels.ties
-        for pair in zip(a.tolist(), b.tolist(), strict=True)
+        for tie in p.labels.ties
+        for pair in zip(tie.first.tolist(), tie.second.tolist(), strict=True)
     }
     assert tied == {(i, 11) for i in (1, 2, 3)} | {(i, 12) for i in (4, 5, 6)}
 
@@ -95,7 +95,7 @@ def test_a_line_on_what_trails_in_a_grid_stays_and_the_grid_keeps_what_leads():
         assert plane.zero
     assert [freeze.ids.tolist() for freeze in p.labels.freezes] == [[11, 12, 13], [21, 22, 23]]
     assert "shared by all along a leading dimension" in p.labels.freezes[0].reason
-    assert p.labels.ties[0][1].tolist() == [1, 1, 4, 4]
+    assert p.labels.ties[0].second.tolist() == [1, 1, 4, 4]
 
 
 def test_what_is_uniform_follows_the_other_along_any_dimension():

@@ -44,8 +44,8 @@ def test_an_axis_keeps_its_ids():
 def test_ties_are_broadcast_and_leave_out_what_is_equal():
     labels = Labels()
     labels.tie(torch.tensor([[1, 2], [3, 4]]), torch.tensor([1, 2]))
-    ((first, second),) = labels.ties
-    assert list(zip(first.tolist(), second.tolist(), strict=True)) == [(3, 1), (4, 2)]
+    [tie] = labels.ties
+    assert list(zip(tie.first.tolist(), tie.second.tolist(), strict=True)) == [(3, 1), (4, 2)]
 
 
 def test_a_tie_of_equal_ids_says_nothing():
@@ -78,4 +78,4 @@ def test_ties_of_one_side_are_noted_twice():
     labels.tie(torch.tensor([1]), torch.tensor([2]), same_side=True)
     labels.tie(torch.tensor([3]), torch.tensor([4]))
     assert len(labels.ties) == 2
-    assert labels.same_side == labels.ties[:1]
+    assert [tie.same_side for tie in labels.ties] == [True, False]

@@ -139,7 +139,7 @@ class Bypass:
     def _edits(self, branches: Sequence[Branch]) -> dict[str, list[Edit]]:
         """Return the edits that reduce the sums to their shortcuts, by module."""
         sums = [one for branch in branches for one in branch.sums]
-        indices = {(id(one.graph), one.place) for one in sums}
+        indices = {(id(one.graph), one.index) for one in sums}
         edits: dict[str, list[Edit]] = {}
         for one in sums:
             called = one.node.site
@@ -205,5 +205,5 @@ _SIDES = ("keep_left", "keep_right")
 def _is_written(one: Sum) -> bool:
     """Tell whether a later operation writes into the memory of a sum, or of its shortcut."""
     kept = {one.node.results[0], one.node.args[one.shortcut]}
-    later = one.graph.nodes[one.place + 1 :]
+    later = one.graph.nodes[one.index + 1 :]
     return any(n.writes and not kept.isdisjoint([*n.inputs[:1], *n.aliases]) for n in later)

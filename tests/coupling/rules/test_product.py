@@ -26,7 +26,9 @@ def test_a_letter_that_stays_is_carried_and_zero_where_one_factor_is():
     right = Factor(Operand((2, 3), [line(11, 2, 0, 2, zero=True)]), "bi")
     (plane,) = product(p, [left, right], "b")
     assert (plane.ids.tolist(), plane.zero) == ([1, 2], True)
-    assert [(a.tolist(), b.tolist()) for a, b in p.labels.ties] == [([1, 2], [11, 12])]
+    assert [(tie.first.tolist(), tie.second.tolist()) for tie in p.labels.ties] == [
+        ([1, 2], [11, 12])
+    ]
 
 
 def test_the_result_has_its_dimensions_in_the_order_of_its_letters():
@@ -42,9 +44,9 @@ def test_a_weight_reads_what_is_summed_over_and_writes_what_stays():
     x = Factor(Operand((2, 4), [line(101, 2, 1, 4)]), "ni")
     (plane,) = product(p, [x, factor(p, Ref(0), "io")], "no")
     assert plane.ids.tolist() == [[5, 6, 7, 8, 9]]
-    assert [ids.tolist() for ids in p.labels.read_ids] == [[1, 2, 3, 4]]
-    assert [ids.tolist() for ids in p.labels.written_ids] == [[5, 6, 7, 8, 9]]
-    assert p.labels.exposed_ids == []
+    assert p.labels.marked("read").tolist() == [1, 2, 3, 4]
+    assert p.labels.marked("written").tolist() == [5, 6, 7, 8, 9]
+    assert p.labels.marked("exposed").tolist() == []
     assert p.labels.prices == {"w": 2.0}
 
 
@@ -52,7 +54,7 @@ def test_without_a_weight_nothing_but_the_product_reads():
     p = propagation()
     operands = [Operand((4,), [line(first, 1, 0, 4)]) for first in (1, 11)]
     assert matrix_product(p, *operands) == []
-    assert [ids.tolist() for ids in p.labels.exposed_ids] == [[1, 2, 3, 4]]
+    assert p.labels.marked("exposed").tolist() == [1, 2, 3, 4]
 
 
 def test_of_heads_and_features_that_are_summed_over_the_heads_are_left():
