@@ -168,20 +168,20 @@ class Graph:
     outputs: list[Ref] = field(default_factory=list)
 
     def discarded(self) -> set[int]:
-        """Return the positions of nodes whose results the model drops unseen.
+        """Return the positions of nodes whose results are never used.
 
-        Like the attention weights that a module returns and nobody uses. What is written in place,
-        or handed to Python, counts as seen.
+        Like the attention weights that a module returns to a caller that drops them. What is
+        written in place, or handed to Python, counts as used.
         """
-        seen = set(self.outputs)
-        unseen = set()
+        used = set(self.outputs)
+        unused = set()
         for position in reversed(range(len(self.nodes))):
             node = self.nodes[position]
-            if node.results and seen.isdisjoint(node.results) and not node.writes:
-                unseen.add(position)
+            if node.results and used.isdisjoint(node.results) and not node.writes:
+                unused.add(position)
             else:
-                seen.update(node.inputs)
-        return unseen
+                used.update(node.inputs)
+        return unused
 
     def __getitem__(self, ref: Ref) -> Value:
         return self.values[ref.index]

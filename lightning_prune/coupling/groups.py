@@ -12,6 +12,8 @@ from lightning_prune.coupling.labels import Ids, Labels
 from lightning_prune.coupling.solve import Solution, connect
 from lightning_prune.units.group import Axis, Group, Member
 
+_WHOLE = "all positions of an axis live and die together"
+
 
 @dataclass(frozen=True)
 class Frozen:
@@ -240,13 +242,16 @@ def _frozen(
     for here in _by_axis(table, stay):
         rows = stay[here]
         index = int(table.axis[rows[0]])
-        reason = int(solution.reason[table.component[rows[0]]])
+        index_of_reason = int(solution.reason[table.component[rows[0]]])
+        reason = labels.freezes[index_of_reason].reason if index_of_reason >= 0 else _WHOLE
         out.append(
             Frozen(
                 table.axes[index],
                 len(rows),
                 labels.sizes[table.axes[index]],
-                labels.freezes[reason].reason if reason >= 0 else "its units all hang together",
+                labels.freezes[reason].reason
+                if reason >= 0
+                else "all positions of an axis live and die together",
             )
         )
     return tuple(out)

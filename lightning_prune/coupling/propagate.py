@@ -67,7 +67,7 @@ class Propagation:
         for position, node in enumerate(self._graph):
             self._node = node
             self.on_weights = all(self.is_static(ref) for ref in node.inputs)
-            # Nobody sees what an operation without weights computes if its results are dropped.
+            # Dropped results of an operation without weights can have any size: nothing reads them.
             is_unused = position in discarded and not any(map(self.is_static, node.inputs))
             with self.labels.discard_labels() if is_unused else nullcontext():
                 self._label(node)
@@ -210,7 +210,7 @@ class Propagation:
     # What rules say.
 
     def tie(self, first: Tensor, second: Tensor) -> None:
-        """Say that ids at the same place of two broadcastable tensors live and die together."""
+        """Say that ids at the same position of two broadcastable tensors live and die together."""
         self.labels.tie(first, second, same_side=self.on_weights)
 
     def freeze(self, ids: Tensor, reason: str) -> None:
@@ -288,7 +288,7 @@ class Propagation:
 
 
 def _fits(plane: Plane, shape: tuple[int, ...]) -> bool:
-    """Tell whether labels lie on a value of this shape: the net under every rule."""
+    """Tell whether labels lie on a value of this shape; a rule that errs there is caught here."""
     return plane.ids.dim() == len(shape) and all(
         labelled in {1, size} for labelled, size in zip(plane.ids.shape, shape, strict=True)
     )

@@ -248,3 +248,39 @@ def test_a_reason_names_the_line_of_the_user_s_code():
     line = Reversed.forward.__code__.co_firstlineno + 1
     (frozen, *_) = couple(Reversed(), torch.randn(2, 3)).frozen
     assert frozen.reason.endswith(f"(aten::cumsum in the root module, test_couple.py:{line})")
+
+
+def test_the_worked_example_of_the_readme():
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(4, 3)
+    )
+    coupling = couple(model, torch.randn(2, 1, 1, 2))
+    trace, labels = coupling.traces.traces[0], coupling.traces.labels
+    assert {str(axis): start for axis, start in labels.starts.items()} == {
+        "0.weight[0]": 1,
+        "0.bias[0]": 3,
+        "1.weight[0]": 5,
+        "1.bias[0]": 7,
+        "1.running_mean[0]": 9,
+        "1.running_var[0]": 11,
+        "4.weight[0]": 13,
+        "4.weight[1]": 16,
+        "4.bias[0]": 20,
+    }
+    planes = [trace.planes[node.results[0]][0] for node in trace.graph]
+    assert [plane.ids.tolist() for plane in planes] == [
+        *[[[[[1]], [[2]]]]] * 3,
+        [[1, 1, 2, 2]],
+        [[13, 14, 15]],
+    ]
+    components = [
+        [i for i, other in enumerate(coupling.traces.component) if other == one]
+        for one in coupling.traces.component[[1, 2, 13, 14, 15]]
+    ]
+    assert components == [
+        [1, 3, 5, 7, 9, 11, 16, 17],
+        [2, 4, 6, 8, 10, 12, 18, 19],
+        [13, 20],
+        [14, 21],
+        [15, 22],
+    ]

@@ -67,7 +67,7 @@ def test_units_that_are_all_of_an_axis_stay(labels):
     labels.tie(written, written[:1])
     groups, (frozen,) = build_groups(labels, solve(labels))
     assert groups == ()
-    assert frozen.reason == "its units all hang together"
+    assert frozen.reason == "all positions of an axis live and die together"
 
 
 def test_what_no_parameter_writes_is_no_group():
@@ -134,3 +134,16 @@ def test_units_that_are_exposed_are_marked(labels):
     (group,) = build_groups(labels, solve(labels))[0]
     assert group.exposed.tolist() == [False, True, False, False]
     assert group.constant is None
+
+
+def test_units_that_own_as_many_positions_on_the_same_axes_are_of_one_group():
+    """Two units own one position of ``a`` and two of ``c``, two others two of ``a`` and one."""
+    labels = Labels()
+    first, second = axis(labels, "a.weight", 0, 6), axis(labels, "c.weight", 0, 6)
+    labels.tie(first[:2], second[:4].view(2, 2))
+    labels.tie(first[2:].view(2, 2), second[4:])
+    groups = build_groups(labels, solve(labels))[0]
+    assert [[m.positions.tolist() for m in group.members] for group in groups] == [
+        [[[0], [1]], [[0, 2], [1, 3]]],
+        [[[2, 4], [3, 5]], [[4], [5]]],
+    ]

@@ -14,15 +14,15 @@ def test_grids_of_marked_ids_keep_what_trails():
     assert not Labels().keeps_trailing(torch.tensor([[1, 2]]))
 
 
-def test_what_is_said_unheard_is_forgotten_but_ids_stay():
+def test_what_is_said_while_labels_are_discarded_is_forgotten_but_ids_stay():
     labels = Labels()
     ids = labels.axis(Axis("w", 0), 3)
-    labels.freeze(ids[:1], "heard")
+    labels.freeze(ids[:1], "kept")
     with labels.discard_labels():
         labels.freeze(ids, "unwanted")
         labels.tie(ids[:2], ids[1:])
         other = labels.axis(Axis("v", 0), 2)
-    assert [freeze.reason for freeze in labels.freezes] == ["heard"]
+    assert [freeze.reason for freeze in labels.freezes] == ["kept"]
     assert labels.ties == []
     assert labels.axis(Axis("v", 0), 2).tolist() == other.tolist()
 

@@ -13,7 +13,8 @@ from lightning_prune.coupling.rules.base import rule
 
 @rule("aten::prelu")
 def prelu(p: Propagation, node: Node) -> list[Planes]:
-    # y[b, c, ...] = max(0, x[b, c, ...]) + w[c] min(0, x[b, c, ...])   ties: x.1 ~ w.0 ~ y.1
+    # y[b, c, ...] = max(0, x[b, c, ...]) + weight[c] min(0, x[b, c, ...])
+    # ties: x.1 ~ weight.0 ~ y.1
     x, weight = node.args
     rank = len(p.shape(x))
     channel = 1 if rank > 1 else 0

@@ -23,19 +23,19 @@ def attention(p: Propagation, node: Node) -> list[Planes]:
     # y[b, h, n, e] = sum over m of w[b, h, n, m] v[b, h, m, e]
     # w[b, h, n, m] = softmax over m of (q[b, h, n, d] k[b, h, m, d] + mask[b, h, n, m])
     # ties: q.h ~ k.h ~ mask.h ~ v.h ~ y.h, q.d ~ k.d, v.e ~ y.e, q.n ~ y.n; m stays
-    query, key, value = (_operand(p, ref) for ref in node.args[:3])
+    q, k, v = (_operand(p, ref) for ref in node.args[:3])
     if node.argument("enable_gqa", False):
-        key, value = (_repeated(one, query.shape[-3]) for one in (key, value))
-    lead = torch.broadcast_shapes(query.shape[:-2], key.shape[:-2])
-    shape = (*lead, query.shape[-2], key.shape[-2])
-    scores = Operand(shape, matrix_product(p, query, _transposed(key)))
+        k, v = (_repeated(one, q.shape[-3]) for one in (k, v))
+    lead = torch.broadcast_shapes(q.shape[:-2], k.shape[:-2])
+    shape = (*lead, q.shape[-2], k.shape[-2])
+    scores = Operand(shape, matrix_product(p, q, _transposed(k)))
     mask = node.argument("attn_mask")
     if mask is not None:
         scores = replace(scores, planes=align(p, [scores, _operand(p, mask)], all))
     stay = {len(shape) - 1, len(shape) - 1 - bool(node.argument("is_causal", False))}
     planes = p.fuse_all(scores.planes, stay, "normalised over a labelled dimension")
-    weights = Operand(shape, [replace(plane, zero=False) for plane in planes])
-    return [matrix_product(p, weights, value)]
+    w = Operand(shape, [replace(plane, zero=False) for plane in planes])
+    return [matrix_product(p, w, v)]
 
 
 def _operand(p: Propagation, ref: Ref) -> Operand:

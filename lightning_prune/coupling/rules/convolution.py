@@ -40,8 +40,8 @@ class Convolution:
 
 @rule("aten::conv1d", "aten::conv2d", "aten::conv3d")
 def convolution(p: Propagation, node: Node) -> list[Planes]:
-    # y[b, o, ...] = convolution(x[b, i, ...], w[o, i, ...]) + bias[o]
-    # ties: x.1 ~ w.1, w.0 ~ bias.0 ~ y.1; positions stay
+    # y[b, o, ...] = convolution(x[b, i, ...], weight[o, i, ...]) + bias[o]
+    # ties: x.1 ~ weight.1, weight.0 ~ bias.0 ~ y.1; positions stay
     x, weight = node.args[:2]
     groups = node.argument("groups", 1)
     return couple_convolution(p, node, Convolution(x, weight, node.argument("bias"), groups, False))
@@ -49,8 +49,8 @@ def convolution(p: Propagation, node: Node) -> list[Planes]:
 
 @rule("aten::conv_transpose1d", "aten::conv_transpose2d", "aten::conv_transpose3d")
 def transposed_convolution(p: Propagation, node: Node) -> list[Planes]:
-    # y[b, o, ...] = transposed convolution(x[b, i, ...], w[i, o, ...]) + bias[o]
-    # ties: x.1 ~ w.0, w.1 ~ bias.0 ~ y.1; positions stay
+    # y[b, o, ...] = transposed convolution(x[b, i, ...], weight[i, o, ...]) + bias[o]
+    # ties: x.1 ~ weight.0, weight.1 ~ bias.0 ~ y.1; positions stay
     x, weight = node.args[:2]
     groups = node.argument("groups", 1)
     return couple_convolution(p, node, Convolution(x, weight, node.argument("bias"), groups, True))
@@ -125,7 +125,7 @@ def _whole_groups(
     second: Plane | None,
     written: int,
 ) -> Plane | None:
-    # ties: the channels that a group reads ~ the channels that it writes; w.1 stays
+    # ties: the channels that a group reads ~ the channels that it writes; weight.1 stays
     p.labels.grouped.add(p.origin(conv.weight) or "")
     if second is not None:
         p.freeze(second.ids, "columns of a convolution that loses whole groups")

@@ -14,10 +14,10 @@ from lightning_prune.coupling.rules.base import rule
 def distances(p: Propagation, node: Node) -> list[Planes]:
     # y[b, n, m] = |a[b, n, i] - c[b, m, i]|
     # ties: a.i ~ c.i, a.b ~ c.b ~ y.b, a.n ~ y.n, c.m ~ y.m; a removed a.i is zero, and so is c.i
-    first, second = node.args[:2]
+    a, c = node.args[:2]
     last = len(p.shape(node.results[0]))
     out = []
-    for plane in align(p, [_unsqueezed(p, first, -2), _unsqueezed(p, second, -3)], all):
+    for plane in align(p, [_unsqueezed(p, a, -2), _unsqueezed(p, c, -3)], all):
         if plane.varying == {last} and plane.zero:
             p.expose(plane.ids)
         else:

@@ -60,7 +60,7 @@ class _Selection:
 
 @rule("aten::index", "aten::_unsafe_index")
 def index(p: Propagation, node: Node) -> list[Planes]:
-    # y[..., k, ...] = x[..., index[k], ...]   ties: y.d ~ x.d for the dims without an index
+    # y[..., k, ...] = x[..., indices[k], ...]   ties: y.d ~ x.d for the dims without an index
     x, indices = node.args
     selection = _Selection.of(p, indices)
     p.freeze_all([ref for ref in indices if ref is not None], "used as an index")
@@ -70,8 +70,8 @@ def index(p: Propagation, node: Node) -> list[Planes]:
 
 @rule("aten::index_put", "aten::_unsafe_index_put")
 def index_put(p: Propagation, node: Node) -> list[Planes]:
-    # y = x; y[..., index[k], ...] = v[..., k, ...]
-    # ties: y.d ~ x.d ~ v.d for the dims without an index
+    # y = x; y[..., indices[k], ...] = values[..., k, ...]
+    # ties: y.d ~ x.d ~ values.d for the dims without an index
     x, indices, values = node.args[:3]
     selection = _Selection.of(p, indices)
     p.freeze_all([ref for ref in indices if ref is not None], "used as an index")
@@ -89,7 +89,7 @@ def index_put(p: Propagation, node: Node) -> list[Planes]:
 
 @rule("aten::index_select")
 def index_select(p: Propagation, node: Node) -> list[Planes]:
-    # y[..., k, ...] = x[..., index[k], ...]   ties: y.d ~ x.d for the other dims
+    # y[..., k, ...] = x[..., picks[k], ...]   ties: y.d ~ x.d for the other dims
     x, dim, picks = node.args
     p.freeze_all([picks], "used as an index")
     return [p.fuse_all(p.planes(x), _dims(p, x, dim), _PICKED)]
@@ -97,7 +97,7 @@ def index_select(p: Propagation, node: Node) -> list[Planes]:
 
 @rule("aten::gather")
 def gather(p: Propagation, node: Node) -> list[Planes]:
-    # y[..., k, ...] = x[..., index[..., k, ...], ...]   ties: y.d ~ x.d ~ index.d for other dims
+    # y[..., k, ...] = x[..., picks[..., k, ...], ...]   ties: y.d ~ x.d ~ picks.d for other dims
     x, dim, picks = node.args[:3]
     along = _dims(p, x, dim)
     source = _matching(p, x, p.shape(picks), along)
@@ -107,7 +107,8 @@ def gather(p: Propagation, node: Node) -> list[Planes]:
 
 @rule("aten::scatter", "aten::scatter_add", "aten::scatter_reduce")
 def scatter(p: Propagation, node: Node) -> list[Planes]:
-    # y = x; y[..., index[..., k, ...], ...] = v[..., k, ...]   ties: x.d ~ index.d ~ v.d ~ y.d
+    # y = x; y[..., picks[..., k, ...], ...] = values[..., k, ...]
+    # ties: x.d ~ picks.d ~ values.d ~ y.d
     x, dim, picks = node.args[:3]
     along = _dims(p, x, dim)
     values = [ref for ref in node.inputs if ref not in {x, picks} and p.shape(ref)]
@@ -118,7 +119,8 @@ def scatter(p: Propagation, node: Node) -> list[Planes]:
 
 @rule("aten::index_add", "aten::index_copy", "aten::index_fill", "aten::index_reduce")
 def index_add(p: Propagation, node: Node) -> list[Planes]:
-    # y = x; y[..., index[k], ...] += v[..., k, ...]   ties: x.d ~ v.d ~ y.d for the other dims
+    # y = x; y[..., picks[k], ...] += values[..., k, ...]
+    # ties: x.d ~ values.d ~ y.d for the other dims
     x, dim, picks, values = node.args[:4]
     p.freeze_all([picks], "used as an index")
     refs = [x, values] if isinstance(values, Ref) and p.shape(values) else [x]
@@ -194,7 +196,7 @@ def repeat_interleave(p: Propagation, node: Node) -> list[Planes]:
 
 @rule("aten::bucketize", "aten::searchsorted")
 def bucketize(p: Propagation, node: Node) -> list[Planes]:
-    # y[...] = the place of x[...] among boundaries   ties: y.d ~ x.d
+    # y[...] = the rank of x[...] among boundaries   ties: y.d ~ x.d
     refs = node.inputs
     p.freeze_all(refs, "compared with boundaries")
     return []
@@ -202,7 +204,7 @@ def bucketize(p: Propagation, node: Node) -> list[Planes]:
 
 @rule("aten::embedding_bag", "aten::_embedding_bag")
 def embedding_bag(p: Propagation, node: Node) -> list[Planes]:
-    # y[b, e] = sum (or mean, max) over a bag of w[index, e]   ties: w.1 ~ y.1
+    # y[b, e] = sum (or mean, max) over a bag of weight[picks, e]   ties: weight.1 ~ y.1
     weight, *others = node.inputs
     p.freeze_all(others, "used as an index")
     planes = p.fuse_all(p.planes(weight), {0}, "rows are picked by data")

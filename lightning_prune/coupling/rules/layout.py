@@ -56,7 +56,7 @@ def roll(p: Propagation, node: Node) -> list[Planes]:
 
 @rule("aten::unfold", "aten::diagonal", "aten::rot90")
 def shift(p: Propagation, node: Node) -> list[Planes]:
-    # y = f(x) where an element's new place depends on its position   ties: all along those dims
+    # y = f(x) where the position of an element decides where it goes   ties: all along those dims
     x = _source(node)
     dims = _dims(node, p.shape(x))
     kept = p.fuse_all(p.planes(x), dims, "moved by position")

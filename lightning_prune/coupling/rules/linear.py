@@ -15,7 +15,7 @@ from lightning_prune.coupling.rules.product import Factor, factor, matrix_produc
 
 @rule("aten::linear")
 def linear(p: Propagation, node: Node) -> list[Planes]:
-    # y[..., o] = x[..., i] w[o, i] + bias[o]   ties: x.-1 ~ w.1, w.0 ~ bias.0 ~ y.-1
+    # y[..., o] = x[..., i] weight[o, i] + bias[o]   ties: x.-1 ~ weight.1, weight.0 ~ bias.0 ~ y.-1
     x, weight, bias = *node.args[:2], node.argument("bias")
     lead = [f"lead {dim}" for dim in range(len(p.shape(x)) - 1)]
     written = ["o"] if len(p.shape(weight)) > 1 else []
@@ -27,21 +27,22 @@ def linear(p: Propagation, node: Node) -> list[Planes]:
 @rule("aten::matmul", "aten::mm", "aten::bmm", "aten::mv")
 def matmul(p: Propagation, node: Node) -> list[Planes]:
     # y[b, n, o] = a[b, n, i] c[b, i, o]   ties: a.i ~ c.i, a.b ~ c.b ~ y.b, a.n ~ y.n, c.o ~ y.o
-    return [_matrices(p, *node.args[:2])]
+    a, c = node.args[:2]
+    return [_matrices(p, a, c)]
 
 
 @rule("aten::addmm", "aten::baddbmm", "aten::addmv")
 def added_product(p: Propagation, node: Node) -> list[Planes]:
     # y[b, n, o] = bias[b, n, o] + a[b, n, i] c[b, i, o]   ties: as a product and a sum
-    bias, first, second = node.args[:3]
-    return [_plus(p, node, bias, _matrices(p, first, second))]
+    bias, a, c = node.args[:3]
+    return [_plus(p, node, bias, _matrices(p, a, c))]
 
 
 @rule("aten::addbmm")
 def summed_products(p: Propagation, node: Node) -> list[Planes]:
     # y[n, o] = bias[n, o] + sum over b of a[b, n, i] c[b, i, o]   ties: as a product and a sum
-    bias, first, second = node.args[:3]
-    factors = [factor(p, first, "bni"), factor(p, second, "bio")]
+    bias, a, c = node.args[:3]
+    factors = [factor(p, a, "bni"), factor(p, c, "bio")]
     return [_plus(p, node, bias, product(p, factors, "no"))]
 
 
@@ -60,13 +61,13 @@ def einsum(p: Propagation, node: Node) -> list[Planes]:
 
 @rule("aten::bilinear")
 def bilinear(p: Propagation, node: Node) -> list[Planes]:
-    # y[..., o] = a[..., i] w[o, i, j] c[..., j] + bias[o]
-    # ties: a.-1 ~ w.1, c.-1 ~ w.2, w.0 ~ bias.0 ~ y.-1
-    first, second, weight, bias = *node.args[:3], node.argument("bias")
-    lead = [f"lead {dim}" for dim in range(len(p.shape(first)) - 1)]
+    # y[..., o] = a[..., i] weight[o, i, j] c[..., j] + bias[o]
+    # ties: a.-1 ~ weight.1, c.-1 ~ weight.2, weight.0 ~ bias.0 ~ y.-1
+    a, c, weight, bias = *node.args[:3], node.argument("bias")
+    lead = [f"lead {dim}" for dim in range(len(p.shape(a)) - 1)]
     factors = [
-        factor(p, first, [*lead, "i"]),
-        factor(p, second, [*lead, "j"]),
+        factor(p, a, [*lead, "i"]),
+        factor(p, c, [*lead, "j"]),
         factor(p, weight, "oij"),
     ]
     return [_plus(p, node, bias, product(p, factors, [*lead, "o"]))]
@@ -75,16 +76,15 @@ def bilinear(p: Propagation, node: Node) -> list[Planes]:
 @rule("aten::_grouped_mm")
 def grouped_product(p: Propagation, node: Node) -> list[Planes]:
     # y[n, o] = a[n, i] c[group of n, i, o]   ties: a.i ~ c.i, c.o ~ y.o; groups and rows stay
-    first, second = node.args[:2]
-    ranks = len(p.shape(first)), len(p.shape(second))
+    a, c = node.args[:2]
+    ranks = len(p.shape(a)), len(p.shape(c))
     if ranks not in _GROUPED or node.argument("bias") is not None:
         p.freeze_all(node.inputs, "this form of a product in groups")
         return []
     p.freeze_all(node.inputs[2:], "used as an index")
     terms, by_data = _GROUPED[ranks]
     factors = [
-        _without_groups(p, ref, term, by_data)
-        for ref, term in zip((first, second), terms, strict=True)
+        _without_groups(p, ref, term, by_data) for ref, term in zip((a, c), terms, strict=True)
     ]
     planes = product(p, factors, "no")
     if len(p.shape(node.results[0])) == 3:
@@ -112,7 +112,7 @@ def _without_groups(p: Propagation, ref: Ref, term: str, by_data: str) -> Factor
 
 @rule("aten::embedding")
 def embedding(p: Propagation, node: Node) -> list[Planes]:
-    # y[..., e] = w[index[...], e]   ties: w.1 ~ y.-1; the rows are picked by data
+    # y[..., e] = weight[index[...], e]   ties: weight.1 ~ y.-1; the rows are picked by data
     weight, index = node.args[:2]
     p.freeze_all([index], "used as an index")
     planes = p.fuse_all(p.planes(weight), {0}, "rows are picked by data")

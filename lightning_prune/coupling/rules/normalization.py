@@ -11,8 +11,8 @@ from lightning_prune.coupling.rules.base import rule
 
 @rule("aten::batch_norm")
 def batch_norm(p: Propagation, node: Node) -> list[Planes]:
-    # y[b, c, ...] = (x[b, c, ...] - mean[c]) / sqrt(var[c] + eps) w[c] + bias[c]
-    # ties: x.1 ~ mean.0 ~ var.0 ~ w.0 ~ bias.0 ~ y.1; positions stay, for training needs them all
+    # y[b, c, ...] = (x[b, c, ...] - mean[c]) / sqrt(var[c] + eps) weight[c] + bias[c]
+    # ties: x.1 ~ mean.0 ~ var.0 ~ weight.0 ~ bias.0 ~ y.1; positions stay, training needs them all
     x, weight, bias, mean, var = node.args[:5]
     rank = len(p.shape(x))
     planes = p.fuse_all(p.planes(x), set(range(rank)) - {1}, "in the statistics of a batch")
@@ -24,8 +24,8 @@ def batch_norm(p: Propagation, node: Node) -> list[Planes]:
 
 @rule("aten::group_norm")
 def group_norm(p: Propagation, node: Node) -> list[Planes]:
-    # y[b, c, ...] = (x[b, c, ...] - mean[b, g]) / sqrt(var[b, g] + eps) w[c] + bias[c], c in g
-    # ties: x.1 ~ w.0 ~ bias.0 ~ y.1; all channels of a group; positions stay
+    # y[b, c, ...] = (x[b, c, ...] - mean[b, g]) / sqrt(var[b, g] + eps) weight[c] + bias[c], c in g
+    # ties: x.1 ~ weight.0 ~ bias.0 ~ y.1; all channels of a group; positions stay
     x, groups = node.args[:2]
     weight, bias = node.argument("weight"), node.argument("bias")
     rank = len(p.shape(x))
@@ -45,8 +45,8 @@ def group_norm(p: Propagation, node: Node) -> list[Planes]:
 
 @rule("aten::layer_norm", "aten::rms_norm")
 def trailing_norm(p: Propagation, node: Node) -> list[Planes]:
-    # y[..., d] = (x[..., d] - mean[...]) / sqrt(var[...] + eps) w[d] + bias[d]
-    # ties: x.d ~ w.d ~ bias.d ~ y.d; a removed x.d is zero, but counts in the statistics
+    # y[..., d] = (x[..., d] - mean[...]) / sqrt(var[...] + eps) weight[d] + bias[d]
+    # ties: x.d ~ weight.d ~ bias.d ~ y.d; a removed x.d is zero, but counts in the statistics
     x, sizes = node.args[:2]
     weight, bias = node.argument("weight"), node.argument("bias")
     rank, last = len(p.shape(x)), len(p.shape(x)) - 1

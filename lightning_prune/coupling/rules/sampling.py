@@ -25,7 +25,7 @@ def grid_sample(p: Propagation, node: Node) -> list[Planes]:
 
 @rule("aten::affine_grid_generator")
 def affine_grid(p: Propagation, node: Node) -> list[Planes]:
-    # y[b, h, w, :] = theta[b] applied to the place of h, w   ties: nothing moves
+    # y[b, h, w, :] = theta[b] applied to the position of h, w   ties: nothing moves
     p.freeze_all(node.inputs, "says where to sample")
     return []
 
@@ -50,8 +50,9 @@ def position_sensitive_roi(p: Propagation, node: Node) -> list[Planes]:
 
 @rule("torchvision::deform_conv2d")
 def deformable_convolution(p: Propagation, node: Node) -> list[Planes]:
-    # y[b, o, h, w] = sum of x[b, i, h + k + offset[b, k, h, w]] mask[b, k, h, w] w[o, i, k] + bias
-    # ties: x.1 ~ w.1, w.0 ~ bias.0 ~ y.1; positions stay
+    # y[b, o, h, w] = bias[o]
+    #   + sum of x[b, i, h + k + offset[b, k, h, w]] mask[b, k, h, w] weight[o, i, k]
+    # ties: x.1 ~ weight.1, weight.0 ~ bias.0 ~ y.1; positions stay
     x, weight, offset, mask, bias = node.args[:5]
     groups, offset_groups = node.args[11], node.args[12]
     p.freeze_all([offset, mask], "says where to sample")

@@ -77,7 +77,7 @@ ROWS = {
         lambda: nn.Conv2d(8, 2, 3, groups=2),
         {READ: 4},
         written=2,
-        frozen={"middle.weight[0]": "its units all hang together"},
+        frozen={"middle.weight[0]": "all positions of an axis live and die together"},
     ),
     "depthwise_in_one_dimension": row(lambda: nn.Conv1d(8, 8, 3, groups=8), {BOTH: 8}, 1),
     "transposed": row(
@@ -148,7 +148,7 @@ def test_depthwise_on_the_input_cannot_shrink():
         ),
         ((2, 3, 6, 6),),
         {},
-        {"first.weight[0]": "its units all hang together"},
+        {"first.weight[0]": "all positions of an axis live and die together"},
     ).check()
 
 
