@@ -249,9 +249,7 @@ def _frozen(
                 table.axes[index],
                 len(rows),
                 labels.sizes[table.axes[index]],
-                labels.freezes[reason].reason
-                if reason >= 0
-                else "all positions of an axis live and die together",
+                reason,
             )
         )
     return tuple(out)
