@@ -12,7 +12,6 @@ from typing import Any
 
 import lightning as L
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
 from lightning_prune.allocations import Allocation, Global
@@ -24,13 +23,12 @@ from lightning_prune.callbacks.pruning.checks import (
     is_trial,
     warn_missed,
     warn_skipped,
-    warn_waiting,
 )
 from lightning_prune.callbacks.pruning.mask_update import MaskUpdate
 from lightning_prune.callbacks.pruning.progress import Progress, current_position
 from lightning_prune.callbacks.pruning.rewinder import Rewinder
 from lightning_prune.callbacks.pruning.state import VERSION, check_resumable, options_of
-from lightning_prune.callbacks.trainer.optimizers import grad_scale, parameters_of
+from lightning_prune.callbacks.trainer.optimizers import StepHooks, grad_scale, parameters_of
 from lightning_prune.callbacks.trainer.other_callbacks import restart_early_stopping
 from lightning_prune.callbacks.trainer.strategies import check_strategy
 from lightning_prune.criteria import Criterion, Gradient
@@ -104,17 +102,8 @@ class Pruning(L.Callback):
         untried_strategy: bool = False,
     ) -> None:
         check_kind("schedule", schedule, Schedule)
-        self.recipe = Recipe(
-            sparsity,
-            criterion,
-            granularity,
-            allocation,
-            of,
-            include,
-            exclude,
-            schedule.regrows,
-            allow_unused,
-        )
+        what = (sparsity, criterion, granularity, allocation, of, include, exclude)
+        self.recipe = Recipe(*what, schedule.regrows, allow_unused)
         self.schedule = schedule
         self.name = name
         self.example_inputs = example_inputs
@@ -129,7 +118,7 @@ class Pruning(L.Callback):
         check_regularization(regularization, criterion)
         self._shrinkage = Shrinkage(regularization)
         self._loaded: dict[str, Any] | None = None
-        self._hooks: list[RemovableHandle] = []
+        self._hooks = StepHooks()
 
     @property
     @override
@@ -173,7 +162,7 @@ class Pruning(L.Callback):
         """Make the pruner and hook into every optimizer."""
         check_length(trainer, self.schedule)
         self._bind(pl_module, batch=None)
-        self._hooks = [o.register_step_post_hook(self._after_step) for o in trainer.optimizers]
+        self._hooks.attach(trainer.optimizers, self._after_step)
 
     @override
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -284,23 +273,13 @@ class Pruning(L.Callback):
             warn_skipped(self.name, self.schedule, due, self._binding.obstacle)
             self.progress.mark_done(due)
         elif self.pruner is not None:
-            self._update(trainer, pl_module, self.pruner, due, target)
+            update = MaskUpdate(self.name, self.schedule, self.progress, due, target)
+            report = update(trainer, pl_module, self.pruner, self._rewinder)
+            if report is not None:
+                self.report = report
+                self._shrinkage.forget()
 
-    def _update(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, pruner: Pruner, due: int, to: float
-    ) -> None:
-        """Update the masks, or warn that the update waits for scores."""
-        if to > pruner.sparsity and not pruner.ready:
-            if due > self.progress.due:
-                warn_waiting(self.name, self.schedule, due)
-            self.progress.due = due
-            return
-        update = MaskUpdate(self.name, self.schedule, due, to)
-        self.report = update(trainer, pl_module, pruner, self._rewinder)
-        self.progress.mark_done(due)
-        self._shrinkage.forget()
-
-    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def _after_step(self, optimizer: Optimizer) -> None:
         """Shrink the chosen units, and zero again what the optimizer has changed."""
         if self.pruner is not None:
             stepped = parameters_of(optimizer)
@@ -313,6 +292,4 @@ class Pruning(L.Callback):
         """Remove the hooks."""
         if self.pruner is not None:
             self.pruner.scorer.stop()
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = []
+        self._hooks.detach()

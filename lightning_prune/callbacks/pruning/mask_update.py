@@ -12,8 +12,10 @@ import lightning as L
 
 from lightning_prune.callbacks.pruning.checks import (
     check_masks_agree,
+    warn_waiting,
     warn_weights_without_optimizer,
 )
+from lightning_prune.callbacks.pruning.progress import Progress
 from lightning_prune.callbacks.pruning.rewinder import Rewinder
 from lightning_prune.callbacks.trainer.optimizers import parameters_of
 from lightning_prune.callbacks.trainer.other_callbacks import averaged_modules
@@ -30,12 +32,14 @@ class MaskUpdate:
     Args:
         name: of the callback, for messages.
         schedule: says whether masks may be released, and what is exchanged.
+        progress: which updates are done; this one is noted there.
         due: the position in the schedule.
         target: the sparsity to reach.
     """
 
     name: str
     schedule: Schedule
+    progress: Progress
     due: int
     target: float
 
@@ -45,7 +49,7 @@ class MaskUpdate:
         pl_module: L.LightningModule,
         pruner: Pruner,
         rewinder: Rewinder,
-    ) -> PruningReport:
+    ) -> PruningReport | None:
         """Update the masks and what depends on them, and return what is reached.
 
         Args:
@@ -55,11 +59,32 @@ class MaskUpdate:
             rewinder: returns weights to an earlier step, where masks change.
 
         Returns:
-            What is reached.
+            What is reached, ``None`` if the update waits for scores; a warning says so once.
 
         Raises:
             PruningError: if the target is out of reach, or the masks of ranks differ.
         """
+        if self.target > pruner.sparsity and not pruner.ready:
+            if self.due > self.progress.due:
+                warn_waiting(self.name, self.schedule, self.due)
+            self.progress.due = self.due
+            return None
+        report = self._update(trainer, pl_module, pruner, rewinder)
+        self.progress.mark_done(self.due)
+        if trainer.is_global_zero:
+            log.info("%s at %s %d: %s", self.name, self.schedule.period, self.due, report)
+        if self.due == self.schedule.end:
+            pl_module.print(f"{self.name}: {report.summary()}")
+        return report
+
+    def _update(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        pruner: Pruner,
+        rewinder: Rewinder,
+    ) -> PruningReport:
+        """Update the masks and what depends on them."""
         stepped = {id(p) for optimizer in trainer.optimizers for p in parameters_of(optimizer)}
         names = pruner.scorer.weights_without_optimizer(stepped)
         warn_weights_without_optimizer(self.name, names)
@@ -76,8 +101,4 @@ class MaskUpdate:
         for average in averaged_modules(trainer):
             pruner.mask_copy(average)
         check_masks_agree(trainer, pl_module, pruner.fingerprint())
-        if trainer.is_global_zero:
-            log.info("%s at %s %d: %s", self.name, self.schedule.period, self.due, report)
-        if self.due == self.schedule.end:
-            pl_module.print(f"{self.name}: {report.summary()}")
         return report

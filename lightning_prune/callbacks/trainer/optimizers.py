@@ -1,10 +1,42 @@
-"""What an optimizer is about to step on: its parameters, and the scale of their gradients."""
+"""Optimizers: their parameters, the scale of the gradients, and hooks after their steps."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import lightning as L
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+
+class StepHooks:
+    """A function that runs after every step of some optimizers, until it is detached."""
+
+    def __init__(self) -> None:
+        self._handles: list[RemovableHandle] = []
+
+    def attach(
+        self, optimizers: Iterable[Optimizer], after_step: Callable[[Optimizer], None]
+    ) -> None:
+        """Call ``after_step`` with the optimizer after each of its steps.
+
+        Args:
+            optimizers: the optimizers.
+            after_step: the function.
+        """
+
+        def hook(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+            after_step(optimizer)
+
+        self._handles += [o.register_step_post_hook(hook) for o in optimizers]
+
+    def detach(self) -> None:
+        """Remove every hook."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
 
 
 def grad_scale(trainer: L.Trainer, optimizer: Optimizer) -> Tensor | None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_prune.callbacks.trainer.optimizers import grad_scale, parameters_of
+from lightning_prune.callbacks.trainer.optimizers import StepHooks, grad_scale, parameters_of
 
 SCALER = SimpleNamespace(_get_scale_async=lambda: torch.tensor(1024.0))
 
@@ -29,6 +29,19 @@ def test_only_fused_optimizers_see_scaled_gradients(
 
 def test_the_scaler_of_torch_has_what_is_read() -> None:
     assert callable(torch.amp.GradScaler("cpu")._get_scale_async)
+
+
+def test_hooks_run_after_every_step_until_they_are_detached() -> None:
+    optimizers = [torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.1) for n in range(2)]
+    stepped: list[torch.optim.Optimizer] = []
+    hooks = StepHooks()
+    hooks.attach(optimizers, stepped.append)
+    for optimizer in (*optimizers, optimizers[0]):
+        optimizer.step()
+    assert stepped == [*optimizers, optimizers[0]]
+    hooks.detach()
+    optimizers[0].step()
+    assert len(stepped) == 3
 
 
 def test_the_parameters_of_all_groups() -> None:
