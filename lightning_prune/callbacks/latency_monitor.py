@@ -13,18 +13,22 @@ from lightning_prune.callbacks.trainer.example_inputs import (
     find_example_inputs,
     require_example_inputs,
 )
+from lightning_prune.callbacks.trainer.monitors import Attempts
 from lightning_prune.callbacks.trainer.strategies import check_strategy
 from lightning_prune.measure.latency import Latency, check_runs, measure_latency
 from lightning_prune.modules.inputs import ExampleInputs
 
 _LOGGED = ("p50_ms", "p95_ms", "measuring_s")
+_AT_ONCE = 1e-9
+"""Seconds after which to stop measuring: as soon as there is one run."""
 
 
 class LatencyMonitor(L.Callback):
     """Log the latency of the module's ``forward`` after training epochs.
 
     Rank zero measures a copy of the module in eval mode; the training is not affected beyond the
-    time that this takes, which is logged too. Metrics: ``latency/p50_ms``, ``latency/p95_ms`` and
+    time that this takes, which is logged too. A module that cannot be measured is warned of once,
+    after the first batch. Metrics: ``latency/p50_ms``, ``latency/p95_ms`` and
     ``latency/measuring_s``. Zeros do not make a model faster; compaction does.
 
     Args:
@@ -62,6 +66,8 @@ class LatencyMonitor(L.Callback):
         self.example_inputs = example_inputs
         self.latency: Latency | None = None
         self._inputs: ExampleInputs | None = None
+        self._attempts = Attempts("LatencyMonitor")
+        self._tried = False
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -75,8 +81,10 @@ class LatencyMonitor(L.Callback):
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Forget the inputs of an earlier fit."""
+        """Forget an earlier fit."""
         self._inputs = None
+        self._attempts = Attempts("LatencyMonitor")
+        self._tried = False
 
     @override
     def on_train_batch_start(
@@ -89,9 +97,31 @@ class LatencyMonitor(L.Callback):
             self._inputs = inputs.map(Tensor.cpu)
 
     @override
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Measure once after the first batch, so that what is wrong shows at once."""
+        if self._tried or self._inputs is None or not trainer.is_global_zero:
+            return
+        self._tried = True
+        with self._attempts.attempt():
+            measure_latency(
+                pl_module, self._inputs, warmup_runs=0, min_runs=1, max_seconds=_AT_ONCE
+            )
+
+    @override
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measure and log."""
-        if (trainer.current_epoch + 1) % self.every_n_epochs or not trainer.is_global_zero:
+        if (
+            self._attempts.failed
+            or (trainer.current_epoch + 1) % self.every_n_epochs
+            or not trainer.is_global_zero
+        ):
             return
         # A run resumed from a checkpoint of a validation end comes here before its first batch;
         # without other inputs it measures from the next epoch on.
@@ -99,13 +129,14 @@ class LatencyMonitor(L.Callback):
         inputs = self._inputs or next(iter(found), None)
         if inputs is None:
             return
-        self.latency = measure_latency(
-            pl_module,
-            inputs,
-            warmup_runs=self.warmup_runs,
-            min_runs=self.min_runs,
-            max_seconds=self.max_seconds,
-        )
-        metrics = {f"latency/{key}": getattr(self.latency, key) for key in _LOGGED}
-        # Together these two mean: no collective, and no warning about the lack of one.
-        pl_module.log_dict(metrics, rank_zero_only=True, sync_dist=True, batch_size=1)
+        with self._attempts.attempt():
+            self.latency = measure_latency(
+                pl_module,
+                inputs,
+                warmup_runs=self.warmup_runs,
+                min_runs=self.min_runs,
+                max_seconds=self.max_seconds,
+            )
+            metrics = {f"latency/{key}": getattr(self.latency, key) for key in _LOGGED}
+            # Together these two mean: no collective, and no warning about the lack of one.
+            pl_module.log_dict(metrics, rank_zero_only=True, sync_dist=True, batch_size=1)

@@ -6,6 +6,7 @@ import lightning as L
 from typing_extensions import override
 
 from lightning_prune.arguments import check_integer
+from lightning_prune.callbacks.trainer.monitors import Attempts
 from lightning_prune.measure.sparsity import Sparsity, check_min_ndim, measure_sparsity
 
 
@@ -34,14 +35,23 @@ class SparsityMonitor(L.Callback):
         self.every_n_epochs = every_n_epochs
         self.min_ndim = min_ndim
         self.sparsity: Sparsity | None = None
+        self._attempts = Attempts("SparsityMonitor")
+
+    @override
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Forget an earlier fit."""
+        self._attempts = Attempts("SparsityMonitor")
 
     @override
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measure and log, on every rank: sharded parameters are counted together."""
-        if (trainer.current_epoch + 1) % self.every_n_epochs:
+        if self._attempts.failed or (trainer.current_epoch + 1) % self.every_n_epochs:
             return
-        self.sparsity = measure_sparsity(pl_module, min_ndim=self.min_ndim)
-        metrics = {f"sparsity/{name}": value for name, value in self.sparsity.parameters.items()}
-        metrics["sparsity/total"] = self.sparsity.total
-        # All ranks log the same value; unsynchronised, Lightning would warn about every name.
-        pl_module.log_dict(metrics, sync_dist=True, batch_size=1)
+        with self._attempts.attempt():
+            self.sparsity = measure_sparsity(pl_module, min_ndim=self.min_ndim)
+            metrics = {
+                f"sparsity/{name}": value for name, value in self.sparsity.parameters.items()
+            }
+            metrics["sparsity/total"] = self.sparsity.total
+            # All ranks log the same value; unsynchronised, Lightning would warn about every name.
+            pl_module.log_dict(metrics, sync_dist=True, batch_size=1)

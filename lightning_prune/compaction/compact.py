@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lightning_prune.compaction.branches.bypass import Bypass, dead_branches
 from lightning_prune.compaction.constants.folding import Constants, fold_constants, may_be_constant
+from lightning_prune.compaction.foreign_masks import warn_of_masks
 from lightning_prune.compaction.removal import Checks, Removal
 from lightning_prune.compaction.report import CompactionReport
 from lightning_prune.compaction.surgery import Surgery
@@ -62,6 +63,7 @@ def compact(
             exactly as it was.
     """
     require_numbers(model)
+    warn_of_masks(model)
     examples = [example.on(model) for example in examples_of(example_inputs)]
     coupling = couple(model, examples, allow_unused=allow_unused)
     unused = coupling.unused

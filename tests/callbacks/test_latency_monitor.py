@@ -1,3 +1,4 @@
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -129,6 +130,76 @@ def test_a_batch_without_a_tensor_in_front_fails_at_once_and_names_the_cure() ->
 
     with pytest.raises(ExampleInputsError, match="Set `example_input_array` on Net, or pass"):
         trainer_with(LatencyMonitor(**QUICK)).fit(Net(), DataLoader(Named(), batch_size=2))
+
+
+class Locked(Net):
+    """Cannot be copied once it has been trained."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.locks = [threading.Lock()]
+        return super().training_step(batch, batch_idx)
+
+
+class OnlyTraining(Net):
+    """Its forward pass does not run in eval mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            raise NotImplementedError
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [(Locked, r"holds `locks\[0\]`, of type _thread.lock"), (OnlyTraining, "NotImplementedError")],
+)
+def test_what_cannot_be_measured_is_warned_of_once_and_trained_on(
+    model: type[Net], reason: str
+) -> None:
+    monitor = LatencyMonitor(**QUICK)
+    trainer = trainer_with(monitor, max_epochs=3)
+    with pytest.warns(UserWarning, match=f"LatencyMonitor measures nothing more.*{reason}") as said:
+        trainer.fit(model(), batches())
+    assert sum("measures nothing" in str(warning.message) for warning in said) == 1
+    assert trainer.global_step == 9
+    assert monitor.latency is None
+
+
+def test_the_warning_comes_after_the_first_batch() -> None:
+    trainer = trainer_with(LatencyMonitor(**QUICK), max_steps=1, max_epochs=-1)
+    with pytest.warns(UserWarning, match="LatencyMonitor measures nothing more"):
+        trainer.fit(Locked(), batches())
+
+
+def test_a_second_fit_is_measured_again() -> None:
+    monitor = LatencyMonitor(**QUICK)
+    with pytest.warns(UserWarning, match="LatencyMonitor measures nothing more"):
+        trainer_with(monitor).fit(Locked(), batches())
+    trainer_with(monitor).fit(Net(), batches())
+    assert monitor.latency is not None
+
+
+class Outputs(Net):
+    """Keeps the outputs of its steps in a list, as Lightning's documentation does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.training_step_outputs: list[Tensor] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.training_step_outputs.append(loss)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        assert len(self.training_step_outputs) == 3
+        self.training_step_outputs.clear()
+
+
+def test_step_outputs_in_a_list_are_no_obstacle() -> None:
+    monitor = LatencyMonitor(**QUICK)
+    trainer_with(monitor, max_epochs=2).fit(Outputs(), batches())
+    assert monitor.latency is not None
 
 
 def test_a_sharded_module_is_refused() -> None:

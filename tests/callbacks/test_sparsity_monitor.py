@@ -73,6 +73,16 @@ def test_a_checkpoint_can_monitor_the_total(tmp_path: Path) -> None:
     assert checkpoint.best_model_score == 0.5
 
 
+def test_what_cannot_be_logged_is_warned_of_once_and_trained_on() -> None:
+    class Silent(Net):
+        def log_dict(self, *args: Any, **kwargs: Any) -> None:
+            raise RuntimeError("no logging here")
+
+    with pytest.warns(UserWarning, match=r"SparsityMonitor measures nothing more.*no logging here"):
+        trainer = fit(Silent(), SparsityMonitor(), epochs=3)
+    assert trainer.current_epoch == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "name", "least"),
     [({"every_n_epochs": 0}, "every_n_epochs", 1), ({"min_ndim": -1}, "min_ndim", 0)],

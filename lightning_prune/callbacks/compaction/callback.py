@@ -18,6 +18,7 @@ from typing_extensions import override
 from lightning_prune.arguments import check_choice
 from lightning_prune.callbacks.compaction.best_weights import BestWeights, Mode
 from lightning_prune.callbacks.compaction.checks import (
+    check_copied,
     check_gathered_options,
     check_path,
     check_sizes_agree,
@@ -33,6 +34,7 @@ from lightning_prune.callbacks.trainer.example_inputs import (
 from lightning_prune.callbacks.trainer.other_callbacks import forget_averages
 from lightning_prune.callbacks.trainer.strategies import check_strategy, shards_weights
 from lightning_prune.compaction import CompactionReport, compact, save_compact
+from lightning_prune.compaction.foreign_masks import warn_of_masks
 from lightning_prune.compaction.full_size_states import FullSizeStates
 from lightning_prune.measure import count_macs
 from lightning_prune.modules.gathering import gather, has_shards
@@ -99,6 +101,7 @@ class Compaction(L.Callback):
         self.untried_strategy = untried_strategy
         self.report: CompactionReport | None = None
         self._examples: list[ExampleInputs] = []
+        self._copied = False
         self._best = BestWeights(mode)
 
     @override
@@ -109,6 +112,8 @@ class Compaction(L.Callback):
             check_gathered_options(self.path, self.monitor)
         if stage == "fit":
             check_path(self.path)
+            check_copied(pl_module)
+            warn_of_masks(pl_module)
             self._best = BestWeights(self.mode)
 
     @override
@@ -122,6 +127,7 @@ class Compaction(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Forget the inputs of an earlier fit."""
         self._examples = []
+        self._copied = False
 
     @override
     def on_train_batch_start(
@@ -135,6 +141,20 @@ class Compaction(L.Callback):
             if has_shards(pl_module):  # a forward pass takes all ranks
                 return
             count_macs(pl_module, self._examples)  # only to run the model once, on a twin
+
+    @override
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Copy the module once after the first batch, with what it has kept of that."""
+        if not (self._copied or has_shards(pl_module)):
+            self._copied = True
+            check_copied(pl_module)
 
     @override
     def on_validation_batch_start(

@@ -11,9 +11,11 @@ from typing import Any
 
 import lightning as L
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from lightning_prune.callbacks.trainer.ranks import ranks_agree
 from lightning_prune.errors import PruningError
+from lightning_prune.modules.twin import twin
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,19 @@ def monitored(trainer: L.Trainer, monitor: str) -> float:
             f"There are: {', '.join(metrics) or 'none'}."
         )
     return float(metrics[monitor])
+
+
+def check_copied(module: nn.Module) -> None:
+    """Refuse a module that cannot be copied: compaction works on copies.
+
+    Args:
+        module: the module; what lazy modules have not made yet is not looked at.
+
+    Raises:
+        TypeError: if it holds something that cannot be copied.
+    """
+    if not any(map(is_lazy, (*module.parameters(), *module.buffers()))):
+        twin(module)
 
 
 def check_gathered_options(path: str | None, monitor: str | None) -> None:

@@ -1,5 +1,6 @@
 """At the end of fit the model is smaller, verified and reported."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
+from torch.nn.utils import prune
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import lightning_prune as lp
@@ -114,6 +116,60 @@ def test_a_second_fit_trains_the_compact_model():
     fit(model)
     assert model.first.weight.shape == (5, 4)
     assert not torch.equal(model.first.weight, before)
+
+
+class Locked(Model):
+    """Holds what cannot be copied, from the start or from the first batch on."""
+
+    def __init__(self, *, at_once: bool) -> None:
+        super().__init__()
+        self.steps = 0
+        self.net_locks = {"a": threading.Lock()} if at_once else {}
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        self.steps += 1
+        self.net_locks["a"] = threading.Lock()
+        return super().training_step(batch, batch_idx)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_cannot_be_copied_is_named_before_the_training(at_once: bool) -> None:
+    model = Locked(at_once=at_once)
+    with pytest.raises(TypeError, match=r"holds `net_locks\['a'\]`, of type _thread.lock"):
+        fit(model, Zero(), lp.Compaction(latency=False))
+    assert model.steps == (0 if at_once else 1)
+
+
+class Outputs(Model):
+    """Keeps what it computes: outputs of steps in a list, activations in attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[Any] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.hidden = self.first(x).relu()
+        return self.head(self.hidden)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.kept.append({"loss": loss})
+        return loss
+
+
+def test_a_module_that_keeps_what_it_computes_is_compacted() -> None:
+    model = Outputs()
+    fit(model, lp.Pruning(0.5), lp.Compaction(), lp.LatencyMonitor(), max_epochs=2)
+    assert model.first.out_features == 4
+    assert len(model.kept) == 4  # one for each step, none for what ran on copies
+
+
+def test_masks_of_torch_are_warned_of_before_the_training(caplog: Any) -> None:
+    model = Model()
+    prune.ln_structured(model.first, "weight", 0.5, n=2, dim=0)
+    with pytest.warns(UserWarning, match="the fit had no batch"):
+        fit(model, lp.Compaction(latency=False), max_epochs=0)
+    assert "prune.remove(module, name) for: first.weight" in caplog.text
 
 
 class Text(Dataset):

@@ -1,0 +1,132 @@
+"""Models that keep what they have computed: everything runs on them, on copies."""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import prune, spectral_norm, weight_norm
+
+import lightning_prune as lp
+
+X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+
+
+@dataclass
+class Record:
+    hidden: Tensor
+
+
+class Keeps(nn.Module):
+    """Keeps an activation with its graph, each time in another way."""
+
+    def __init__(self, keep: Callable[[Any, Tensor], Any]) -> None:
+        super().__init__()
+        self.first = nn.Linear(6, 8)
+        self.last = nn.Linear(8, 3)
+        self.kept: Any = None
+        self.keep = keep
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(x).relu()
+        self.kept = self.keep(self.kept, hidden)
+        return self.last(hidden)
+
+
+def hooked() -> nn.Module:
+    """Return a net of which a hook, a closure, keeps every activation."""
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    seen: list[Tensor] = []
+    model[0].register_forward_hook(lambda module, args, output: seen.append(output))
+    return model
+
+
+def computed(change: Callable[[nn.Module], Any]) -> nn.Module:
+    """Return a net with a weight that a hook computes before every forward pass."""
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        change(model[2])
+    return model
+
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "attribute": lambda: Keeps(lambda kept, hidden: hidden),
+    "list": lambda: Keeps(lambda kept, hidden: [*(kept or []), hidden]),
+    "dict": lambda: Keeps(lambda kept, hidden: {"hidden": {"last": hidden}}),
+    "set": lambda: Keeps(lambda kept, hidden: {hidden}),
+    "dataclass": lambda: Keeps(lambda kept, hidden: Record(hidden)),
+    "deque": lambda: Keeps(lambda kept, hidden: deque([hidden], 2)),
+    "closure": lambda: Keeps(lambda kept, hidden: lambda: hidden),
+    "hook": hooked,
+    "weight_norm": lambda: computed(weight_norm),
+    "spectral_norm": lambda: computed(spectral_norm),
+    "prune": lambda: computed(lambda module: prune.l1_unstructured(module, "weight", 0.5)),
+}
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> nn.Module:
+    torch.manual_seed(0)
+    model = MODELS[request.param]()
+    model(X).square().mean().backward()  # as after a training step
+    return model.eval()
+
+
+def test_it_is_coupled_counted_and_timed(model: nn.Module) -> None:
+    assert lp.couple(model, X).groups
+    assert lp.count_macs(model, X) > 0
+    assert lp.measure_latency(model, X, min_runs=1, max_seconds=0.01).p50_ms > 0
+
+
+def test_it_is_pruned_and_compacted(model: nn.Module) -> None:
+    pruned = lp.prune(model, X, sparsity=0.5, criterion=lp.Magnitude(), granularity=lp.Channel())
+    expected = model(X)
+    report = lp.compact(model, X, latency=False)
+    assert pruned.sparsity == pytest.approx(0.5, abs=0.1)
+    assert report.params_after < report.params_before
+    assert not report.refused
+    assert torch.allclose(model(X), expected, atol=1e-5)
+    model.train()(X).sum().backward()
+
+
+def test_it_is_pruned_by_data(model: nn.Module) -> None:
+    report = lp.prune(
+        model,
+        X,
+        sparsity=0.5,
+        criterion=lp.Taylor(),
+        batches=[X, X],
+        loss=lambda model, x: model(x).square().mean(),
+    )
+    assert report.sparsity == pytest.approx(0.5, abs=0.1)
+
+
+def test_its_sensitivity_is_measured_on_a_copy(model: nn.Module) -> None:
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    report = lp.sensitivity(
+        model,
+        X,
+        lambda model, x: -float(model(x).square().mean()),
+        example_inputs=X,
+        sparsities=[0.5],
+        progress=False,
+    )
+    assert report.curves
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_what_it_keeps_is_left_alone() -> None:
+    model = hooked()
+    (hook,) = model[0]._forward_hooks.values()
+    (cell,) = hook.__closure__
+    lp.couple(model, X)
+    lp.prune(model, X, sparsity=0.5, criterion=lp.Magnitude())
+    lp.compact(model, X, latency=False)
+    assert cell.cell_contents == []
