@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
 from lightning_prune.modules.fake import real
@@ -28,6 +29,8 @@ from lightning_prune.modules.trainers import attach_like
 
 _Model = TypeVar("_Model", bound=nn.Module)
 _CopyTensor = Callable[[Tensor], Tensor]
+_LONGEST_WAY = 30
+"""Steps from a model to what cannot be copied; what is nested too deeply has no innermost part."""
 
 
 def copy_model(model: _Model, copy_tensor: _CopyTensor) -> _Model:
@@ -45,7 +48,7 @@ def copy_model(model: _Model, copy_tensor: _CopyTensor) -> _Model:
     """
     held = {id(it): it for it in everything_in(model)}
     with real(), torch.inference_mode(False), torch.no_grad():
-        known = {key: it for key, it in held.items() if is_weak(it) or is_outside(it)}
+        known = {key: it for key, it in held.items() if _stays(it)}
         for key, it in held.items():
             if key not in known and isinstance(it, nn.Parameter) and not is_lazy(it):
                 known[key] = copy_tensor(it)
@@ -64,6 +67,12 @@ def _deepcopy(model: _Model, memo: dict[int, Any], known: Mapping[int, Any]) -> 
         return copy.deepcopy(model, memo)
     except Exception as error:  # whatever the code of what the model holds raises
         raise TypeError(_refusal(model, known, error)) from error
+
+
+def _stays(value: Any) -> bool:
+    """Tell whether a copy refers to the very same object."""
+    is_spent = type(value) is RemovableHandle and value.hooks_dict_ref() is None
+    return is_weak(value) or is_outside(value) or is_spent  # of a hook of a module that is gone
 
 
 class _Tensors(TorchFunctionMode):
@@ -118,12 +127,13 @@ def _culprit(model: nn.Module, known: Mapping[int, Any]) -> Part:
     """Return the innermost object that cannot be copied, with the way to it."""
     found = Part("", model)
     memo = dict(known)
-    while True:
+    for _ in range(_LONGEST_WAY):
         memo[id(found.value)] = found.value  # what refers back to it is not at fault
         inner = next((part for part in parts(found.value) if not _is_copied(part, memo)), None)
         if inner is None:
-            return found
+            break
         found = Part(found.label + inner.label, inner.value)
+    return found
 
 
 def _is_copied(part: Part, memo: Mapping[int, Any]) -> bool:

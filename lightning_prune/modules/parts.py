@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 _CONSTANT = {
     *(type(None), type(...), type(NotImplemented), bool, int, float, complex, str, bytes, range),
@@ -33,7 +32,7 @@ _CONTAINERS = {dict, OrderedDict, list, tuple, set}
 _WEAK: tuple[type, ...] = (weakref.ReferenceType, *weakref.ProxyTypes)
 _LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric"}
 _AROUND_MODELS = {"Trainer", "Fabric", "LightningDataModule", "Logger"}
-_DISTRIBUTED = ("torch._C._distributed", "torch.distributed.device_mesh")
+_DISTRIBUTED = ("torch.distributed", "torch._C._distributed")
 _COMPILED_CALL = "_compiled_call_impl"
 _CLASSES = 4096
 """How many classes to remember something about; models have a hundred or so."""
@@ -111,11 +110,13 @@ def _is_constant(kind: type) -> bool:
 
 @lru_cache(maxsize=_CLASSES)
 def _is_outside(kind: Any) -> bool:
-    if issubclass(kind, nn.Module):
+    if issubclass(kind, (nn.Module, Tensor)):
         return False
-    return issubclass(kind, (Dataset, DataLoader, Sampler)) or any(
-        base.__module__.startswith(_DISTRIBUTED)
-        or (base.__module__.partition(".")[0] in _LIGHTNING and base.__name__ in _AROUND_MODELS)
+    return str(kind.__module__).startswith(_DISTRIBUTED) or any(
+        str(base.__module__).startswith("torch.utils.data")
+        or (
+            str(base.__module__).partition(".")[0] in _LIGHTNING and base.__name__ in _AROUND_MODELS
+        )
         for base in kind.__mro__
     )
 

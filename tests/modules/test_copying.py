@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -143,6 +144,25 @@ def test_a_copy_made_in_inference_mode_can_be_trained() -> None:
     assert copied.get_parameter("weight").grad is not None
 
 
+def test_handles_of_hooks_are_copied_with_their_hooks() -> None:
+    model = Keeps([])
+    model.held = [model.layer.register_forward_hook(lambda *given: None)]
+    model.held.append(nn.Linear(1, 1).register_forward_hook(lambda *given: None))  # is gone
+    copied = twin(model)
+    copied.held[0].remove()
+    copied.held[1].remove()
+    assert (len(copied.layer._forward_hooks), len(model.layer._forward_hooks)) == (0, 1)
+
+
+def test_process_groups_are_shared() -> None:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        model = nn.SyncBatchNorm(2, process_group=dist.group.WORLD)
+        assert twin(model).process_group is dist.group.WORLD
+    finally:
+        dist.destroy_process_group()
+
+
 class Guarded:
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -184,6 +204,14 @@ def broken_model(name: str) -> nn.Module:
 def test_what_cannot_be_copied_is_named_with_the_way_to_it(name: str, way: str) -> None:
     with pytest.raises(TypeError, match=f"Expected `model` to be something .* holds {way}"):
         twin(broken_model(name))
+
+
+def test_what_is_nested_too_deeply_is_named() -> None:
+    nested: list[Any] = []
+    for _ in range(3000):
+        nested = [nested]
+    with pytest.raises(TypeError, match=r"holds `held\[0\]\[0\].*RecursionError"):
+        twin(Keeps(nested))
 
 
 def test_a_module_that_refuses_to_be_copied_is_named() -> None:

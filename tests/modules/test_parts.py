@@ -12,7 +12,8 @@ import pytest
 import torch
 from lightning import LightningDataModule, Trainer
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.distributed.tensor import DTensor
+from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
 from lightning_prune.modules.parts import everything_in, is_outside, parts
 
@@ -133,6 +134,8 @@ def test_everything_is_found_once_in_circles_too() -> None:
         (Trainer(logger=False, accelerator="cpu", enable_progress_bar=False), True),
         (LightningDataModule(), True),
         (TensorDataset(torch.zeros(1)), True),
+        (iter(DataLoader([1])), True),
+        (RandomSampler([1]), True),
         (nn.Linear(1, 1), False),
         (threading.Lock(), False),
         ([], False),
@@ -141,3 +144,8 @@ def test_everything_is_found_once_in_circles_too() -> None:
 )
 def test_trainers_and_data_are_outside(value: Any, outside: bool) -> None:
     assert is_outside(value) == outside
+
+
+def test_what_is_sharded_is_part_of_the_model() -> None:
+    sharded = torch.Tensor._make_wrapper_subclass(DTensor, (2,))
+    assert not is_outside(sharded)

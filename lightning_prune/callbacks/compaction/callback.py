@@ -112,9 +112,14 @@ class Compaction(L.Callback):
             check_gathered_options(self.path, self.monitor)
         if stage == "fit":
             check_path(self.path)
-            check_copied(pl_module)
-            warn_of_masks(pl_module)
             self._best = BestWeights(self.mode)
+
+    @override
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Refuse a module that cannot be copied, and warn of masks beside the weights."""
+        if not has_shards(pl_module):
+            check_copied(pl_module)
+        warn_of_masks(pl_module)
 
     @override
     def on_load_checkpoint(
