@@ -17,8 +17,9 @@ from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from lightning_prune.compaction.verification.comparison import is_same
+from lightning_prune.compaction.verification.copies import Copies
 from lightning_prune.compaction.verification.memory import has_room
-from lightning_prune.compaction.verification.runs import Run, Step, runs
+from lightning_prune.compaction.verification.runs import Pass, Run, runs
 from lightning_prune.compaction.verification.variants import (
     Question,
     questions,
@@ -29,8 +30,8 @@ from lightning_prune.modules.inputs import ExampleInputs
 
 _EXAMPLES = 2
 _LETTERS = 120
-_FORWARDS = 5
-_LEAST_SECONDS = 0.5
+_FORWARDS = 4
+_LEAST_SECONDS = 0.3
 _MOST_SECONDS = 20.0
 """How long variants may take: so many times the first forward, but within these bounds."""
 
@@ -46,7 +47,7 @@ class Trial:
         truth: where the model's own arithmetic has few digits, the same in more digits.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[Pass, ...]
     dtype: torch.dtype | None
     runs: tuple[Run, ...]
     truth: tuple[Run, ...] | None = None
@@ -69,6 +70,7 @@ class Reference:
         self.untried: list[str] = []
         self.no_time: list[str] = []
         self._model = model
+        self._copies = Copies(model)
         self._why = ""
         started = time.perf_counter()
         self._trials = [self._first(example) for example in examples]
@@ -97,15 +99,15 @@ class Reference:
     def _first(self, example: ExampleInputs) -> Trial:
         """Run an example, cut to a small batch if the model takes that."""
         small = example.narrowed(_EXAMPLES)
-        trial = self._attempt((Step(small),), torch.float32) if small is not example else None
+        trial = self._attempt((Pass(small),), torch.float32) if small is not example else None
         if trial is not None:
             return trial
-        steps = (Step(example),)
-        return Trial(steps, torch.float32, tuple(runs(self._model, steps, torch.float32)))
+        steps = (Pass(example),)
+        return Trial(steps, torch.float32, tuple(runs(self._copies, steps, torch.float32)))
 
-    def _attempt(self, steps: tuple[Step, ...], dtype: torch.dtype) -> Trial | None:
+    def _attempt(self, steps: tuple[Pass, ...], dtype: torch.dtype) -> Trial | None:
         try:
-            return Trial(steps, dtype, tuple(runs(self._model, steps, dtype)))
+            return Trial(steps, dtype, tuple(runs(self._copies, steps, dtype)))
         except ExampleInputsError as error:
             reason = str(error.__cause__).strip().split("\n")[0]
             self._why = shorten(f"{type(error.__cause__).__name__}: {reason}", _LETTERS)
@@ -126,7 +128,7 @@ class Reference:
             self.tried.append("the model's own arithmetic")
             for truth in truths:
                 steps, known = truth.steps[:1], truth.runs[:1]
-                yield Trial(steps, None, tuple(runs(self._model, steps, None, known)), known)
+                yield Trial(steps, None, tuple(runs(self._copies, steps, None, known)), known)
 
     def _exact(self, example: ExampleInputs) -> Trial | None:
         """Run an example in float64, in train mode as well if that is possible."""
@@ -134,7 +136,7 @@ class Reference:
             self.untried.append("float64: not enough memory for a copy")
             return None
         trial = self._trained(example, torch.float64)
-        trial = trial or self._attempt((Step(example),), torch.float64)
+        trial = trial or self._attempt((Pass(example),), torch.float64)
         if trial is None:
             self.untried.append(f"float64: {self._why}")
         elif any(one.lowers_precision for one in trial.runs):
@@ -148,9 +150,9 @@ class Reference:
         """Run an example before, in and after train mode."""
         for training in training_choices(example):
             steps = (
-                Step(example),
-                Step(training, training=True, name="in train mode"),
-                Step(example, name="after a pass in train mode"),
+                Pass(example),
+                Pass(training, training=True, name="in train mode"),
+                Pass(example, name="after a pass in train mode"),
             )
             trial = self._attempt(steps, dtype)
             if trial is not None:
@@ -173,7 +175,7 @@ class Reference:
     def _is_random(self, trained: Trial) -> bool:
         if not trained.runs[1].draws:
             return False
-        again = runs(self._model, trained.steps, trained.dtype, seed=1)
+        again = runs(self._copies, trained.steps, trained.dtype, seed=1)
         return not all(map(is_same, trained.runs[1:], tuple(again)[1:]))
 
     def _variants(self, example: ExampleInputs) -> Iterator[Trial]:
@@ -200,7 +202,7 @@ class Reference:
         started = time.perf_counter()
         try:
             for choice in choices:
-                trial = self._attempt((Step(choice, name=f"on {question.about}"),), torch.float32)
+                trial = self._attempt((Pass(choice, name=f"on {question.about}"),), torch.float32)
                 if trial is not None and trial.runs[0].proves:
                     self.tried.append(question.about)
                     return trial

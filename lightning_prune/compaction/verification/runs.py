@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,15 +21,15 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from typing_extensions import override
 
+from lightning_prune.compaction.verification.copies import Copies
 from lightning_prune.compaction.verification.decisions import Decision, Decisions, is_proof
 from lightning_prune.compaction.verification.leaves import is_finite_number, leaves_of
 from lightning_prune.coupling.graph import base_name
 from lightning_prune.modules.inputs import ExampleInputs
-from lightning_prune.modules.twin import clone, twin
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class Pass:
     """One call of a model.
 
     Args:
@@ -66,8 +66,8 @@ class Run:
 
 
 def runs(
-    model: nn.Module,
-    steps: Sequence[Step],
+    copies: Copies,
+    steps: Sequence[Pass],
     dtype: torch.dtype | None,
     earlier: Sequence[Run] | None = None,
     seed: int = 0,
@@ -75,7 +75,7 @@ def runs(
     """Call one copy of a model several times.
 
     Args:
-        model: the model; it is left alone.
+        copies: of the model, which is left alone.
         steps: the calls, in order.
         dtype: type of the real numbers; None for those that the model has.
         earlier: runs of another model whose decisions are repeated.
@@ -87,27 +87,21 @@ def runs(
     Raises:
         ExampleInputsError: if the model does not run.
     """
-    copied = _copy(model, dtype, owns_memory=any(step.training for step in steps))
-    for index, step in enumerate(steps):
-        copied.train(step.training)
-        inputs = step.inputs.on(copied).map(torch.clone)  # it may write into its inputs
-        decisions = Decisions(earlier[index].decisions if earlier is not None else None)
-        rates = RatesAtZero()
-        with _seeded(copied, inputs, seed) as drew, torch.no_grad(), decisions, rates:
-            leaves = leaves_of(inputs(copied))
-            draws = rates.draws or drew()
-        yield Run(leaves, decisions.made, decisions.lowers_precision, draws)
+    with copies.borrowed(dtype, trains=any(step.training for step in steps)) as copied:
+        for index, step in enumerate(steps):
+            repeated = earlier[index].decisions if earlier is not None else None
+            yield _called(copied, step, Decisions(repeated), seed)
 
 
-def _copy(model: nn.Module, dtype: torch.dtype | None, *, owns_memory: bool) -> nn.Module:
-    """Return a copy in other arithmetic; training writes into memory of its own."""
-    copied = twin(model, dtype)
-    return clone(copied) if owns_memory and _shares_memory(copied, model) else copied
-
-
-def _shares_memory(one: nn.Module, other: nn.Module) -> bool:
-    known = {parameter.data_ptr() for parameter in other.parameters()}
-    return any(parameter.data_ptr() in known for parameter in one.parameters())
+def _called(model: nn.Module, step: Pass, decisions: Decisions, seed: int) -> Run:
+    if model.training != step.training:
+        model.train(step.training)
+    inputs = step.inputs.on(model).map(torch.clone)  # it may write into its inputs
+    rates = RatesAtZero() if step.training else None
+    with _seeded(model, inputs, seed) as drew, torch.no_grad(), decisions, rates or nullcontext():
+        leaves = leaves_of(inputs(model))
+        draws = drew() or (rates is not None and rates.draws)
+    return Run(leaves, decisions.made, decisions.lowers_precision, draws)
 
 
 class RatesAtZero(TorchDispatchMode):

@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from lightning_prune.compaction.verification.comparison import Errors, errors_between, is_as_near
+from lightning_prune.compaction.verification.copies import Copies
 from lightning_prune.compaction.verification.reference import Reference, Trial
-from lightning_prune.compaction.verification.runs import Run, Step, runs
+from lightning_prune.compaction.verification.runs import Pass, Run, runs
 from lightning_prune.errors import ExampleInputsError, VerificationError
 from lightning_prune.modules.inputs import ExampleInputs
 
@@ -69,10 +70,10 @@ class Verification:
         Raises:
             VerificationError: if it does not run, or differs by more than ``tolerances``.
         """
-        errors = Errors()
+        errors, copies = Errors(), Copies(model)
         for trial in self._in_order():
             try:
-                found = _hold(model, trial, tolerances)
+                found = _hold(copies, trial, tolerances)
             except VerificationError:
                 self._refuting = trial
                 raise
@@ -88,9 +89,9 @@ class Verification:
         yield from (trial for trial in self._reference if trial is not first)
 
 
-def _hold(model: nn.Module, trial: Trial, tolerances: Mapping[torch.dtype, float]) -> Errors:
+def _hold(copies: Copies, trial: Trial, tolerances: Mapping[torch.dtype, float]) -> Errors:
     errors = Errors()
-    calls = runs(model, trial.steps, trial.dtype, trial.truth or trial.runs)
+    calls = runs(copies, trial.steps, trial.dtype, trial.truth or trial.runs)
     for index, step in enumerate(trial.steps):
         try:
             errors |= _compare(trial, index, next(calls), tolerances)
@@ -101,7 +102,7 @@ def _hold(model: nn.Module, trial: Trial, tolerances: Mapping[torch.dtype, float
     return errors
 
 
-def _when(step: Step) -> str:
+def _when(step: Pass) -> str:
     return f"{step.name}, " if step.name else ""
 
 

@@ -697,7 +697,7 @@ def test_what_cannot_be_taken_out_is_named_and_stays(build, reason):
         parameter.grad = torch.ones_like(parameter)
     before = state_of(model)
     bypass = Bypass(model, inputs, dead_branches(model, couple(model, X).branches))
-    bypass.attempt(Verification(model, [inputs]))
+    bypass.attempt(Verification(model, inputs))
     assert list(bypass.refused) == [name]
     assert re.search(reason, bypass.refused[name])
     assert state_of(model) == before

@@ -10,15 +10,16 @@ from support.nets import Net
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from lightning_prune.compaction.verification.runs import Step, runs
+from lightning_prune.compaction.verification.copies import Copies
+from lightning_prune.compaction.verification.runs import Pass, runs
 from lightning_prune.modules.inputs import ExampleInputs
 
 X = torch.randn(4, 6)
 
 
 def outcome(model, *inputs, training=True, dtype=torch.float32, seed=0):
-    steps = (Step(ExampleInputs(inputs or (X,)), training=training),)
-    return next(runs(model, steps, dtype, seed=seed))
+    steps = (Pass(ExampleInputs(inputs or (X,)), training=training),)
+    return next(runs(Copies(model), steps, dtype, seed=seed))
 
 
 def attention(m, x):
@@ -90,8 +91,8 @@ def test_no_generator_is_moved():
 def test_what_happens_in_training_is_seen_afterwards_and_only_there():
     model = nn.BatchNorm1d(6).eval()
     inputs = ExampleInputs((X,))
-    steps = (Step(inputs), Step(inputs, training=True), Step(inputs))
-    before, training, after = (run.leaves[0] for run in runs(model, steps, torch.float32))
+    steps = (Pass(inputs), Pass(inputs, training=True), Pass(inputs))
+    before, training, after = (run.leaves[0] for run in runs(Copies(model), steps, torch.float32))
     normal = (X - X.mean(0)) / (X.var(0, correction=0) + model.eps).sqrt()
     torch.testing.assert_close(training, normal)
     mean, var = 0.1 * X.mean(0), 0.9 + 0.1 * X.var(0)
