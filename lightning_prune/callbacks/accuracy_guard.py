@@ -60,7 +60,7 @@ class AccuracyGuard(L.Callback):
     ``patience`` validations,
 
     * ``"pause"`` leaves the sparsity where it is until the metric comes back,
-    * ``"rollback"`` returns to the last good weights and masks and goes on in smaller steps: half
+    * ``"rollback"`` returns to the last good weights and masks and continues in smaller steps: half
       way from there to the lowest sparsity that failed, until steps are below ``min_step``,
     * ``"stop"`` returns to the last good weights and masks, and ends the training.
 

@@ -13,7 +13,7 @@ from lightning_prune.measure.sparsity import Sparsity, check_min_ndim, measure_s
 class SparsityMonitor(L.Callback):
     """Log the fraction of exact zeros in the weights after training epochs.
 
-    It reads the weights themselves, whoever made the zeros. Metrics: ``sparsity/<parameter>``, by
+    It reads the weights themselves, whatever made the zeros. Metrics: ``sparsity/<parameter>``, by
     the name in the state dict, and ``sparsity/total`` over all of these parameters.
 
     Args:

@@ -23,7 +23,7 @@ def check_regrows(granularity: Granularity) -> None:
 
 
 def check_groups(granularity: Granularity, criterion: Criterion, allocation: Allocation) -> None:
-    """Refuse what takes several units to a group, where every group is a single unit.
+    """Refuse what needs several units in a group, where every group is a single unit.
 
     Raises:
         ValueError: if the criterion compares the units of a group, or the allocation takes a

@@ -1,7 +1,7 @@
 """Enforcement: keeps masked elements of weights, gradients and optimizer state at zero.
 
 It multiplies in place and decides nothing. Zeroing weights once is not enough: momentum and Adam
-revive all of them, even where gradients are masked.
+change all of them again, even where gradients are masked.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def prune(
         exclude: glob patterns of the names of modules to leave alone.
         batches: data for criteria that read gradients or activations.
         loss: ``loss(model, batch)`` returns the scalar whose gradients count.
-        allow_unused: units may also go where a parameter that no example runs might read them.
+        allow_unused: also prune units that a parameter which no example runs might read.
 
     Returns:
         What was reached, and what was left alone.

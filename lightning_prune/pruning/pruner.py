@@ -1,6 +1,6 @@
 """The pruner: accumulate, score, allocate, mask; then keep masked weights at zero.
 
-It works on any module and knows no trainer: whoever trains calls `Pruner.accumulate` before an
+It works on any module and knows no trainer: a training loop calls `Pruner.accumulate` before an
 optimizer step, `Pruner.enforce` after it, and `Pruner.update` when the schedule says so. It zeroes
 in place; shapes and names never change.
 """
@@ -197,7 +197,7 @@ class Pruner:
         self._set([torch.ones_like(mask) for mask in self._unit_masks])
 
     def report(self, target: float) -> PruningReport:
-        """Return what is reached by now, beside the ``target`` asked for."""
+        """Return what is reached, with the ``target`` asked for."""
         base = PruningReport(target, self._reached, self.of, (), self._left_alone, (), self.unused)
         return report_of(base, self.groups, self._unit_masks, self._floors)
 

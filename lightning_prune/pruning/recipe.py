@@ -1,4 +1,4 @@
-"""A recipe: what to prune and by which scores; everything but when.
+"""A recipe: what to prune and by which scores; the schedule, which says when, is no part of it.
 
 `Pruning` and `prune` take the same options; they are checked, and made into a pruner, here.
 """
@@ -41,7 +41,7 @@ class Recipe:
         include: glob patterns of the names of modules to prune; None for all.
         exclude: glob patterns of the names of modules to leave alone.
         regrows: removed units may grow again.
-        allow_unused: units may also go where a parameter that no example runs might read them.
+        allow_unused: also prune units that a parameter which no example runs might read.
 
     Raises:
         ValueError: if ``sparsity`` is outside its range, or ``of`` is none of its words.
@@ -99,7 +99,7 @@ class Recipe:
     def pruner(
         self, model: nn.Module, example_inputs: Any, among: Collection[str] | None = None
     ) -> Pruner:
-        """Return a pruner over the units of ``model`` that may go; nothing is pruned yet.
+        """Return a pruner over the prunable units of ``model``; nothing is pruned yet.
 
         Args:
             model: the module to prune.

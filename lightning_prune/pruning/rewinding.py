@@ -1,6 +1,6 @@
 """Rewinding: after every mask update the kept weights return to an earlier step.
 
-Values and copies only; whoever trains says when to remember and when to rewind.
+Values and copies only; the caller decides when to remember and when to rewind.
 """
 
 from __future__ import annotations

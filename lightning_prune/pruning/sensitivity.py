@@ -1,4 +1,4 @@
-"""Sensitivity analysis: how a metric suffers when one group alone is pruned.
+"""Sensitivity analysis: how a metric changes when one group alone is pruned.
 
 It works on a copy of the weights; the user's model is left as it is.
 """
@@ -51,7 +51,7 @@ def sensitivity(
         data: what the metric takes.
         metric: ``metric(model, data)`` returns a number.
         example_inputs: what ``model(...)`` takes; single weights need none.
-        criterion: gives the scores; the units of the lowest go.
+        criterion: gives the scores; the units of the lowest are removed.
         granularity: what a unit is.
         sparsities: fractions of a group's units to remove, each in [0, 1). Groups of a single
             unit, such as those of `Layer`, are measured once, without it: at 1.
@@ -59,7 +59,8 @@ def sensitivity(
         exclude: glob patterns of the names of modules to leave out.
         batches: data for criteria that read gradients or activations.
         loss: ``loss(model, batch)`` returns the scalar whose gradients count.
-        path: a JSON file that is written after every group and gone on with if it is there.
+        path: a JSON file that is written after every group; where it exists, the measurement
+            continues with it.
         progress: show a progress bar.
         allow_unused: as in `prune`.
 

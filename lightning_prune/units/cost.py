@@ -173,16 +173,16 @@ def units_to_remove(
     Args:
         cost: what units cost.
         priorities: removal priorities of each group's units, each of shape ``[units]``; +inf
-            where a unit must stay, -inf where it must go.
+            where a unit must stay, -inf where it must be removed.
         sparsity: the fraction of `Cost.prunable` to remove, in [0, 1).
-        sizes: where units go in bundles only: the bundles' sizes, in the shapes of their
+        sizes: where only bundles of units are removed: the bundles' sizes, in the shapes of their
             priorities; the count is then one of bundles.
 
     Returns:
         The count that comes closest, the lower of two that come equally close.
 
     Raises:
-        TargetError: if the units that may go do not cost that much, or nothing costs anything.
+        TargetError: if the removable units do not cost that much, or nothing costs anything.
     """
     must_go = sum(int((p == -torch.inf).count_nonzero()) for p in priorities)
     may_go = sum(int((p != torch.inf).count_nonzero()) for p in priorities)
@@ -215,7 +215,7 @@ def check_reachable(cost: Cost, sparsity: float, reachable: float) -> None:
     Args:
         cost: what units cost.
         sparsity: the fraction of `Cost.prunable` to remove, in [0, 1).
-        reachable: what the units cost that may go.
+        reachable: what the removable units cost.
 
     Raises:
         TargetError: if it is, or if there is nothing to take a fraction of.

@@ -27,7 +27,7 @@ def protect_best(priorities: Sequence[Tensor], floors: Sequence[int] | None = No
     """
     protected = [p.clone() for p in priorities]
     for p, floor in zip(protected, floors or [1] * len(protected), strict=True):
-        # Of equal units those with the highest index, because ties go by index.
+        # Of equal units those with the highest index, because ties are broken by index.
         if floor == 1:
             p[p.numel() - 1 - p.flip(0).argmax()] = torch.inf
         else:
@@ -38,7 +38,7 @@ def protect_best(priorities: Sequence[Tensor], floors: Sequence[int] | None = No
 def keep_highest(priorities: Sequence[Tensor], remove: int) -> list[Tensor]:
     """Choose the units to keep, over all groups together.
 
-    Ties are broken by the order of the groups, then by index: the first goes first.
+    Ties are broken by the order of the groups, then by index: the first is removed first.
 
     Args:
         priorities: removal priorities of each group's units, each of shape ``[units]``; no NaN.

@@ -75,7 +75,7 @@ class Binding:
             self.pruner, self.obstacle, self.trainable = pruner, None, trainable
 
     def restore(self, pl_module: L.LightningModule, batch: Any, state: Mapping[str, Any]) -> bool:
-        """Make the pruner anew, with the groups, masks and scores of a checkpoint.
+        """Make the pruner with the groups, masks and scores of a checkpoint.
 
         Args:
             pl_module: the module to prune.

@@ -69,7 +69,7 @@ class Pruning(L.Callback):
         allow_unused: units may also go where a parameter that no example runs, such as one that
             only ``training_step`` uses, might read them.
         restart_early_stopping: let no `EarlyStopping` end the training by its patience before the
-            last update of the masks, and let it count anew from there on.
+            last update of the masks, and let it count from zero then.
         untried_strategy: let strategies through with which pruning was not tried.
 
     Attributes:

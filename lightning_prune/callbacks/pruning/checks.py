@@ -70,7 +70,7 @@ def check_length(trainer: L.Trainer, schedule: Schedule) -> None:
 
 
 def check_masks_agree(trainer: L.Trainer, pl_module: L.LightningModule, fingerprint: int) -> None:
-    """Refuse to go on if the masks differ between ranks.
+    """Refuse to continue if the masks differ between ranks.
 
     Args:
         trainer: the trainer.

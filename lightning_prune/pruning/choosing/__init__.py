@@ -1,1 +1,1 @@
-"""Choosing: which units go, given their scores."""
+"""Choosing: which units are removed, given their scores."""

@@ -1,6 +1,7 @@
 """The choice: which units stay, given their priorities and what must hold.
 
-A pure function of numbers. Where the number of kept units must be a multiple, units go in bundles.
+A pure function of numbers. Where the number of kept units must be a multiple, whole bundles of
+units are removed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def choose(
 
     Args:
         priorities: removal priorities of each group's units, each of shape ``[units]``; +inf
-            where a unit must stay, -inf where it must go.
+            where a unit must stay, -inf where it must be removed.
         cost: what units cost.
         sparsity: the fraction to remove, in [0, 1).
         floors: how many units each group keeps at least.

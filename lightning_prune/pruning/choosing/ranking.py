@@ -1,6 +1,6 @@
 """The ranking: from scores to removal priorities, under what must hold for the units of a group.
 
-Pure functions; here granularity and allocation meet.
+Pure functions of a granularity and an allocation.
 """
 
 from __future__ import annotations

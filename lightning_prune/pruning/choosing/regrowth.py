@@ -1,4 +1,4 @@
-"""Regrowth: kept units give way to removed ones, as many in each group.
+"""Regrowth: kept units are exchanged for removed ones, as many in each group.
 
 A pure function of scores and masks.
 """
@@ -18,8 +18,8 @@ def exchange(
 ) -> list[Tensor]:
     """Drop the kept units of the lowest scores and grow the removed ones that would grow most.
 
-    What was dropped does not grow at once; ties are broken by index, the first goes and grows
-    first.
+    What was dropped does not grow in the same exchange; ties are broken by index: the first is
+    dropped, and grown, first.
 
     Args:
         unit_masks: for each group a boolean tensor of shape ``[units]``, ``True`` = kept.

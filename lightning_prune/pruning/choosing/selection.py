@@ -17,7 +17,7 @@ from lightning_prune.units.group import Group
 
 @dataclass(frozen=True)
 class Selection:
-    """The outcome of `select`.
+    """The result of `select`.
 
     Args:
         groups: the groups that may be pruned.

@@ -1,4 +1,4 @@
-"""The choice among single weights that no rank holds all scores of.
+"""The choice among single weights whose scores are spread over ranks.
 
 The threshold is found by bisection: ranks exchange counts, never scores. Ties are broken as
 everywhere: by the order of the groups, then by index.

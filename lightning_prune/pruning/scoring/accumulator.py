@@ -28,9 +28,9 @@ _TINY = torch.finfo(torch.float32).tiny
 class Accumulator:
     """Scores summed over steps, all in one flat float32 buffer.
 
-    A step whose scores are not all finite, as after an overflow of mixed precision, counts
-    nothing; nor does one whose scores are all zero, which tells nothing apart. A weight
-    counts only the steps in which it was offered: several optimizers may take turns.
+    A step whose scores are not all finite, as after an overflow of mixed precision, does not
+    count; nor does one whose scores are all zero, by which no weight differs from another. The
+    average of a weight is over the steps of its own optimizer only.
 
     Args:
         weights: the weights to score, all on one device.
@@ -146,7 +146,7 @@ class Accumulator:
                 view.copy_(total)
 
     def _indicator(self, chosen: tuple[int, ...]) -> Tensor:
-        """Return 1 for each slot offered, else 0; made once, as a copy to the device waits."""
+        """Return 1 for each slot to which the step adds, else 0; made once, as copying waits."""
         if chosen not in self._offered:
             flags = torch.zeros(len(self._slots))
             flags[slice(None) if self._fold else list(chosen)] = 1.0

@@ -1,7 +1,7 @@
 """The observer: what linear layers and convolutions read, averaged over batches.
 
-It hooks into modules for as long as it observes and leaves nothing behind. It keeps one number for
-every input channel; nothing here waits for the device.
+Its hooks are on the modules only while it observes. It keeps one number for every input channel;
+nothing here waits for the device.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def observable(model: nn.Module) -> dict[str, nn.Module]:
 
 
 class Observer:
-    """Averages over batches of what a function says of the inputs of modules.
+    """Averages over batches of a function of the inputs of modules.
 
     A batch in which something is not finite does not count for that module.
 

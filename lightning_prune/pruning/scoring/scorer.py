@@ -54,19 +54,19 @@ class Scorer:
         self._reduce = reduce
         self._examples = examples
         names = criterion.scored(model, list(weights))
-        watched: dict[str, nn.Module] = {}
+        observed: dict[str, nn.Module] = {}
         if criterion.reads == "activations":
             modules = observable(model)
             # In the order of the weights, which is that of every rank; a set's is not.
-            watched = {
+            observed = {
                 n: modules[plain_name(n)]
                 for n in weights
                 if n in names and plain_name(n) in modules
             }
-            names = set(watched)
+            names = set(observed)
         self._weights = {name: weight for name, weight in weights.items() if name in names}
         self._check_scored()
-        self._observer = Observer(watched, criterion.observe)
+        self._observer = Observer(observed, criterion.observe)
         self._accumulator: Accumulator | None = None
 
     @property
@@ -196,7 +196,7 @@ class Scorer:
         return dict(zip(self._weights, scores, strict=True))
 
     def _observed(self) -> list[Tensor]:
-        """Return what the criterion reads beside the weights, one tensor for each of them."""
+        """Return what the criterion reads in addition to weights, one tensor for each of them."""
         if self._criterion.reads == "activations":
             means = self._observer.means()
             return [means[name] for name in self._weights]
