@@ -54,9 +54,9 @@ def count_macs(model: nn.Module, example_inputs: Any) -> int:
     measured = twin(model).eval()
     for parameter in measured.parameters():  # one by one: a scripted module has no method for it
         parameter.requires_grad_(False)
-    examples = [one.on(measured).map(torch.clone) for one in examples_of(example_inputs)]
+    examples = [inputs.on(measured).map(torch.clone) for inputs in examples_of(example_inputs)]
     counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
-    devices = {t.device for one in examples for t in one.tensors} - {torch.device("cpu")}
+    devices = {t.device for inputs in examples for t in inputs.tensors} - {torch.device("cpu")}
     rng_type = next((d.type for d in devices), "cuda")
     # no_grad and not inference_mode: under that, older counters see nothing at all.
     with (

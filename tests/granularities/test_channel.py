@@ -9,8 +9,8 @@ def group(units):
 
 
 def test_channels_are_the_coupled_groups():
-    one = group(8)
-    assert Channel().groups({}, Structure((one,))) == [one]
+    channels = group(8)
+    assert Channel().groups({}, Structure((channels,))) == [channels]
 
 
 def test_options_are_rules():

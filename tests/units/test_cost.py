@@ -98,7 +98,7 @@ def test_the_count_comes_closest(cost, sparsity):
 
     def miss(k):
         kept = keep_highest(priorities, k)
-        return abs(cost.removed([int((~one).sum()) for one in kept]) - sparsity * cost.prunable)
+        return abs(cost.removed([int((~mask).sum()) for mask in kept]) - sparsity * cost.prunable)
 
     best = min(range(6), key=lambda k: (miss(k), k))
     assert units_to_remove(cost, priorities, sparsity) == best

@@ -44,7 +44,7 @@ def flow_gradients(
     parameters = parameters_by_any_name(positive)
     chosen = [parameters[name].requires_grad_(True) for name in names]
     with torch.enable_grad():
-        outputs = [t for one in examples for t in output_tensors(_of_ones(one, positive)(positive))]
+        outputs = [t for e in examples for t in output_tensors(_of_ones(e, positive)(positive))]
         if not any(output.requires_grad for output in outputs):
             raise ExampleInputsError(
                 "Expected the model to return something that depends on its weights, but got "

@@ -57,11 +57,11 @@ class Loss(L.Callback):
 )
 def test_less_is_lost_at_the_cut(regularization: Regularization) -> None:
     changes = []
-    for one in (None, regularization):
+    for option in (None, regularization):
         loss = Loss()
         model = Net()
         model.example_input_array = torch.zeros(2, 2, 6, 6)
-        fit(model, make(one), loss, epochs=6)
+        fit(model, make(option), loss, epochs=6)
         changes.append(loss.change)
     plain, regularized = changes
     assert regularized < 0.5 * plain

@@ -39,16 +39,16 @@ class Exchange:
 
 @pytest.fixture
 def exchange(monkeypatch: pytest.MonkeyPatch) -> Exchange:
-    one = Exchange()
+    ranks = Exchange()
     tell: dict[str, Callable[..., Any]] = {
-        "sum_over_ranks": lambda t, like: one.all(t, like).sum(0),
-        "max_over_ranks": lambda t, like: one.all(t, like).amax(0),
-        "gather_over_ranks": one.all,
+        "sum_over_ranks": lambda t, like: ranks.all(t, like).sum(0),
+        "max_over_ranks": lambda t, like: ranks.all(t, like).amax(0),
+        "gather_over_ranks": ranks.all,
         "rank_among": lambda like: like.rank,
     }
     for name, function in tell.items():
         monkeypatch.setattr(sharded_choice, name, function)
-    return one
+    return ranks
 
 
 SIZES = (6, 1, 10)

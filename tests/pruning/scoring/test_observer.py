@@ -87,7 +87,7 @@ def test_ranks_add_up():
     net, batches = Net(), torch.randn(2, 2, 3, 8, 8)
     observer = observe(net, batches)
     means = observer.means()
-    observer.reduce(lambda one: 2 * one)  # two ranks that saw the same
+    observer.reduce(lambda part: 2 * part)  # two ranks that saw the same
     assert all(torch.allclose(means[n], m) for n, m in observer.means().items())
 
 
