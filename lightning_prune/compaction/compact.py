@@ -71,20 +71,20 @@ def compact(
         warn_unused(unused, coupling.shapes)
     before = twin(model)
     reference = _Reference(before, examples, allow_unused)
-    folding = Surgery(model)
-    bypass = Bypass(model, examples, dead_branches(model, coupling.branches))
+    surgery = Surgery(model)
+    bypass = Bypass(model, surgery, examples, dead_branches(model, coupling.branches))
     try:
         coupling = _take_out(model, bypass, reference, coupling)
-        constants = _fold(model, folding, reference, coupling)
+        constants = _fold(model, surgery, reference, coupling)
         # A bias is rounded to its own type, which arithmetic in float64 sees.
         tolerances = FOLDED_TOLERANCES if constants.rounds else TOLERANCES
-        outcome = _remove(model, reference, coupling, tolerances)
+        outcome = _remove(model, surgery, reference, coupling, tolerances)
         if outcome.refused and not (outcome.accepted or bypass.accepted):
             raise VerificationError(_nothing_held(outcome.refused))
     except BaseException:
-        folding.undo()
-        bypass.surgery.undo()
+        surgery.undo()
         raise
+    plan = bypass.plan.then(constants.plan).then(outcome.plan)
     errors = bypass.errors | constants.errors | outcome.errors
     latencies = measure_in_turns([before, model], examples[0]) if latency else [None, None]
     return CompactionReport(
@@ -97,6 +97,7 @@ def compact(
         max_abs_error=errors.max_abs_error,
         max_rel_error=errors.max_rel_error,
         groups=(*bypass.counts, *outcome.plan.groups),
+        plan=plan,
         refused=bypass.refused | outcome.refused,
         constant=constants.kept,
         unused=unused,
@@ -164,7 +165,7 @@ def _fold(
     dead = _dead(model, coupling)
     if not may_be_constant(model, coupling, dead):
         return Constants()
-    verification = reference.verification
+    verification, start = reference.verification, surgery.mark()
     constants = fold_constants(model, surgery, coupling, dead)
     if not constants.folded:
         return constants
@@ -172,7 +173,7 @@ def _fold(
     try:
         errors = verification.check(model, tolerances)
     except VerificationError as error:
-        surgery.undo()
+        surgery.undo(to=start)
         refused = dict.fromkeys(constants.folded, f"its constant: {error}")
         return Constants(kept=constants.kept | refused)
     return replace(constants, errors=errors)
@@ -180,19 +181,16 @@ def _fold(
 
 def _remove(
     model: nn.Module,
+    surgery: Surgery,
     reference: _Reference,
     coupling: Coupling,
     tolerances: Mapping[torch.dtype, float],
 ) -> Removal:
-    """Remove what can be removed; leave the model exactly as it was if anything else happens."""
-    removal = Removal(model, coupling, _dead(model, coupling))
+    """Remove what can be removed."""
+    removal = Removal(model, surgery, coupling, _dead(model, coupling))
     if removal.wanted:
         checks = Checks(model, reference.verification, coupling, tolerances)
-        try:
-            removal.attempt(removal.wanted, checks)
-        except BaseException:
-            removal.surgery.undo()
-            raise
+        removal.attempt(removal.wanted, checks)
     for name, reason in removal.refused.items():
         log.warning("Left %s as it was: %s", name, reason)
     return removal

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from lightning_prune.compaction.completion import completed
 from lightning_prune.compaction.plan import Plan, plan_removal
-from lightning_prune.compaction.repair import Broken, Repair
+from lightning_prune.compaction.repair import Broken, Repair, Repaired
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import TOLERANCES, Errors, Verification
 from lightning_prune.coupling import Coupling
@@ -45,13 +46,15 @@ class Removal:
     """What is being removed from one model.
 
     Args:
-        model: the masked model, which is changed in place.
+        model: the masked model.
+        surgery: changes it in place.
         coupling: of the model.
         dead: for each group where a unit may go, shape ``[units]``.
     """
 
-    def __init__(self, model: nn.Module, coupling: Coupling, dead: Sequence[Tensor]) -> None:
-        self.surgery = Surgery(model)
+    def __init__(
+        self, model: nn.Module, surgery: Surgery, coupling: Coupling, dead: Sequence[Tensor]
+    ) -> None:
         self.wanted = [index for index, units in enumerate(dead) if bool(units.any())]
         self.accepted: list[int] = []
         self.refused: dict[str, str] = {}
@@ -59,18 +62,23 @@ class Removal:
         self._model = model
         self._coupling = coupling
         self._dead = dead
+        self._surgery = surgery
+        self._start = surgery.mark()
+        self.plan = self._plan_for([])
 
     def _plan_for(self, chosen: list[int]) -> Plan:
         units = [
             dead if index in chosen else torch.zeros_like(dead)
             for index, dead in enumerate(self._dead)
         ]
-        return plan_removal(self._coupling.groups, units, self._coupling.grouped)
+        plan = plan_removal(self._coupling.groups, units)
+        return completed(plan, self._model, self._coupling.grouped)
 
     def attempt(self, candidates: list[int], checks: Checks) -> None:
         """Remove as many of the candidate groups as hold, beside those accepted before."""
         while candidates:
-            broken = self._remove(self._plan_for([*self.accepted, *candidates]), checks.repair)
+            repaired = self._remove([*self.accepted, *candidates], checks.repair)
+            broken = repaired.broken
             try:
                 self.errors = checks.verification.check(self._model, checks.tolerances)
             except VerificationError as error:
@@ -83,13 +91,15 @@ class Removal:
                 candidates = [index for index in candidates if index not in culprits]
             else:
                 self.accepted += candidates
+                self.plan = repaired.plan
                 return None
-        return self._restore(checks.repair)
+        return self._restore()
 
-    def _remove(self, plan: Plan, repair: Repair) -> Broken | None:
-        self.surgery.undo()
-        self.surgery.apply(plan)
-        return repair(self.surgery, plan.kept)
+    def _remove(self, chosen: list[int], repair: Repair) -> Repaired:
+        self._surgery.undo(to=self._start)
+        plan = self._plan_for(chosen)
+        self._surgery.apply(plan)
+        return repair(self._surgery, plan)
 
     def _passing(self, broken: Broken, candidates: list[int]) -> list[int]:
         """Return the candidates whose units pass an operation that cannot be made to fit."""
@@ -106,17 +116,12 @@ class Removal:
         half = len(candidates) // 2
         if half == 0:
             self.refused[self._coupling.groups[candidates[0]].name] = reason
-            return self._restore(checks.repair)
+            return self._restore()
         self.attempt(candidates[:half], checks)
         return self.attempt(candidates[half:], checks)
 
-    def _restore(self, repair: Repair) -> None:
+    def _restore(self) -> None:
         """Bring the model back to what was accepted."""
-        self.surgery.undo()
+        self._surgery.undo(to=self._start)
         if self.accepted:
-            self._remove(self.plan, repair)
-
-    @property
-    def plan(self) -> Plan:
-        """What was accepted."""
-        return self._plan_for(self.accepted)
+            self._surgery.apply(self.plan)

@@ -8,6 +8,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from lightning_prune.compaction.plan import Plan
 from lightning_prune.display.tables import format_bytes, format_count, format_table
 from lightning_prune.measure.latency import Latency
 from lightning_prune.units.group import GroupCount
@@ -35,6 +36,7 @@ class CompactionReport:
         unused: parameters that no example runs; what they may read stays, if it is not allowed.
         tried: in what arithmetic and modes, and on what inputs, the models were compared.
         untried: in or on what they were not, with the reason.
+        plan: what became of the model; prints as a table of its own.
         latency_before: of the masked model, measured in turns with the compact one.
         latency_after: of the compact model.
     """
@@ -53,6 +55,7 @@ class CompactionReport:
     unused: tuple[str, ...] = ()
     tried: tuple[str, ...] = ()
     untried: tuple[str, ...] = ()
+    plan: Plan = field(default_factory=Plan)
     latency_before: Latency | None = None
     latency_after: Latency | None = None
 

@@ -11,9 +11,6 @@ from torch.nn.utils.parametrize import is_parametrized
 
 Sizes = dict[str, int | tuple[int, ...]]
 
-GROUP_ATTRIBUTES = ("groups", "num_groups")
-"""Where modules keep the number of groups of channels, which no tensor's shape tells."""
-
 
 def module_sizes(module: nn.Module) -> Sizes:
     """Return the size attributes that ``module`` must have to fit its tensors.

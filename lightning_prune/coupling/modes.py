@@ -22,6 +22,7 @@ from lightning_prune.errors import ExampleInputsError
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.twin import twin
 from lightning_prune.runtime.attention import take_sizes_from_tensors
+from lightning_prune.runtime.norms import show_as_plain_norms
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +75,13 @@ def in_mode(model: nn.Module, training: bool) -> nn.Module:
     Args:
         model: any module.
         training: train mode, but for modules whose train mode couples nothing more.
+
+    Returns:
+        A twin with its sizes and types; what wide norms return is wrong in number.
     """
     copy = twin(model)
     take_sizes_from_tensors(copy)
+    show_as_plain_norms(copy)
     copy.eval()
     if training:
         prepare_training(copy)

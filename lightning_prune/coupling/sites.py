@@ -17,14 +17,14 @@ import torch
 from torch import nn
 
 from lightning_prune.coupling.graph import Frame, Position, Site
-from lightning_prune.runtime import corrections, stand_ins
+from lightning_prune.runtime import corrections, norms
 
 _TORCH = os.path.dirname(torch.__file__) + os.sep
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _TRANSPARENT = (
     os.path.dirname(__file__) + os.sep,
-    corrections.__file__,
-    stand_ins.__file__,
+    os.path.dirname(corrections.__file__) + os.sep,
+    norms.__file__,
     os.path.join(_TORCH, "_ops.py"),
 )
 """Code that stands between a call in the user's source and the operation, and is no part of it."""

@@ -9,7 +9,8 @@ from support.oracle import half_of_every_group, randomize
 from torch import nn
 
 from lightning_prune.compaction.removal import Removal
-from lightning_prune.compaction.repair.repair import Broken
+from lightning_prune.compaction.repair.repair import Broken, Repaired
+from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import TOLERANCES, Errors
 from lightning_prune.coupling import couple
 from lightning_prune.errors import VerificationError
@@ -43,14 +44,14 @@ def checks(wrong=(), broken=None):
     return SimpleNamespace(
         verification=SimpleNamespace(check=check),
         tolerances=TOLERANCES,
-        repair=lambda surgery, kept: broken,
+        repair=lambda surgery, plan: Repaired(plan, broken),
         attempts=attempts,
     )
 
 
 def removal(model):
     coupling = couple(model, X)
-    return Removal(model, coupling, half_of_every_group(coupling.groups))
+    return Removal(model, Surgery(model), coupling, half_of_every_group(coupling.groups))
 
 
 def test_all_that_holds_goes_in_one_attempt(model):
@@ -94,4 +95,4 @@ def test_a_group_without_dead_units_is_not_wanted(model):
     coupling = couple(model, X)
     dead = [torch.zeros(8, dtype=torch.bool) for _ in coupling.groups]
     dead[2][0] = True
-    assert Removal(model, coupling, dead).wanted == [2]
+    assert Removal(model, Surgery(model), coupling, dead).wanted == [2]

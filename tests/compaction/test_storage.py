@@ -2,6 +2,7 @@
 
 import copy
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,10 @@ from safetensors.torch import save_file
 from support.oracle import halved
 from torch import Tensor, nn
 
-from lightning_prune.compaction import compact, load_compact, save_compact
+import lightning_prune
+from lightning_prune.compaction import compact, compact_file, load_compact, save_compact
+from lightning_prune.compaction.compact_file import CompactFile, checksums
+from lightning_prune.compaction.records import plan_of
 from lightning_prune.runtime.attention import TensorSizedAttention
 
 
@@ -62,10 +66,28 @@ def test_a_fresh_model_becomes_the_saved_one(small, x, tmp_path):
 def test_the_file_holds_tensors_and_json_only(small, tmp_path):
     save_compact(small, tmp_path / "small.safetensors")
     with safe_open(tmp_path / "small.safetensors", framework="pt") as file:
-        sizes = json.loads(file.metadata()["sizes"])
-    assert sizes["head"] == {"in_features": 5, "out_features": 4}
-    channels = {name: sizes["each"][name] for name in ("in_channels", "out_channels", "groups")}
-    assert channels == {"in_channels": 5, "out_channels": 5, "groups": 5}
+        texts = file.metadata()
+        names = set(file.keys())
+    assert texts.pop("format") == "lightning_prune/3"
+    metadata = {name: json.loads(text) for name, text in texts.items()}
+    assert names == set(small.state_dict())
+    assert metadata["plan"]["attributes"] == [
+        {"module": "each", "name": "groups", "before": 8, "after": 5}
+    ]
+    assert {"tensor": "head.weight", "dim": 1, "size": 8, "kept": [3, 4, 5, 6, 7]} in (
+        metadata["plan"]["axes"]
+    )
+    tensors = {f"tensor {name}" for name in names}
+    assert set(metadata["sha256"]) == tensors | {"plan", "tied", "proof"}
+
+
+def test_the_proof_names_versions_and_errors(small, x, tmp_path):
+    report = compact(Net().eval(), x, latency=False)
+    save_compact(small, tmp_path / "small.safetensors", report=report)
+    proof = CompactFile.read(tmp_path / "small.safetensors").proof
+    assert proof["lightning_prune"] == lightning_prune.__version__
+    assert proof["torch"] == torch.__version__
+    assert proof["max_rel_error"] == report.max_rel_error
 
 
 def test_tied_weights_are_stored_once_and_stay_tied(tmp_path):
@@ -89,7 +111,9 @@ def test_a_model_of_another_size_is_refused_and_stays_as_it_was(small, tmp_path)
     save_compact(small, tmp_path / "small.safetensors")
     narrow = Net(width=4)
     before = {name: tensor.clone() for name, tensor in narrow.state_dict().items()}
-    with pytest.raises(ValueError, match=r"shapes that do not fit: .*first\.weight \(5, 3, 3, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"got first\.weight \(4, 3, 3, 3\), of which .* another size than 8"
+    ):
         load_compact(narrow, tmp_path / "small.safetensors")
     assert all(torch.equal(tensor, before[name]) for name, tensor in narrow.state_dict().items())
 
@@ -170,6 +194,7 @@ class Hard(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.width, self._hidden, self.tail = 8, 8, (4, 8)
+        self.act, self.depth = "F.relu", 3
         self.first = nn.Linear(5, 8)
         self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
         self.norm = nn.LayerNorm(8)
@@ -182,6 +207,9 @@ class Hard(nn.Module):
         x = x.flatten(1).view(x.shape[0], -1, self._hidden)
         x = x.flatten(1).view(-1, *self.tail)
         return self.last(x.flatten(1).reshape(x.shape[0], 4, 8) / x.shape[-1])
+
+    def revision(self) -> str:
+        return subprocess.run(["git", "--version"], capture_output=True, text=True).stdout
 
 
 @pytest.fixture
@@ -212,35 +240,291 @@ def test_a_loaded_model_is_saved_and_loaded_again(hard, tmp_path):
     assert torch.equal(again(x), model(x))
 
 
-def altered(path: Path, key: str, change: Callable[[Any], Any]) -> Path:
-    """Write a file in which one entry of the metadata is another."""
+def altered(path: Path, change: Callable[[Any], Any]) -> Path:
+    """Write a file with another plan, and with the checksums of that plan."""
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 no dict
-    metadata[key] = json.dumps(change(json.loads(metadata[key])))
+    plan = json.loads(metadata["plan"])
+    change(plan)
+    metadata["plan"] = json.dumps(plan)
+    texts = {name: metadata[name] for name in ("plan", "tied", "proof")}
+    metadata["sha256"] = json.dumps(checksums(tensors, texts))
     save_file(tensors, path.with_name("altered.safetensors"), metadata)
     return path.with_name("altered.safetensors")
 
 
-def test_source_that_differs_is_refused_and_the_model_stays_as_it_was(hard, tmp_path):
+def state(model: nn.Module) -> list[Any]:
+    """Return everything of every module, and what its tensors are and hold."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return [
+        [
+            (type(m), {k: v for k, v in vars(m).items() if k[0] != "_"}, set(vars(m)))
+            for m in model.modules()
+        ],
+        [(id(t), t.data_ptr(), t.shape, t.requires_grad, t.tolist()) for t in tensors],
+    ]
+
+
+def assert_refused(model: nn.Module, path: Path, match: str) -> None:
+    """Assert that a file is refused, and the model stays as it was."""
+    before = state(model)
+    with pytest.raises(ValueError, match=match):
+        load_compact(model, path)
+    assert state(model) == before
+
+
+CHANGES: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "other source": (
+        lambda plan: plan["edits"][0].update(digest="of another time"),
+        "source of Hard.forward has changed. Use the version",
+    ),
+    "a module that is missing": (
+        lambda plan: plan["edits"][0].update(module="gone"),
+        "tensors that the model lacks: gone",
+    ),
+    "a tensor that is missing": (
+        lambda plan: plan["axes"][0].update(tensor="gone"),
+        "tensors that the model lacks: gone",
+    ),
+    "a method that forward does not run": (
+        lambda plan: plan["edits"][0].update(method="revision"),
+        "Hard.revision, which forward does not run",
+    ),
+    "another position in the source": (
+        lambda plan: plan["edits"][0]["path"][0].__setitem__(2, 0),
+        "the call is not found",
+    ),
+    "a correction of another call": (
+        lambda plan: plan["edits"][0].update(correction={"kind": "rescale_mean", "share": 0.5}),
+        "RescaleMean does not fit",
+    ),
+    "an unknown correction": (
+        lambda plan: plan["edits"][0].update(correction={"kind": "eval", "text": "1"}),
+        "Expected a correction to be one of",
+    ),
+    "a whole method": (
+        lambda plan: plan["edits"][0].update(path=[]),
+        "does not stand in for forward",
+    ),
+    "an attribute that is no size": (
+        lambda plan: plan["attributes"][0].update(name="depth", before=3, after=2),
+        "depth, which its code does not pass as a size",
+    ),
+    "an attribute that is text": (
+        lambda plan: plan["attributes"][0].update(name="act", before="F.relu", after="evil()"),
+        "Expected `attributes` in the plan of the file to be sizes",
+    ),
+    "an attribute of another value": (
+        lambda plan: plan["attributes"][0].update(before=9),
+        "width = 8 instead of 9",
+    ),
+    "an attribute that grows": (
+        lambda plan: plan["attributes"][0].update(after=16),
+        "width = 16 in the file",
+    ),
+    "a swap that does not fit": (
+        lambda plan: plan["swaps"][0].update(module="first"),
+        "which does not fit first",
+    ),
+    "another full width": (
+        lambda plan: plan["swaps"][-1].update(swap={"kind": "widen_norm", "full_width": 9}),
+        "which does not fit norm",
+    ),
+    "other positions": (
+        lambda plan: plan["axes"][0]["kept"].pop(),
+        "shapes that do not fit",
+    ),
+    "positions out of order": (
+        lambda plan: plan["axes"][0]["kept"].reverse(),
+        "ascending positions",
+    ),
+    "a parameter that is frozen": (
+        lambda plan: plan["frozen"].append("first.weight"),
+        "more than a single number",
+    ),
+    "nothing": (lambda plan: plan.clear(), "Expected `plan` in the plan of the file"),
+}
+
+
+@pytest.mark.parametrize(("change", "match"), CHANGES.values(), ids=CHANGES)
+def test_plans_that_would_do_anything_else_are_refused(hard, tmp_path, change, match):
     save_compact(hard[0], tmp_path / "hard.safetensors")
-
-    def change(classes):
-        classes[""]["edits"][0]["digest"] = "of another time"
-        return classes
-
-    path = altered(tmp_path / "hard.safetensors", "classes", change)
-    fresh = Hard()
-    state, classes = copy.deepcopy(fresh.state_dict()), [type(m) for m in fresh.modules()]
-    with pytest.raises(ValueError, match=r"source of Hard.forward has changed. Use the version"):
-        load_compact(fresh, path)
-    assert [type(m) for m in fresh.modules()] == classes
-    assert all(torch.equal(t, state[name]) for name, t in fresh.state_dict().items())
-    assert (fresh.width, fresh.attention._qkv_same_embed_dim) == (8, True)
+    assert_refused(Hard(), altered(tmp_path / "hard.safetensors", change), match)
 
 
-def test_a_module_that_is_missing_is_named(hard, tmp_path):
+def test_a_model_that_is_compact_already_is_refused(hard, tmp_path):
     save_compact(hard[0], tmp_path / "hard.safetensors")
-    path = altered(tmp_path / "hard.safetensors", "classes", lambda found: {"gone": found[""]})
-    with pytest.raises(ValueError, match="tensors that the model lacks: gone"):
-        load_compact(Hard(), path)
+    assert_refused(copy.deepcopy(hard[0]), tmp_path / "hard.safetensors", "compact already")
+
+
+@pytest.mark.parametrize("at", [0, 4, 20, 200, -1, -100])
+def test_a_file_with_a_flipped_bit_is_refused(small, tmp_path, at):
+    path = tmp_path / "small.safetensors"
+    save_compact(small, path)
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+    assert_refused(Net(), path, "Expected")
+
+
+@pytest.mark.parametrize("length", [0, 7, 100, -1])
+def test_a_file_that_is_cut_off_is_refused(small, tmp_path, length):
+    path = tmp_path / "small.safetensors"
+    save_compact(small, path)
+    path.write_bytes(path.read_bytes()[:length])
+    assert_refused(Net(), path, "cannot be read")
+
+
+def test_a_file_that_is_missing_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_compact(Net(), tmp_path / "gone.safetensors")
+
+
+def test_swapped_tensors_are_refused(small, tmp_path):
+    path = tmp_path / "small.safetensors"
+    save_compact(small, path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 no dict
+    tensors["norm.weight"], tensors["norm.bias"] = tensors["norm.bias"], tensors["norm.weight"]
+    save_file(tensors, path, metadata)
+    assert_refused(Net(), path, "damaged")
+
+
+def test_another_type_is_refused(small, tmp_path):
+    save_compact(small, tmp_path / "small.safetensors")
+    match = "in torch.float32, as the file does, but got one in torch.float64"
+    assert_refused(Net().double(), tmp_path / "small.safetensors", match)
+    with torch.device("meta"):
+        model = Net()
+    with pytest.raises(ValueError, match="without memory"):
+        load_compact(model, tmp_path / "small.safetensors")
+
+
+class Cached(nn.Module):
+    """A cache by batch size, of which the key is a whole number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 16), nn.Linear(16, 4)
+        self.size, self.positions = -1, None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) != self.size:
+            self.positions, self.size = torch.arange(len(x)).float()[:, None], len(x)
+        return self.last(self.first(x).relu()) + self.positions
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_attributes_that_compaction_has_not_changed_are_not_written(used, tmp_path):
+    model, x = Cached(), torch.randn(4, 8)
+    with torch.no_grad():
+        model.first.weight[8:] = 0
+        model.first.bias[8:] = 0
+    compact(model, x, latency=False)
+    expected = model(x)
+    save_compact(model, tmp_path / "cached.safetensors")
+    fresh = Cached()
+    if used:
+        fresh(x[:1])
+    loaded = load_compact(fresh, tmp_path / "cached.safetensors")
+    assert loaded.size == (1 if used else -1)
+    assert torch.equal(loaded(x), expected)
+
+
+class Gained(nn.Module):
+    """A buffer that no state dict holds is cut with a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(8, 32), nn.Linear(32, 4)
+        self.register_buffer("gain", torch.arange(32.0), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x).relu() * self.gain)
+
+
+def test_buffers_that_are_not_stored_are_cut_again(tmp_path):
+    x = torch.randn(2, 8)
+    model = halved(Gained(), (x,)).eval()
+    model.gain.copy_(torch.arange(32.0))
+    compact(model, x, latency=False)
+    assert model.gain.shape == (16,)
+    save_compact(model, tmp_path / "gained.safetensors")
+    loaded = load_compact(Gained().eval(), tmp_path / "gained.safetensors")
+    assert torch.equal(loaded.gain, model.gain)
+    assert torch.equal(loaded(x), model(x))
+
+
+class Net2(nn.Module):
+    """A net inside of another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.last = Hard(), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.inner(x).relu())
+
+
+def test_a_part_of_a_compact_model_is_saved_by_itself(tmp_path):
+    x = torch.randn(2, 4, 5)
+    model = halved(Net2(), (x,)).eval()
+    compact(model, x, latency=False)
+    copied = pickle.loads(pickle.dumps(copy.deepcopy(model)))
+    save_compact(copied.inner, tmp_path / "inner.safetensors")
+    loaded = load_compact(Hard().eval(), tmp_path / "inner.safetensors")
+    assert torch.equal(loaded(x), model.inner(x))
+
+
+def test_a_model_that_was_compacted_twice_is_loaded_in_one_step(tmp_path):
+    x = torch.randn(2, 4, 5)
+    model = Hard().eval()
+    for _ in range(2):
+        model = halved(model, (x,))
+        report = compact(model, x, latency=False)
+        assert report.removed
+    assert model.first.weight.shape[0] == 2
+    save_compact(model, tmp_path / "twice.safetensors")
+    loaded = load_compact(Hard().eval(), tmp_path / "twice.safetensors")
+    assert torch.equal(loaded(x), model(x))
+    assert plan_of(loaded) == plan_of(model)
+
+
+def test_state_that_is_no_tensor_is_refused(tmp_path):
+    class Stateful(nn.Linear):
+        def get_extra_state(self) -> Any:
+            return {"steps": 3}
+
+    with pytest.raises(ValueError, match="`get_extra_state`, which a file of tensors cannot hold"):
+        save_compact(nn.Sequential(Stateful(2, 2)), tmp_path / "other.safetensors")
+
+
+def test_a_write_that_fails_leaves_the_old_file(small, x, tmp_path, monkeypatch):
+    path = tmp_path / "small.safetensors"
+    save_compact(small, path)
+    before = path.read_bytes()
+    monkeypatch.setattr(compact_file.os, "replace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save_compact(small, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.complex64, torch.bool, torch.int8])
+def test_tensors_of_every_type_and_value_travel(dtype, tmp_path):
+    class Holder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("held", torch.zeros(2, 2, dtype=dtype))
+            self.register_buffer("single", torch.zeros((), dtype=dtype))
+            self.register_buffer("none", torch.zeros(0, 3, dtype=dtype))
+
+    model = Holder()
+    model.held[0] = torch.tensor(float("nan") if dtype.is_floating_point else 1)
+    save_compact(model, tmp_path / "held.safetensors")
+    loaded = load_compact(Holder(), tmp_path / "held.safetensors")
+    for name, tensor in model.named_buffers():
+        assert torch.equal(loaded.get_buffer(name).isnan(), tensor.isnan())
+        assert torch.equal(loaded.get_buffer(name)[tensor == tensor], tensor[tensor == tensor])

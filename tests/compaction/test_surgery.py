@@ -1,6 +1,10 @@
 """Surgery cuts a model in place, and can take everything back."""
 
+import contextlib
 import copy
+import itertools
+import signal
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -8,10 +12,14 @@ from support.oracle import half_of_every_group, outputs, randomize, relative_err
 from support.tiny_zoo import ZOO
 from torch import nn
 
-from lightning_prune.compaction.plan import Plan, plan_removal
+from lightning_prune.compaction import ledger
+from lightning_prune.compaction.completion import completed, free_attentions
+from lightning_prune.compaction.plan import Attribute, Cut, Plan, SizeChange, plan_removal
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.coupling import couple
+from lightning_prune.errors import RewriteError
 from lightning_prune.runtime.attention import TensorSizedAttention
+from lightning_prune.runtime.swaps import SizeByTensors, Swap
 from lightning_prune.units.group import Axis
 
 zoo = pytest.mark.parametrize("example", ZOO.values(), ids=ZOO)
@@ -19,7 +27,8 @@ zoo = pytest.mark.parametrize("example", ZOO.values(), ids=ZOO)
 
 def planned(model: nn.Module, inputs) -> Plan:
     coupling = couple(model, inputs)
-    return plan_removal(coupling.groups, half_of_every_group(coupling.groups), coupling.grouped)
+    plan = plan_removal(coupling.groups, half_of_every_group(coupling.groups))
+    return completed(plan, model, coupling.grouped)
 
 
 def snapshot(model: nn.Module) -> dict[str, object]:
@@ -61,7 +70,8 @@ def test_it_cuts_what_the_oracle_cuts(example):
     coupling = couple(model, inputs)
     removed = half_of_every_group(coupling.groups)
     expected = sliced(model, coupling, removed)
-    Surgery(model).apply(plan_removal(coupling.groups, removed, coupling.grouped))
+    plan = completed(plan_removal(coupling.groups, removed), model, coupling.grouped)
+    Surgery(model).apply(plan)
     pairs = zip(expected.state_dict().items(), model.state_dict().items(), strict=True)
     assert all(a == b and torch.equal(x, y) for (a, x), (b, y) in pairs)
     assert relative_error(outputs(expected, inputs), outputs(model, inputs)) == 0
@@ -100,8 +110,8 @@ def test_tied_tensors_stay_tied():
     assert model.again.weight.shape == (4, 4)
 
 
-def cut(tensor: str, dim: int, *kept: int) -> Plan:
-    return Plan({Axis(tensor, dim): torch.tensor(kept)}, (), {})
+def cut(tensor: str, dim: int, *kept: int, of: int = 9) -> Plan:
+    return Plan({Axis(tensor, dim): Cut(kept, of)})
 
 
 def test_gradients_of_what_is_cut_are_dropped_and_others_kept():
@@ -187,24 +197,151 @@ class Other(nn.Linear):
     """A class to which a module is brought."""
 
 
+@dataclass(frozen=True)
+class ToOther(Swap):
+    """A swap that always fits."""
+
+    kind = "other"
+    attributes = {"mark": 1}  # noqa: RUF012 it is read only
+
+    def fits(self, module: nn.Module) -> bool:
+        return True
+
+    def class_for(self, module: nn.Module) -> type[nn.Module]:
+        return Other
+
+
 def test_classes_and_attributes_are_undone():
     model = nn.Sequential(nn.Linear(3, 4), nn.MultiheadAttention(4, 2))
     before, classes = snapshot(model), [type(m) for m in model.modules()]
     surgery = Surgery(model)
-    surgery.set_class(model[0], Other)
-    surgery.set_class(model[0], Other)
-    surgery.free_attention(model[1])
-    surgery.set(model[0], "out_features", 2)
+    sizes = {Attribute("0", "out_features"): SizeChange(4, 2)}
+    surgery.apply(Plan(attributes=sizes, swaps={"0": ToOther(), "1": SizeByTensors()}))
     assert [type(model[0]), type(model[1])] == [Other, TensorSizedAttention]
+    assert (model[0].mark, model[0].out_features) == (1, 2)
     surgery.undo()
     assert [type(m) for m in model.modules()] == classes
     assert snapshot(model) == before
     assert model[1]._qkv_same_embed_dim is True
 
 
+def test_changes_since_a_mark_are_undone_alone():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    surgery = Surgery(model)
+    surgery.apply(cut("0.weight", 0, 0, 1))
+    between, mark = snapshot(model), surgery.mark()
+    surgery.apply(cut("1.weight", 1, 0, 1))
+    surgery.undo(to=mark)
+    assert snapshot(model) == between
+    surgery.undo()
+    assert model[0].weight.shape == (4, 3)
+
+
+def state(model: nn.Module) -> list[object]:
+    """Return everything of every module, and what its tensors are and hold."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return [
+        [(type(m), dict(vars(m))) for m in model.modules()],
+        [(id(t), t.data_ptr(), t.shape, t.requires_grad, id(t.grad)) for t in tensors],
+    ]
+
+
+class Picky(nn.Module):
+    """Its attributes raise when they are set, by whatever means."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 4)
+        vars(self)["width"] = 4
+
+    @property
+    def fixed(self) -> int:
+        return 4
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in {"width", "__class__"}:
+            raise RuntimeError("not to be set")
+        super().__setattr__(name, value)
+
+
+def test_attributes_that_may_not_be_set_are_set_and_undone():
+    model = Picky()
+    before, surgery = state(model), Surgery(model)
+    plan = Plan(attributes={Attribute("", "width"): SizeChange(4, 2)}, swaps={"": ToOther()})
+    surgery.apply(plan)
+    assert (model.width, type(model)) == (2, Other)
+    surgery.undo()
+    assert state(model) == before
+
+
+def interrupted(monkeypatch, owner, name, times=1):
+    """Let a function be interrupted after it has done its work, the n-th time it is called."""
+    plain, calls = getattr(owner, name), itertools.count(1)
+
+    def run(*args, **kwargs):
+        result = plain(*args, **kwargs)
+        if next(calls) == times:
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(owner, name, run)
+
+
+@pytest.mark.parametrize("times", range(1, 5))
+def test_what_is_interrupted_while_it_is_applied_is_taken_back(monkeypatch, times):
+    example = ZOO["plain"] if "plain" in ZOO else next(iter(ZOO.values()))
+    model = randomize(example.build())
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    plan, before = planned(model, example.inputs()), state(model)
+    interrupted(monkeypatch, ledger, "hold", times)
+    with pytest.raises(KeyboardInterrupt):
+        Surgery(model).apply(plan)
+    assert state(model) == before
+
+
+@pytest.mark.parametrize("times", range(1, 5))
+def test_an_undo_that_is_interrupted_goes_on_where_it_ended(monkeypatch, times):
+    example = next(iter(ZOO.values()))
+    model = randomize(example.build())
+    before, surgery = state(model), Surgery(model)
+    surgery.apply(planned(model, example.inputs()))
+    interrupted(monkeypatch, ledger, "hold", times)
+    with contextlib.suppress(KeyboardInterrupt):
+        surgery.undo()
+    surgery.undo()
+    surgery.undo()
+    assert state(model) == before
+
+
+def test_a_key_that_is_pressed_during_surgery_takes_effect_after_it(monkeypatch):
+    model = nn.Linear(3, 4)
+    plain = ledger.hold
+
+    def press(*args):
+        signal.raise_signal(signal.SIGINT)
+        plain(*args)
+
+    monkeypatch.setattr(ledger, "hold", press)
+    before, surgery = state(model), Surgery(model)
+    with pytest.raises(KeyboardInterrupt):
+        surgery.apply(cut("weight", 0, 1, 2))
+    monkeypatch.undo()
+    assert state(model) == before
+
+
+def test_a_plan_that_cannot_be_applied_leaves_the_model_as_it_was():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    before = state(model)
+    plan = replace(cut("0.weight", 0, 1, 2), swaps={"1": SizeByTensors()})
+    with pytest.raises(RewriteError, match=r"SizeByTensors\(\) does not fit ReLU"):
+        Surgery(model).apply(plan)
+    assert state(model) == before
+
+
 def test_attention_is_freed_where_it_is_cut_and_only_there():
     model = nn.ModuleList([nn.MultiheadAttention(4, 2) for _ in range(2)])
-    Surgery(model).apply(cut("0.out_proj.weight", 0, 1, 2))
+    Surgery(model).apply(completed(cut("0.out_proj.weight", 0, 1, 2), model))
     assert [type(m) for m in model] == [TensorSizedAttention, nn.MultiheadAttention]
 
 
@@ -216,7 +353,7 @@ def test_an_encoder_with_padding_runs_its_cut_layers_in_eval_mode():
     with torch.no_grad():
         expected = model(x, src_key_padding_mask=padding)
     surgery = Surgery(model)
-    surgery.free_attention(model.layers[1].self_attn)
+    surgery.apply(Plan(swaps=free_attentions(model, ["layers.1.self_attn"])))
     with torch.no_grad():
         found = model(x, src_key_padding_mask=padding)
     torch.testing.assert_close(found[~padding], expected[~padding], rtol=1e-5, atol=1e-5)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from lightning_prune.compaction.branches.idling import idle
 from lightning_prune.compaction.branches.zeros import zero_values
-from lightning_prune.compaction.plan import Plan
-from lightning_prune.compaction.rewriting import Correction, Edit, edits_of, joined, rewritten
+from lightning_prune.compaction.completion import completed, free_attentions
+from lightning_prune.compaction.plan import Plan, plan_emptying
+from lightning_prune.compaction.rewriting import Edit, edits_of, joined, rewritten
 from lightning_prune.compaction.rewriting.call_site import CallSite
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import Errors, Verification
@@ -25,8 +25,8 @@ from lightning_prune.coupling.modes import Recording, record_modes
 from lightning_prune.errors import ExampleInputsError, RewriteError, VerificationError
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.twin import twin
-from lightning_prune.runtime.attention import can_take_sizes_from_tensors
-from lightning_prune.units.group import Axis, GroupCount
+from lightning_prune.runtime.corrections import KeepTerm
+from lightning_prune.units.group import GroupCount
 
 
 def dead_branches(model: nn.Module, branches: Iterable[Branch]) -> list[Branch]:
@@ -46,19 +46,26 @@ class Bypass:
     """What is taken out of one model.
 
     Args:
-        model: the masked model, which is changed in place.
+        model: the masked model.
+        surgery: changes it in place.
         examples: arguments for its methods, on its device.
         branches: those to take out.
     """
 
     def __init__(
-        self, model: nn.Module, examples: Sequence[ExampleInputs], branches: Sequence[Branch]
+        self,
+        model: nn.Module,
+        surgery: Surgery,
+        examples: Sequence[ExampleInputs],
+        branches: Sequence[Branch],
     ) -> None:
-        self.surgery = Surgery(model)
+        self.plan = Plan()
         self.accepted: list[Branch] = []
         self.refused: dict[str, str] = {}
         self.errors = Errors()
         self._model = model
+        self._surgery = surgery
+        self._start = surgery.mark()
         self._examples = examples
         self._branches = list(branches)
         self._full = twin(model)
@@ -107,7 +114,8 @@ class Bypass:
 
     def _take_out(self, branches: Sequence[Branch]) -> dict[str, str]:
         """Take out just these branches; tell which ones cannot be, and why."""
-        self.surgery.undo()
+        self._surgery.undo(to=self._start)
+        self.plan = Plan()
         if not branches:
             return {}
         self._rewrite(self._edits([b for b in branches if b.name not in self._silenced]))
@@ -150,7 +158,7 @@ class Bypass:
                 raise RewriteError("its sum is written by code that serves other sums as well")
             kind = edits_of(type(self._model.get_submodule(called.module)))[0]
             site = CallSite.of(kind, one.node)
-            correction = Correction(_SIDES[one.shortcut], _is_written(one))
+            correction = KeepTerm(one.shortcut, _is_written(one))
             edit = Edit(site.method, site.path, site.fitting(correction), site.digest)
             known = edits.setdefault(called.module, [])
             known += [edit] if edit not in known else []
@@ -172,20 +180,23 @@ class Bypass:
         return found
 
     def _rewrite(self, edits: Mapping[str, Sequence[Edit]]) -> None:
-        for name, kind in self._classes(edits).items():
-            self.surgery.set_class(self._model.get_submodule(name), kind)
+        self._apply(Plan(edits={name: tuple(found) for name, found in edits.items()}))
+
+    def _apply(self, plan: Plan) -> None:
+        self._surgery.apply(plan)
+        self.plan = self.plan.then(plan)
 
     def _empty(self, names: Sequence[str]) -> None:
         tensors = dict(self._model.named_parameters()) | dict(self._model.named_buffers())
-        none = torch.zeros(0, dtype=torch.int64)
-        kept = {Axis(name, 0): none for name in names if tensors[name].dim()}
-        self.surgery.apply(Plan(kept, (), {}))
-        for name in names:  # a single number has no size that it could lose
-            self.surgery.freeze(tensors[name])
-        for layer in self._model.modules():
-            # In eval mode torch would hand all parameters of this layer to one fused kernel.
-            if isinstance(layer, nn.TransformerEncoderLayer) and _lacks_some(layer):
-                self.surgery.free_attention(layer.self_attn)
+        plan = plan_emptying({name: tensor.shape for name, tensor in tensors.items()}, names)
+        self._apply(completed(plan, self._model))
+        # In eval mode torch would hand all parameters of these layers to one fused kernel.
+        attentions = [
+            f"{name}.self_attn".lstrip(".")
+            for name, layer in self._model.named_modules()
+            if isinstance(layer, nn.TransformerEncoderLayer) and _lacks_some(layer)
+        ]
+        self._apply(Plan(swaps=free_attentions(self._model, attentions)))
 
 
 def _used(recordings: Iterable[Recording]) -> set[str]:
@@ -194,12 +205,8 @@ def _used(recordings: Iterable[Recording]) -> set[str]:
 
 
 def _lacks_some(layer: nn.TransformerEncoderLayer) -> bool:
-    """Tell whether some parameter is empty, and the attention one that can be told so."""
-    is_cut = any(not parameter.numel() for parameter in layer.parameters())
-    return is_cut and can_take_sizes_from_tensors(layer.self_attn)
-
-
-_SIDES = ("keep_left", "keep_right")
+    """Tell whether some parameter is empty."""
+    return any(not parameter.numel() for parameter in layer.parameters())
 
 
 def _is_written(one: Sum) -> bool:

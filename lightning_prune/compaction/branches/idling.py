@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from lightning_prune.compaction.rewriting import Correction, Edit, edits_of
+from lightning_prune.compaction.rewriting import Edit, edits_of
 from lightning_prune.compaction.rewriting.call_site import digest, sources_along
 from lightning_prune.coupling.branches import Branch
 from lightning_prune.coupling.graph import Graph, Node
 from lightning_prune.errors import RewriteError
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.twin import twin
-from lightning_prune.runtime.stand_ins import Form, form_of
+from lightning_prune.runtime.corrections import ZERO, Form, GiveBack, form_of
 
 
 @dataclass(frozen=True)
@@ -72,15 +72,15 @@ def idle(
             reasons[parameter] = str(error)
     last = _last(branches, edits) if silent else None
     if last is not None:
-        if edits[last].correction.value != ("tensor",):
+        if edits[last].correction != GiveBack(("tensor",)):
             reasons |= dict.fromkeys(parameters, f"{last} returns more than a tensor")
-        edits[last] = replace(edits[last], correction=Correction("give_back", ("zero",)))
+        edits[last] = replace(edits[last], correction=GiveBack(ZERO))
     return Idle(edits, reasons)
 
 
 def _edit(module: nn.Module, form: Form) -> Edit:
     source = digest(sources_along(edits_of(type(module))[0], "forward", ()))
-    return Edit("forward", (), Correction("give_back", form), source)
+    return Edit("forward", (), GiveBack(form), source)
 
 
 def _last(branches: Sequence[Branch], modules: Iterable[str]) -> str | None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lightning_prune.compaction.constants.propagation import Unproved
 from lightning_prune.compaction.constants.readers import Reader, Readers, Unfoldable
 from lightning_prune.compaction.constants.reading import Reading, read_constants
+from lightning_prune.compaction.plan import Plan
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import Errors
 from lightning_prune.coupling import Coupling
@@ -33,12 +34,14 @@ class Constants:
         kept: group → why others, with a weight of zeros that writes them, stay.
         rounds: whether a bias that took up constants was rounded to less than float64.
         errors: largest differences from the masked model after folding.
+        plan: the tensors that take up constants.
     """
 
     folded: dict[str, int] = field(default_factory=dict)
     kept: dict[str, str] = field(default_factory=dict)
     rounds: bool = False
     errors: Errors = field(default_factory=Errors)
+    plan: Plan = field(default_factory=Plan)
 
 
 def may_be_constant(model: nn.Module, coupling: Coupling, dead: Sequence[Tensor]) -> bool:
@@ -63,6 +66,7 @@ def fold_constants(
         What was folded, and what was not.
     """
     tensors = _tensors(model)
+    tensors = _tensors(model)
     sources = _Sources(model, coupling)
     folded, kept, changes = {}, {}, _Changes(tensors)
     for group, gone in zip(coupling.groups, dead, strict=True):
@@ -74,10 +78,9 @@ def fold_constants(
             folded[group.name] = int(choice.units.sum())
             for reader in sources.readers[group.name]:
                 changes.take_up(reader, sources.readings[reader].numbers, choice.units)
-    own = dict(model.named_parameters()) | dict(model.named_buffers())
-    for name, data in changes.rounded().items():
-        surgery.replace(own[name], data)
-    return Constants(folded, kept, changes.rounds)
+    plan = Plan(values=changes.rounded())
+    surgery.apply(plan)
+    return Constants(folded, kept, changes.rounds, plan=plan)
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

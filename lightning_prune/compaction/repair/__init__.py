@@ -1,5 +1,5 @@
 """Repair: bring what a model keeps about its sizes up to date with its tensors."""
 
-from lightning_prune.compaction.repair.repair import Broken, Repair
+from lightning_prune.compaction.repair.repair import Broken, Repair, Repaired
 
-__all__ = ["Broken", "Repair"]
+__all__ = ["Broken", "Repair", "Repaired"]

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch._ops import OpOverload
 
-from lightning_prune.compaction.rewriting import Correction
 from lightning_prune.coupling.forecast import Forecast, Trace
 from lightning_prune.coupling.graph import Node
+from lightning_prune.runtime.corrections import Correction
 
 Arguments = dict[str, Any]
 

@@ -15,8 +15,16 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from lightning_prune.compaction.repair.fixes import Arguments, Expectation, Fix, call_with
-from lightning_prune.compaction.rewriting import Correction
 from lightning_prune.coupling.graph import Ref
+from lightning_prune.runtime.corrections import (
+    ArgumentPin,
+    PinArguments,
+    RescaleMean,
+    ScaleAttention,
+    TensorOf,
+    WidenLayerNorm,
+    WidenRMSNorm,
+)
 
 _ROUNDING = 1e-4
 
@@ -26,14 +34,11 @@ def norm(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     kept = e.forecast.kept(e.node.args[0], len(e.trace.graph[e.node.args[0]].shape) - 1)
     if kept is None:
         return None
-    kind = e.node.name.removeprefix("aten::")
-    x, weight = given["input"], given.get("weight")
-    correct = Correction(kind, len(kept)).function()
-    vectors = [given.get("bias")] if kind == "layer_norm" else []
-    eps = given.get("eps", 1e-5 if kind == "layer_norm" else None)
-    return Fix(
-        Correction(kind, len(kept)), lambda: correct(func, x, x.shape[-1:], weight, *vectors, eps)
-    )
+    is_layer_norm = e.node.name == "aten::layer_norm"
+    correct = WidenLayerNorm(len(kept)) if is_layer_norm else WidenRMSNorm(len(kept))
+    names = ("weight", "bias", "eps") if is_layer_norm else ("weight", "eps")
+    x, more = given["input"], {name: given[name] for name in names if name in given}
+    return Fix(correct, lambda: correct(func, x, x.shape[-1:], **more))
 
 
 def mean(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
@@ -47,7 +52,7 @@ def mean(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     if factor == 1.0:
         return None
     plain = call_with(func, given)
-    return Fix(Correction("rescale", factor), lambda: plain() * factor)
+    return Fix(RescaleMean(factor), lambda: plain() * factor)
 
 
 def attention_scale(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
@@ -57,7 +62,7 @@ def attention_scale(e: Expectation, func: OpOverload, given: Arguments) -> Fix |
     if given.get("scale") is not None or e.forecast.shape(query)[-1] == width:
         return None
     scale = width**-0.5
-    return Fix(Correction("attend", scale), call_with(func, given, scale=scale))
+    return Fix(ScaleAttention(scale), call_with(func, given, scale=scale))
 
 
 _FITTING = frozenset({"normalized_shape", "groups", "num_groups", "N", "C", "HxW", "group"})
@@ -78,11 +83,11 @@ def numbers(e: Expectation, func: OpOverload, given: Arguments, *, lists: bool) 
             if fix is not None:
                 return fix
         elif _is_number(value) and _is_number(recorded) and not _same(value, recorded):
-            pins.append((*_factor(recorded, value), name, place))
+            pins.append(ArgumentPin(*_factor(recorded, value), name, place))
             right[name] = recorded
         elif lists and _is_list(value) and list(value) != list(recorded):
             raise LookupError(f"{name} {list(value)} instead of {list(recorded)}")
-    return Fix(Correction("pin", tuple(pins)), call_with(func, given, **right)) if pins else None
+    return Fix(PinArguments(tuple(pins)), call_with(func, given, **right)) if pins else None
 
 
 def _constant(e: Expectation, func: OpOverload, given: Arguments, name: str) -> Fix | None:
@@ -91,7 +96,7 @@ def _constant(e: Expectation, func: OpOverload, given: Arguments, name: str) -> 
     number = e.trace.graph[recorded].number if isinstance(recorded, Ref) else None
     if number is None or value.numel() != 1 or _same(value.item(), number):
         return None
-    correction = Correction("tensor_of", _factor(number, value.item()))
+    correction = TensorOf(*_factor(number, value.item()))
     return Fix(correction, call_with(func, given, **{name: torch.full_like(value, number)}))
 
 

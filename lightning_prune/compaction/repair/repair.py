@@ -1,36 +1,43 @@
 """Repair: bring sizes in attributes and in source up to date with a smaller model's tensors.
 
-A stale size that a call takes from an attribute of its module is changed there; any other is
-corrected at that call, in a rewritten class. Nothing is guessed: which calls are stale, and what
-they need, follows from the labels. What cannot be repaired is told with the operation, so that only
-the groups that pass there need to stay.
+A stale size that a call takes from an attribute of its module is changed there; a norm of torch
+becomes one that knows its full width; anything else is corrected at its call, in a rewritten class.
+Nothing is guessed: which calls are stale, and what they need, follows from the labels. What cannot
+be repaired is told with the operation, so that only the groups that pass there need to stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
+from lightning_prune.compaction.plan import Attribute, Plan, SizeChange
 from lightning_prune.compaction.repair.follow import Followed, Stale, follow
 from lightning_prune.compaction.rewriting import (
     CallSite,
-    Correction,
     Edit,
     edits_of,
-    joined,
-    rewritten,
 )
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.coupling.forecast import Forecast, Trace, Traces
 from lightning_prune.coupling.graph import Node
 from lightning_prune.errors import RewriteError
 from lightning_prune.modules.twin import twin
-from lightning_prune.units.group import Axis
+from lightning_prune.runtime.corrections import (
+    Correction,
+    PinArguments,
+    Recut,
+    TensorOf,
+    WidenLayerNorm,
+    WidenRMSNorm,
+)
+from lightning_prune.runtime.norms import WideLayerNorm, WideRMSNorm
+from lightning_prune.runtime.swaps import WidenNorm
 
-_OF_NUMBERS = {"pin", "tensor_of"}
+_OF_NUMBERS = (PinArguments, TensorOf)
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,19 @@ class Broken:
     trace: Trace
     node: Node
     reason: str
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What a repair did.
+
+    Args:
+        plan: what was applied to the model in full size, all together.
+        broken: the first operation that still does not fit, None if everything does.
+    """
+
+    plan: Plan
+    broken: Broken | None = None
 
 
 class Repair:
@@ -65,18 +85,18 @@ class Repair:
         self._full = twin(model)  # surgery leaves it in full size
         self._before: dict[Trace, Followed] = {}
 
-    def __call__(self, surgery: Surgery, kept: Mapping[Axis, Tensor]) -> Broken | None:
+    def __call__(self, surgery: Surgery, plan: Plan) -> Repaired:
         """Make every call fit.
 
         Args:
-            surgery: what has cut the model; it writes down every change, so that it can be undone.
-            kept: positions that stay along each axis that shrinks.
+            surgery: what has cut the model; it applies what is found.
+            plan: what it has applied.
 
         Returns:
-            None if everything fits; else the first operation that does not.
+            The plan with what was found, and the first operation that does not fit, if any.
         """
-        forecasts = self._traces.forecasts(kept)
-        changed: set[tuple[str, str]] = set()
+        forecasts = self._traces.forecasts(plan.kept)
+        changed: set[Attribute] = set()
         while True:  # an attribute changes once, so this ends
             found = _Findings(self._model, changed)
             runs: dict[Trace, Followed] = {}
@@ -84,17 +104,32 @@ class Repair:
                 runs[trace] = self._follow(trace, forecast)
                 broken = found.add(trace, runs[trace])
                 if broken is not None:
-                    return broken
+                    return Repaired(plan, broken)
             if not found.attributes:
-                return found.rewrite(surgery) or self._stopped(runs)
-            for (module, name), size in found.attributes.items():
-                surgery.set(self._model.get_submodule(module), name, size)
-                changed.add((module, name))
+                return self._finish(surgery, plan, found, runs)
+            more = Plan(attributes=found.attributes)
+            surgery.apply(more)
+            plan = plan.then(more)
+            changed |= more.attributes.keys()
+
+    def _finish(
+        self, surgery: Surgery, plan: Plan, found: _Findings, runs: Mapping[Trace, Followed]
+    ) -> Repaired:
+        broken = found.conflict()
+        if broken is not None:
+            return Repaired(plan, broken)
+        for name, part in found.parts():
+            try:
+                surgery.apply(part)
+                plan = plan.then(part)
+            except RewriteError as error:
+                return Repaired(plan, found.broken_in(name, str(error)))
+        return Repaired(plan, self._stopped(runs))
 
     def _follow(self, trace: Trace, forecast: Forecast) -> Followed:
         """Follow the smaller model, but leave alone what differs between runs of the full one."""
         run = follow(self._model, trace, forecast)
-        if any(stale.fix.correction.kind in _OF_NUMBERS for stale in run.stale):
+        if any(isinstance(stale.fix.correction, _OF_NUMBERS) for stale in run.stale):
             varying = {stale.node for stale in self._again(trace).stale}
             stale = tuple(one for one in run.stale if one.node not in varying)
             run = replace(run, stale=stale)
@@ -118,9 +153,12 @@ class Repair:
 
 @dataclass(frozen=True)
 class _Found:
-    edit: Edit
+    change: Edit | WidenNorm
     trace: Trace
     stale: Stale
+
+    def broken(self, reason: str) -> Broken:
+        return Broken(self.trace, self.stale.node, f"{reason} ({self.stale.node})")
 
 
 class _Findings:
@@ -128,14 +166,14 @@ class _Findings:
 
     Args:
         model: the smaller model.
-        changed: modules and their attributes that were changed for another call already.
+        changed: attributes that were changed for another call already.
     """
 
-    def __init__(self, model: nn.Module, changed: Set[tuple[str, str]]) -> None:
-        self.attributes: dict[tuple[str, str], int] = {}
+    def __init__(self, model: nn.Module, changed: Set[Attribute]) -> None:
+        self.attributes: dict[Attribute, SizeChange] = {}
         self._model = model
         self._changed = changed
-        self._edits: dict[str, dict[Any, _Found]] = {}
+        self._found: dict[str, dict[Any, _Found]] = {}
         self._right: set[Any] = set()
 
     def add(self, trace: Trace, run: Followed) -> Broken | None:
@@ -151,17 +189,23 @@ class _Findings:
     def _add(self, trace: Trace, stale: Stale) -> None:
         module = stale.node.site.module if stale.node.site is not None else ""
         owner = self._model.get_submodule(module)
+        if type(owner) in {WideLayerNorm, WideRMSNorm}:
+            return  # it knows the width that there was
+        found = self._found.setdefault(module, {})
+        swap = _swap_for(owner, stale)
+        if swap is not None:
+            found[None] = _Found(_same(found.get(None), swap), trace, stale)
+            return
         site = CallSite.of(edits_of(type(owner))[0], stale.node)
         correction = site.fitting(stale.fix.correction)
         if self._take_attributes(module, owner, site, stale):
             return
         edit = Edit(site.method, site.path, correction, site.digest)
-        edits = self._edits.setdefault(module, {})
         key = (site.method, site.path)
-        known = edits[key].edit.correction if key in edits else None
-        if known is not None and known != correction:
-            edit = replace(edit, correction=_both(known, correction))
-        edits[key] = _Found(edit, trace, stale)
+        known = found[key].change if key in found else None
+        if isinstance(known, Edit) and known != edit:
+            edit = replace(edit, correction=_both(known.correction, correction))
+        found[key] = _Found(edit, trace, stale)
 
     def _take_attributes(self, module: str, owner: nn.Module, site: CallSite, stale: Stale) -> bool:
         """Note stale sizes that are attributes of the module; tell whether there are any."""
@@ -169,25 +213,47 @@ class _Findings:
         for index, given, size in stale.fix.sizes:
             name = site.attribute(index) or ""
             value = vars(owner).get(name)
-            free = (module, name) not in self._changed
-            if free and type(value) is int and value == given:
-                found |= self.attributes.setdefault((module, name), size) == size
+            key = Attribute(module, name)
+            if key not in self._changed and type(value) is int and value == given:
+                known = self.attributes.setdefault(key, SizeChange(given, size))
+                found |= known.after == size
         return found
 
-    def rewrite(self, surgery: Surgery) -> Broken | None:
-        """Change the classes of the modules."""
-        for module, found in self._edits.items():
-            owner = self._model.get_submodule(module)
-            kind, before = edits_of(type(owner))
-            try:
-                for one in found.values():
-                    if _call_of(one.stale.node) in self._right:
-                        raise RewriteError("one call serves several sizes")
-                edits = joined(before, [one.edit for one in found.values()])
-                surgery.set_class(owner, rewritten(kind, edits))
-            except RewriteError as error:
-                return Broken(one.trace, one.stale.node, f"{error} ({one.stale.node})")
+    def conflict(self) -> Broken | None:
+        """Tell of a call that is right at one place and stale at another."""
+        for found in self._found.values():
+            for one in found.values():
+                if _call_of(one.stale.node) in self._right:
+                    return one.broken("one call serves several sizes")
         return None
+
+    def parts(self) -> Iterator[tuple[str, Plan]]:
+        """Return what to change in each module."""
+        for name, found in self._found.items():
+            changes = [one.change for one in found.values()]
+            swap = next((change for change in changes if isinstance(change, WidenNorm)), None)
+            edits = tuple(change for change in changes if isinstance(change, Edit))
+            swaps = {name: swap} if swap is not None else {}
+            yield name, Plan(swaps=swaps, edits={name: edits} if edits else {})
+
+    def broken_in(self, module: str, reason: str) -> Broken:
+        """Return the first operation of a module whose class cannot be changed."""
+        return next(iter(self._found[module].values())).broken(reason)
+
+
+def _swap_for(owner: nn.Module, stale: Stale) -> WidenNorm | None:
+    """Return the wide norm that a norm of torch becomes, None if it is anything else."""
+    correction = stale.fix.correction
+    if not isinstance(correction, (WidenLayerNorm, WidenRMSNorm)):
+        return None
+    swap = WidenNorm(correction.full_width)
+    return swap if swap.fits(owner) else None
+
+
+def _same(known: _Found | None, swap: WidenNorm) -> WidenNorm:
+    if known is not None and known.change != swap:
+        raise RewriteError("one norm serves several widths")
+    return swap
 
 
 def _call_of(node: Node) -> Any:
@@ -198,8 +264,8 @@ def _call_of(node: Node) -> Any:
 
 def _both(known: Correction, correction: Correction) -> Correction:
     """Join two corrections of one call, as of an index that cuts two dimensions."""
-    if known.kind == correction.kind == "recut":
-        cuts = {cut[:2]: cut for cut in (*known.value, *correction.value)}
-        if set(cuts.values()) == {*known.value, *correction.value}:
-            return Correction("recut", tuple(cuts.values()))
+    if isinstance(known, Recut) and isinstance(correction, Recut):
+        both = known.then(correction)
+        if isinstance(both, Recut) and set(both.cuts) == {*known.cuts, *correction.cuts}:
+            return both
     raise RewriteError("one call serves several sizes")

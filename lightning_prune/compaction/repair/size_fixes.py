@@ -16,8 +16,15 @@ from torch._ops import OpOverload
 
 from lightning_prune.compaction.repair.fixes import Arguments, Expectation, Fix, call_with
 from lightning_prune.compaction.repair.number_fixes import attention_scale, mean, norm, numbers
-from lightning_prune.compaction.rewriting import Correction
 from lightning_prune.coupling.graph import Node, Ref
+from lightning_prune.runtime.corrections import (
+    CutBounds,
+    Recut,
+    Renarrow,
+    Resize,
+    Resplit,
+    SizeFactor,
+)
 
 
 def fix_for(expectation: Expectation, func: OpOverload, args: Any, kwargs: Any) -> Fix | None:
@@ -68,17 +75,17 @@ def _sizes(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     return Fix(correction, run, stale)
 
 
-def _resized(stale: Sequence[tuple[int, int, int]], inferred: int | None) -> Correction:
+def _resized(stale: Sequence[tuple[int, int, int]], inferred: int | None) -> Resize:
     sizes = []
     for place, given, size in stale:
         common = math.gcd(given, size)
         if place == inferred:
-            sizes.append((place, 1, 0))
+            sizes.append(SizeFactor(place, 1, 0))
         elif given:
-            sizes.append((place, size // common, given // common))
+            sizes.append(SizeFactor(place, size // common, given // common))
         else:
             raise LookupError(f"a size is 0 instead of {size}")
-    return Correction("resize", tuple(sizes))
+    return Resize(tuple(sizes))
 
 
 def _inferred(e: Expectation, stale: Sequence[tuple[int, int, int]]) -> int:
@@ -109,9 +116,7 @@ def _split(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
         found = [t.shape[dim] for t in torch.tensor_split(given["self"], given[name], dim)]
         if found == parts:
             return None
-        return Fix(
-            Correction("resplit", tuple(ends)), lambda: torch.tensor_split(given["self"], ends, dim)
-        )
+        return Fix(Resplit(tuple(ends)), lambda: torch.tensor_split(given["self"], ends, dim))
     literal = given[name]
     found = (
         [min(literal, size - start) for start in range(0, size, literal)]
@@ -121,7 +126,7 @@ def _split(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     if found == parts:
         return None
     return Fix(
-        Correction("resplit", tuple(parts)),
+        Resplit(tuple(parts)),
         lambda: torch.ops.aten.split_with_sizes.default(given["self"], parts, dim),
     )
 
@@ -138,10 +143,10 @@ def cut_bounds(e: Expectation) -> tuple[int, int]:
     return int(kept[:start].sum()), int(kept[:end].sum())
 
 
-def cut_correction(e: Expectation) -> Correction:
+def cut_correction(e: Expectation) -> Recut:
     """Return the correction of a recorded slice, of which something goes."""
     rank = len(e.trace.graph[e.node.args[0]].shape)
-    return Correction("recut", ((e.node.argument("dim", 0) % rank, rank, *cut_bounds(e)),))
+    return Recut((CutBounds(e.node.argument("dim", 0) % rank, rank, *cut_bounds(e)),))
 
 
 def _recorded_bounds(node: Node, size: int) -> tuple[int, int]:
@@ -171,7 +176,7 @@ def _narrow(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     if (given_start, given["length"]) == (start, length):
         return None
     changed = {"start": start, "length": length}
-    return Fix(Correction("renarrow", (start, length)), call_with(func, given, **changed))
+    return Fix(Renarrow(start, length), call_with(func, given, **changed))
 
 
 _INFERRING = frozenset({"aten::view", "aten::_unsafe_view", "aten::reshape", "aten::unflatten"})

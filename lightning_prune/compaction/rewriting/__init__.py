@@ -2,6 +2,5 @@
 
 from lightning_prune.compaction.rewriting.call_site import CallSite
 from lightning_prune.compaction.rewriting.rewrite import Edit, edits_of, joined, rewritten
-from lightning_prune.runtime.corrections import Correction
 
-__all__ = ["CallSite", "Correction", "Edit", "edits_of", "joined", "rewritten"]
+__all__ = ["CallSite", "Edit", "edits_of", "joined", "rewritten"]

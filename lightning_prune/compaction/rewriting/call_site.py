@@ -12,17 +12,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import CodeType
 
+from lightning_prune.compaction.rewriting.callees import called_name
 from lightning_prune.compaction.rewriting.source import (
     Source,
     called_by,
     method_of,
+    moved,
     position_of,
     value_of,
 )
 from lightning_prune.coupling.graph import Frame, Node, Position
 from lightning_prune.coupling.sites import is_torch, is_torch_layer, is_transformation
 from lightning_prune.errors import RewriteError
-from lightning_prune.runtime.corrections import Correction
+from lightning_prune.runtime.corrections import Correction, Pin, PinArguments
 
 _ALSO_CALLED = {
     "lift_fresh": {"tensor", "as_tensor", "new_tensor"},
@@ -76,8 +78,8 @@ class CallSite:
             sources = sources_along(kind, node.site.method, path)
             if not sources[-1].is_what_ran(call.code):
                 raise RewriteError(f"{call.code.co_qualname} is not what its caller names")
-            expression = sources[-1].find(_moved(call.position, -sources[-1].first_line))
-            path.append(_moved(position_of(expression), -sources[-1].first_line))
+            expression = sources[-1].find(moved(call.position, -sources[-1].first_line))
+            path.append(moved(position_of(expression), -sources[-1].first_line))
         operation = node.name.rpartition("::")[2]
         return cls(
             node.site.method, tuple(path), digest(sources), sources[-1], expression, operation
@@ -90,15 +92,15 @@ class CallSite:
             RewriteError: if it is not this operation that is called here.
         """
         if not isinstance(self.expression, ast.Call):
-            if correction.kind != "pin":
+            if not isinstance(correction, PinArguments):
                 return correction
-            return Correction("pin", correction.value[0][:2])
-        name = self._called.rstrip("_")
+            return Pin(*correction.pins[0][:2])
+        name = called_name(self.source, self.expression).rstrip("_")
         if name not in {self.operation, *_ALSO_CALLED.get(self.operation, ())}:
             raise RewriteError(f"it is a part of what {ast.unparse(self.expression.func)} does")
-        if correction.kind == "pin":
-            pins = [(*others, index - self._is_bound) for *others, index in correction.value]
-            return Correction("pin_arguments", tuple(pins))
+        if isinstance(correction, PinArguments):
+            pins = [pin._replace(place=pin.place - self._is_bound) for pin in correction.pins]
+            return PinArguments(tuple(pins))
         return correction
 
     def attribute(self, place: int) -> str | None:
@@ -115,14 +117,6 @@ class CallSite:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             return node.attr if node.value.id == code.co_varnames[0] else None
         return None
-
-    @property
-    def _called(self) -> str:
-        """The name of what is called, as its own module knows it."""
-        function = self.expression.func  # type: ignore[attr-defined]
-        if isinstance(function, ast.Attribute):
-            return function.attr
-        return str(getattr(value_of(self.source.function, function), "__name__", ""))
 
     @property
     def _is_bound(self) -> bool:
@@ -176,7 +170,3 @@ def _users_calls(calls: Sequence[Frame]) -> list[Frame]:
 def _contains(code: CodeType, other: CodeType) -> bool:
     inside = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
     return other in inside or any(_contains(one, other) for one in inside)
-
-
-def _moved(position: Position, lines: int) -> Position:
-    return position._replace(line=position.line + lines, end_line=position.end_line + lines)

@@ -22,7 +22,7 @@ from lightning_prune.compaction.rewriting.source import Source, called_by, metho
 from lightning_prune.compaction.rewriting.wrap import Changer
 from lightning_prune.coupling.graph import Position
 from lightning_prune.errors import RewriteError
-from lightning_prune.runtime.corrections import Correction
+from lightning_prune.runtime.corrections import Correction, GiveBack
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,11 @@ class Edit:
     path: tuple[Position, ...]
     correction: Correction
     digest: str
+
+    @property
+    def where(self) -> str:
+        """Where in the method the call stands, in words."""
+        return f"line {self.path[0].line + 1}" if self.path else "as a whole"
 
 
 @functools.cache
@@ -69,7 +74,7 @@ def rewritten(kind: type, edits: tuple[Edit, ...]) -> type:
     for name in dict.fromkeys(edit.method for edit in edits):
         tasks = [(edit.path, edit.correction) for edit in edits if edit.method == name]
         whole = [correction for path, correction in tasks if not path]
-        copy = _method(whole[0]) if whole else _edited(method_of(kind, name), tasks, kind)
+        copy = _method(name, whole[0]) if whole else _edited(method_of(kind, name), tasks, kind)
         body |= dict.fromkeys(_names_of(kind, name), copy)
     try:
         made: type = type(kind)(kind.__name__, (kind,), body)
@@ -126,12 +131,13 @@ def _edited(
     return changer.copy()
 
 
-def _method(correction: Correction) -> Any:
+def _method(name: str, correction: Correction) -> Any:
     """Return a method that does what a correction does."""
-    function = correction.function()
+    if name != "forward" or not isinstance(correction, GiveBack):
+        raise RewriteError(f"{type(correction).__name__} does not stand in for {name}")
 
     def method(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
+        return correction(*args, **kwargs)
 
     return method
 

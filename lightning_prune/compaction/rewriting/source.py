@@ -54,7 +54,7 @@ class Source:
         Raises:
             RewriteError: if there is none.
         """
-        return find(self.tree, _moved(position, self.first_line))
+        return find(self.tree, moved(position, self.first_line))
 
     def is_what_ran(self, code: CodeType) -> bool:
         """Tell whether ``code`` is that of this function or of a copy of it."""
@@ -180,7 +180,8 @@ def _builtins(scope: dict[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else vars(found)
 
 
-def _moved(position: Position, lines: int) -> Position:
+def moved(position: Position, lines: int) -> Position:
+    """Return a position some lines further down."""
     return position._replace(line=position.line + lines, end_line=position.end_line + lines)
 
 

@@ -17,12 +17,20 @@ from typing import Any
 
 from typing_extensions import override
 
+from lightning_prune.compaction.rewriting.callees import require_call
 from lightning_prune.compaction.rewriting.liveness import unneeded, without
-from lightning_prune.compaction.rewriting.source import Source, cell_contents, is_super
+from lightning_prune.compaction.rewriting.source import (
+    Source,
+    cell_contents,
+    is_super,
+    moved,
+    position_of,
+)
 from lightning_prune.coupling.graph import Position
 from lightning_prune.coupling.sites import file_of_copy
 from lightning_prune.errors import RewriteError
 from lightning_prune.runtime.corrections import Correction
+from lightning_prune.runtime.corrections.base import load
 
 
 class Changer:
@@ -48,12 +56,11 @@ class Changer:
         Raises:
             RewriteError: if it cannot.
         """
-        node = self._source.find(position)
-        wrap = _WRAPS.get((type(node), correction.kind))
-        if wrap is None:
-            raise RewriteError(f"no correction of {ast.unparse(node)}")
-        name = self._helper(correction.kind, correction.function())
-        self._wrap(node, lambda found: wrap(name, found))
+        node = self._find(position)
+        if isinstance(node, ast.Call):
+            require_call(self._source, node, correction)
+        name = self._helper(correction.kind, correction)
+        self._wrap(node, lambda found: correction.wrap(name, found))
 
     def reroute(self, position: Position, function: Any) -> None:
         """Let the call at ``position`` call ``function`` instead.
@@ -61,14 +68,21 @@ class Changer:
         Raises:
             RewriteError: if there is no call.
         """
-        node = self._source.find(position)
+        node = self._find(position)
         if not isinstance(node, ast.Call):
             raise RewriteError(f"{ast.unparse(node)} is no call")
         first = []
         if isinstance(node.func, ast.Attribute) and is_super(node.func.value):
-            first = [_name(self._source.function.__code__.co_varnames[0])]
+            first = [load(self._source.function.__code__.co_varnames[0])]
         name = self._helper("rerouted", function)
-        self._wrap(node, lambda it: ast.Call(_name(name), [*first, *it.args], it.keywords))
+        self._wrap(node, lambda it: ast.Call(load(name), [*first, *it.args], it.keywords))
+
+    def _find(self, position: Position) -> ast.AST:
+        """Return the expression that stands just there, so that none is changed twice."""
+        node = self._source.find(position)
+        if position_of(node) != moved(position, self._source.first_line):
+            raise RewriteError("the call is not found in the source")
+        return node
 
     def _wrap(self, node: ast.AST, wrap: Callable[[Any], ast.AST]) -> None:
         self._wraps.setdefault(self._same[node], []).append(wrap)
@@ -184,86 +198,3 @@ def _decorated(decorated: Any, function: FunctionType, made: FunctionType) -> An
     outer = _like(decorated, decorated.__code__, closure)
     outer.__wrapped__ = inner  # type: ignore[attr-defined]
     return outer
-
-
-def _name(name: str) -> ast.Name:
-    return ast.Name(name, ast.Load())
-
-
-def _call(helper: str, node: ast.Call) -> ast.AST:
-    return ast.Call(_name(helper), [node.func, *node.args], node.keywords)
-
-
-def _operator(helper: str, node: ast.BinOp) -> ast.AST:
-    node.left, node.right = _pinned(helper, node.left), _pinned(helper, node.right)
-    return node
-
-
-def _assignment(helper: str, node: ast.AugAssign) -> ast.AST:
-    node.value = _pinned(helper, node.value)
-    return node
-
-
-def _comparison(helper: str, node: ast.Compare) -> ast.AST:
-    node.left = _pinned(helper, node.left)
-    node.comparators = [_pinned(helper, one) for one in node.comparators]
-    return node
-
-
-def _pinned(helper: str, node: ast.expr) -> ast.expr:
-    return node if isinstance(node, ast.Constant) else ast.Call(_name(helper), [node], [])
-
-
-def _index(helper: str, node: ast.Subscript) -> ast.AST:
-    node.slice = ast.Subscript(_name(helper), node.slice, ast.Load())
-    return node
-
-
-def _left(helper: str, node: Any) -> ast.AST:
-    return _term(helper, node, 0)
-
-
-def _right(helper: str, node: Any) -> ast.AST:
-    return _term(helper, node, 1)
-
-
-def _term(helper: str, node: ast.BinOp | ast.AugAssign | ast.Call, index: int) -> ast.AST:
-    """Return what stands for a sum of which one term is left."""
-    match node:
-        case ast.BinOp(op=ast.Add()):
-            return ast.Call(_name(helper), [(node.left, node.right)[index]], [])
-        case ast.AugAssign(op=ast.Add(), target=ast.Name(id=target)):
-            kept = (_name(target), node.value)[index]
-            return ast.Assign([node.target], ast.Call(_name(helper), [kept], []))
-        case ast.Call() if len(terms := _terms(node)) == 2:
-            return ast.Call(_name(helper), [terms[index]], [])
-    raise RewriteError(f"{ast.unparse(node)} is no plain sum")
-
-
-def _terms(call: ast.Call) -> list[ast.expr]:
-    """Return what a function or a method of a tensor is called with to add it."""
-    named = {keyword.arg: keyword.value for keyword in call.keywords}
-    terms = [*call.args, *(named[name] for name in ("input", "other") if name in named)]
-    if None in named or any(isinstance(term, ast.Starred) for term in terms):
-        return []
-    is_bound = len(terms) == 1 and isinstance(call.func, ast.Attribute)
-    return [call.func.value, *terms] if is_bound else terms  # type: ignore[attr-defined]
-
-
-_WRAPS: dict[tuple[type[ast.AST], str], Callable[[str, Any], ast.AST]] = {
-    **{
-        (ast.Call, kind): _call
-        for kind in (
-            "resize resplit renarrow pin_arguments tensor_of rescale attend layer_norm rms_norm"
-        ).split()
-    },
-    (ast.BinOp, "pin"): _operator,
-    (ast.AugAssign, "pin"): _assignment,
-    (ast.Compare, "pin"): _comparison,
-    (ast.Subscript, "recut"): _index,
-    **{
-        (form, kind): wrap
-        for form in (ast.BinOp, ast.AugAssign, ast.Call)
-        for kind, wrap in (("keep_left", _left), ("keep_right", _right))
-    },
-}

@@ -28,6 +28,7 @@ from lightning_prune.compaction import compact, load_compact, save_compact
 from lightning_prune.compaction.branches.bypass import Bypass, dead_branches
 from lightning_prune.compaction.full_size_states import FullSizeStates
 from lightning_prune.compaction.report import CompactionReport
+from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification.verification import Verification
 from lightning_prune.coupling import couple
 from lightning_prune.measure import count_macs
@@ -696,7 +697,8 @@ def test_what_cannot_be_taken_out_is_named_and_stays(build, reason):
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     before = state_of(model)
-    bypass = Bypass(model, inputs, dead_branches(model, couple(model, X).branches))
+    branches = dead_branches(model, couple(model, X).branches)
+    bypass = Bypass(model, Surgery(model), inputs, branches)
     bypass.attempt(Verification(model, inputs))
     assert list(bypass.refused) == [name]
     assert re.search(reason, bypass.refused[name])

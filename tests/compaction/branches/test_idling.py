@@ -38,7 +38,7 @@ def found(model, *, silent):
 
 
 def values(one):
-    return {name: edit.correction.value for name, edit in one.edits.items()}
+    return {name: edit.correction.form for name, edit in one.edits.items()}
 
 
 def test_the_outermost_modules_of_a_branch_idle():

@@ -13,6 +13,15 @@ from torch import Tensor, nn
 from lightning_prune.compaction.repair.fixes import Expectation, Fix, call_with
 from lightning_prune.compaction.repair.size_fixes import fix_for
 from lightning_prune.coupling import couple
+from lightning_prune.runtime.corrections import (
+    ArgumentPin,
+    PinArguments,
+    RescaleMean,
+    ScaleAttention,
+    TensorOf,
+    WidenLayerNorm,
+    WidenRMSNorm,
+)
 from lightning_prune.units.group import Axis
 
 X = torch.randn(2, 3, 5)
@@ -49,8 +58,7 @@ def test_a_number_is_the_recorded_one():
     x = small()
     found = fix(e, x, 4**0.5)
     assert found is not None
-    assert found.correction.kind == "pin"
-    assert found.correction.value == ((8**0.5, 4**0.5, "other", 1),)
+    assert found.correction == PinArguments((ArgumentPin(8**0.5, 4**0.5, "other", 1),))
     assert torch.allclose(found.run(), x / 8**0.5)
     assert fix(e, x, 8**0.5) is None
 
@@ -59,14 +67,15 @@ def test_whole_numbers_give_a_reduced_fraction():
     e = expectation("mul", lambda m, x: x * x.shape[-1])
     found = fix(e, small(), 4)
     assert found is not None
-    assert found.correction.value == ((2, 1, "other", 1),)
+    assert found.correction == PinArguments((ArgumentPin(2, 1, "other", 1),))
 
 
 def test_every_number_of_a_call_is_corrected():
     e = expectation("clamp", lambda m, x: x.clamp(-x.shape[-1], x.shape[-1] / 2))
     found = fix(e, small(), -4, 2.0)
     assert found is not None
-    assert [pin[2:] for pin in found.correction.value] == [("min", 1), ("max", 2)]
+    assert isinstance(found.correction, PinArguments)
+    assert [pin[2:] for pin in found.correction.pins] == [("min", 1), ("max", 2)]
 
 
 def test_numbers_that_differ_by_rounding_are_the_same():
@@ -91,7 +100,7 @@ def test_a_number_in_a_tensor():
     e = expectation("lift_fresh", lambda m, x: x * torch.tensor(x.shape[-1]))
     found = fix(e, torch.tensor(4))
     assert found is not None
-    assert (found.correction.kind, found.correction.value) == ("tensor_of", (2, 1))
+    assert found.correction == TensorOf(2, 1)
     assert found.run().item() == 8
     assert fix(e, torch.tensor(8)) is None
 
@@ -108,7 +117,7 @@ def test_a_mean_is_over_all_that_there_was(dim, share):
         assert found is None
     else:
         assert found is not None
-        assert found.correction.value == share
+        assert found.correction == RescaleMean(share)
         expected = wide(x).mean() if dim is None else wide(x).mean(dim, keepdim=True)
         assert torch.allclose(found.run(), expected)
 
@@ -121,12 +130,14 @@ def test_attention_keeps_the_scale_of_its_width():
     q = small()
     found = fix(e, q, q, q)
     assert found is not None
-    assert found.correction.value == 8**-0.5
+    assert found.correction == ScaleAttention(8**-0.5)
     assert torch.allclose(found.run(), F.scaled_dot_product_attention(wide(q), wide(q), q))
 
 
-@pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
-def test_a_norm_keeps_the_statistics_of_its_width(kind):
+@pytest.mark.parametrize(
+    ("kind", "correction"), [(nn.LayerNorm, WidenLayerNorm(8)), (nn.RMSNorm, WidenRMSNorm(8))]
+)
+def test_a_norm_keeps_the_statistics_of_its_width(kind, correction):
     norm = kind(8).double()
     name = "layer_norm" if kind is nn.LayerNorm else "rms_norm"
     e = expectation(name, lambda m, x: m.norm(x), norm=kind(8))
@@ -134,7 +145,7 @@ def test_a_norm_keeps_the_statistics_of_its_width(kind):
     vectors = [v[:4] for v in norm.parameters()]
     found = fix(e, x, [4], *vectors, eps=norm.eps)
     assert found is not None
-    assert (found.correction.kind, found.correction.value) == (name, 8)
+    assert found.correction == correction
     assert torch.allclose(found.run(), norm(wide(x))[..., :4])
 
 

@@ -16,7 +16,7 @@ from lightning_prune.compaction.rewriting.call_site import CallSite, digest, sou
 from lightning_prune.coupling.couple import couple
 from lightning_prune.coupling.graph import Node
 from lightning_prune.errors import RewriteError
-from lightning_prune.runtime.corrections import Correction
+from lightning_prune.runtime.corrections import ArgumentPin, PinArguments, Resize
 
 
 class Net(nn.Module):
@@ -66,7 +66,7 @@ def test_an_operation_without_a_site_has_no_place():
 
 @pytest.mark.parametrize("name", ["layer_norm", "reshape", "view", "split", "mul", "softplus"])
 def test_a_call_of_the_operation_can_be_corrected(nodes, name):
-    correction = Correction("resize", ())
+    correction = Resize(())
     assert place(nodes, name).fitting(correction) == correction
 
 
@@ -75,14 +75,14 @@ def test_a_call_of_something_larger_cannot(nodes, name):
     if name not in nodes:
         pytest.skip("torch computes it in another way")
     with pytest.raises(RewriteError, match=r"part of what F.normalize does"):
-        place(nodes, name).fitting(Correction("pin", ((1, 2, "ord", 1),)))
+        place(nodes, name).fitting(PinArguments((ArgumentPin(1, 2, "ord", 1),)))
 
 
 def test_the_place_of_a_number_is_that_in_the_call(nodes):
-    pins = Correction("pin", ((1, 2, "other", 1),))
-    assert place(nodes, "mul").fitting(pins).value == ((1, 2, "other", 0),)
-    assert place(nodes, "softplus").fitting(pins).value == ((1, 2, "other", 1),)
-    assert place(nodes, "softplus").fitting(pins).kind == "pin_arguments"
+    pins = PinArguments((ArgumentPin(1, 2, "other", 1),))
+    first = PinArguments((ArgumentPin(1, 2, "other", 0),))
+    assert place(nodes, "mul").fitting(pins) == first
+    assert place(nodes, "softplus").fitting(pins) == pins
 
 
 def test_an_attribute_is_told_by_the_place_of_the_size(nodes):

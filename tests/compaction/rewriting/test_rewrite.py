@@ -16,10 +16,18 @@ from support.oracle import halved
 from torch import Tensor, nn
 
 from lightning_prune.compaction import compact
+from lightning_prune.compaction.rewriting.call_site import digest, sources_along
 from lightning_prune.compaction.rewriting.rewrite import Edit, edits_of, joined, rewritten
 from lightning_prune.coupling.graph import Position
 from lightning_prune.errors import RewriteError
-from lightning_prune.runtime.corrections import Correction
+from lightning_prune.runtime.corrections import (
+    Correction,
+    GiveBack,
+    Pin,
+    RescaleMean,
+    Resize,
+    SizeFactor,
+)
 
 
 class Everything(nn.Module):
@@ -184,24 +192,35 @@ def test_without_edits_the_class_is_the_users():
 
 def test_the_source_must_be_the_one_of_the_edits():
     with pytest.raises(RewriteError, match=r"source of Net.forward has changed"):
-        rewritten(Net, (edit(Correction("resize", ((1, 1, 2),)), "of another time"),))
+        rewritten(Net, (edit(Resize((SizeFactor(1, 1, 2),)), "of another time"),))
 
 
 def test_a_method_that_is_missing_is_told():
     with pytest.raises(RewriteError, match=r"Net.gone has no source"):
-        rewritten(Net, (Edit("gone", (Position(1, 1, 15, 30),), Correction("pin", (1, 2)), ""),))
+        rewritten(Net, (Edit("gone", (Position(1, 1, 15, 30),), Pin(1, 2), ""),))
 
 
 def test_edits_of_one_call_are_joined_and_others_kept():
-    first = edit(Correction("resize", ((1, 1, 2),)))
-    other = Edit("other", first.path, Correction("pin", (2, 1)), "")
-    second = edit(Correction("resize", ((1, 1, 3),)))
+    first = edit(Resize((SizeFactor(1, 1, 2),)))
+    other = Edit("other", first.path, Pin(2, 1), "")
+    second = edit(Resize((SizeFactor(1, 1, 3),)))
     assert joined([first, other], [second]) == (
-        edit(Correction("resize", ((1, 1, 6),))),
+        edit(Resize((SizeFactor(1, 1, 6),))),
         other,
     )
 
 
 def test_two_kinds_of_edits_of_one_call_are_refused():
     with pytest.raises(RewriteError, match="two corrections"):
-        joined([edit(Correction("resize", ()))], [edit(Correction("rescale", 0.5))])
+        joined([edit(Resize(()))], [edit(RescaleMean(0.5))])
+
+
+def test_only_forward_is_replaced_as_a_whole_and_only_by_giving_back():
+    source = digest(sources_along(Net, "forward", ()))
+    given_back = rewritten(Net, (Edit("forward", (), GiveBack(("tensor",)), source),))
+    assert torch.equal(given_back()(torch.ones(3)), torch.ones(3))
+    with pytest.raises(RewriteError, match="Pin does not stand in for forward"):
+        rewritten(Net, (Edit("forward", (), Pin(1, 2), source),))
+    source = digest(sources_along(Net, "train", ()))
+    with pytest.raises(RewriteError, match="GiveBack does not stand in for train"):
+        rewritten(Net, (Edit("train", (), GiveBack(("tensor",)), source),))

@@ -15,10 +15,17 @@ from lightning_prune.compaction.rewriting.source import Source, method_of, posit
 from lightning_prune.compaction.rewriting.wrap import Changer
 from lightning_prune.coupling.graph import Position
 from lightning_prune.errors import RewriteError
-from lightning_prune.runtime.corrections import Correction
+from lightning_prune.runtime.corrections import (
+    Correction,
+    CutBounds,
+    Pin,
+    Recut,
+    Resize,
+    SizeFactor,
+)
 
 WIDTH = 8
-CORRECTION = Correction("resize", ((1, 1, 2),))
+CORRECTION = Resize((SizeFactor(1, 1, 2),))
 
 
 def wrapping(function: Any) -> Any:
@@ -147,20 +154,20 @@ def test_a_decorator_that_is_no_function_is_refused():
 
 
 def test_an_index_that_is_written_to():
-    made = copied("written", "x[:, 0:8]", Correction("recut", ((1, 2, 1, 2),)))
+    made = copied("written", "x[:, 0:8]", Recut((CutBounds(1, 2, 1, 2),)))
     assert made(Net(), torch.zeros(1, 3)).tolist() == [[0, 1, 0]]
 
 
 def test_numbers_of_operators():
-    made = copied("adding", "x += x.shape[0]", Correction("pin", (3, 1)))
+    made = copied("adding", "x += x.shape[0]", Pin(3, 1))
     assert made(Net(), torch.zeros(2)).tolist() == [True, True]  # 0 + 2 * 3 > 2 * 2
-    made = copied("adding", "x > 2 * x.shape[0]", Correction("pin", (1, 4)))
+    made = copied("adding", "x > 2 * x.shape[0]", Pin(1, 4))
     assert made(Net(), torch.zeros(2)).tolist() == [True, True]  # 0 + 2 > 2 * 2 / 4
     assert Net().adding(torch.zeros(2)).tolist() == [False, False]
 
 
 def test_a_correction_of_another_expression_is_refused():
-    with pytest.raises(RewriteError, match=r"no correction of x \+= x.shape\[0\]"):
+    with pytest.raises(RewriteError, match=r"Resize does not fit x \+= x.shape\[0\]"):
         copied("adding", "x += x.shape[0]")
 
 

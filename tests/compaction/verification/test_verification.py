@@ -14,6 +14,7 @@ from support.tiny_zoo import ZOO, PlainCnn
 from torch import Tensor, nn
 
 from lightning_prune import compact
+from lightning_prune.compaction.completion import completed
 from lightning_prune.compaction.plan import plan_removal
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification.verification import (
@@ -40,7 +41,7 @@ def compacted() -> tuple[nn.Module, Verification]:
     removed = half_of_every_group(coupling.groups)
     model = zeroed(model, coupling.groups, removed, ["out in"] * len(removed))
     proof = prove(model)
-    Surgery(model).apply(plan_removal(coupling.groups, removed, coupling.grouped))
+    Surgery(model).apply(completed(plan_removal(coupling.groups, removed), model, coupling.grouped))
     return model, proof
 
 

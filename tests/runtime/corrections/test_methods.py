@@ -1,7 +1,8 @@
-"""What stands in for a branch returns what is left, or something of the same form."""
+"""What stands in for a module returns something of the same form."""
 
 from __future__ import annotations
 
+import ast
 import json
 from collections import namedtuple
 from collections.abc import Mapping, Sequence
@@ -11,32 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_prune.compaction.storage import _plain
 from lightning_prune.errors import RewriteError
-from lightning_prune.runtime.corrections import Correction
-from lightning_prune.runtime.stand_ins import form_of, give_back, keep
+from lightning_prune.runtime.corrections import ZERO, GiveBack, Pin, correction_from_json, form_of
 
 X = torch.arange(3.0)
 OTHER = torch.zeros(5)
 
 
-def test_what_is_kept_is_the_term_itself():
-    assert keep(False, X) is X
-
-
-def test_a_copy_shares_no_memory_and_passes_gradients_on():
-    term = torch.ones(3, requires_grad=True)
-    copied = keep(True, term)
-    assert torch.equal(copied, term)
-    copied.detach().add_(1)
-    assert term.tolist() == [1, 1, 1]
-    copied.sum().backward()
-    assert term.grad.tolist() == [1, 1, 1]
-
-
 def restored(form: Any) -> Any:
     """Return a form after it was written to a file."""
-    return _plain(json.loads(json.dumps(form)))
+    return correction_from_json(json.loads(json.dumps(GiveBack(form).to_json()))).form
 
 
 def equal(a: Any, b: Any) -> bool:
@@ -74,17 +59,17 @@ GIVEN = (X, 7, (4, 4), "same", OTHER)
 def test_what_is_given_back_has_the_form_that_was_returned(output, expected):
     form = form_of(output, GIVEN)
     assert restored(form) == form
-    assert equal(give_back(restored(form), *GIVEN), expected)
+    assert equal(GiveBack(restored(form))(*GIVEN), expected)
 
 
 def test_sizes_are_given_back_as_they_are_now():
     form = form_of((OTHER, 2, (3, 3)), (X, 2, (3, 3)))
-    assert equal(give_back(form, X, 5, (9, 1)), (X, 5, (9, 1)))
+    assert equal(GiveBack(form)(X, 5, (9, 1)), (X, 5, (9, 1)))
 
 
 def test_the_size_of_a_tensor_is_given_back():
     form = form_of(torch.Size((2, 3)), (X, torch.Size((2, 3))))
-    assert give_back(form, X, torch.Size((4, 5))) == torch.Size((4, 5))
+    assert GiveBack(form)(X, torch.Size((4, 5))) == torch.Size((4, 5))
 
 
 @pytest.mark.parametrize(
@@ -93,11 +78,11 @@ def test_the_size_of_a_tensor_is_given_back():
     ids=["first", "keyword", "after others", "keyword after another"],
 )
 def test_tensors_are_the_first_one_that_was_given(args, kwargs):
-    assert give_back(("tensor",), *args, **kwargs) is X
+    assert GiveBack(("tensor",))(*args, **kwargs) is X
 
 
 def test_without_a_tensor_there_is_none_to_give_back():
-    assert give_back(("tuple", ("tensor",)), 3) == (None,)
+    assert GiveBack(("tuple", ("tensor",)))(3) == (None,)
 
 
 Named = namedtuple("Named", "a b")
@@ -120,7 +105,38 @@ def test_anything_else_may_be_needed(output, name):
         form_of(output, GIVEN)
 
 
-def test_corrections_find_them():
-    assert Correction("keep_left", False).function()(X) is X
-    assert Correction("keep_right", True).function()(X) is not X
-    assert Correction("give_back", ("list", ("tensor",))).function()(X) == [X]
+def test_a_zero_is_a_single_number_of_the_type():
+    zero = GiveBack(ZERO)(None, X.double())
+    assert (zero.shape, zero.dtype, zero.item()) == ((), torch.float64, 0)
+
+
+def test_it_stands_in_for_no_expression():
+    with pytest.raises(RewriteError, match="GiveBack does not fit x"):
+        GiveBack(None).wrap("name", ast.parse("x", mode="eval").body)
+
+
+def test_of_two_forms_the_later_counts():
+    assert GiveBack(("tensor",)).then(GiveBack(ZERO)) == GiveBack(ZERO)
+    assert GiveBack(ZERO).then(Pin(2, 1)) is None
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "tensor",
+        ["tensor"],
+        ("tensor", 1),
+        ("argument", -1),
+        ("argument", "a"),
+        ("tuple", "tensor"),
+        ("dict", ("a",)),
+        ("dict", (None, ("tensor",))),
+        ("call", ("tensor",)),
+        (),
+        3,
+    ],
+    ids=str,
+)
+def test_forms_of_other_kinds_are_refused(form):
+    with pytest.raises(ValueError, match="Expected `form`"):
+        GiveBack(form)

@@ -1,0 +1,167 @@
+"""Compact files: tensors, a plan and a proof in one safetensors file, with checksums of all.
+
+The checksums find damage. They do not tell who wrote a file: what a plan may do is checked by
+itself when it is loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lightning_prune.compaction.plan import Plan
+from lightning_prune.compaction.plan_json import plan_from_json, plan_to_json
+
+FORMAT = "lightning_prune/3"
+_TEXTS = ("plan", "tied", "proof")
+
+
+@dataclass(frozen=True, eq=False)
+class CompactFile:
+    """What a file holds.
+
+    Args:
+        tensors: by name; those that share memory once.
+        tied: further names of the same tensors.
+        plan: what brings a model of full size to these shapes.
+        proof: versions, errors and whatever else tells where the file comes from.
+    """
+
+    tensors: Mapping[str, Tensor]
+    tied: Mapping[str, str]
+    plan: Plan
+    proof: Mapping[str, Any]
+
+    @property
+    def stored(self) -> dict[str, Tensor]:
+        """Every tensor under each of its names."""
+        return {**self.tensors, **{name: self.tensors[it] for name, it in self.tied.items()}}
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the file under another name beside ``path``, then put it there in one step."""
+        texts = {
+            "plan": json.dumps(plan_to_json(self.plan)),
+            "tied": json.dumps(dict(self.tied)),
+            "proof": json.dumps(dict(self.proof)),
+        }
+        sums = json.dumps(checksums(self.tensors, texts))
+        target = Path(path)
+        beside = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+        try:
+            save_file(dict(self.tensors), beside, {"format": FORMAT, **texts, "sha256": sums})
+            _flush(beside)
+            os.replace(beside, target)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+        with contextlib.suppress(OSError):  # not every system opens folders
+            _flush(target.parent)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> CompactFile:
+        """Read a file, and check its form and its checksums.
+
+        Args:
+            path: the file.
+
+        Returns:
+            What it holds.
+
+        Raises:
+            ValueError: if it is damaged, or was not written by `write`.
+        """
+        metadata, tensors = _opened(path)
+        if metadata.get("format") != FORMAT:
+            raise ValueError(
+                f"Expected `path` to be a file in the format {FORMAT}, but got "
+                f"{metadata.get('format', 'one without a format')}. Write it with `save_compact` "
+                "of this version."
+            )
+        texts = {name: metadata.get(name, "") for name in _TEXTS}
+        if _parsed(metadata.get("sha256", ""), "sha256") != checksums(tensors, texts):
+            raise ValueError(
+                "Expected `path` to be a file with the checksums that it was written with, but got "
+                "other contents. It is damaged: write it again with `save_compact`."
+            )
+        tied = _parsed(texts["tied"], "tied")
+        plan = plan_from_json(_parsed(texts["plan"], "plan"))
+        return cls(tensors, _names(tied, tensors), plan, _parsed(texts["proof"], "proof"))
+
+
+def checksums(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> dict[str, str]:
+    """Return a checksum of every tensor under its name, and of the texts.
+
+    Args:
+        tensors: by name; type, shape and contents count.
+        texts: likewise; those of a file are its plan, its ties and its proof.
+    """
+    sums = {f"tensor {name}": _checksum(tensor) for name, tensor in sorted(tensors.items())}
+    for name, text in texts.items():
+        sums[name] = hashlib.sha256(text.encode()).hexdigest()
+    return sums
+
+
+def _checksum(tensor: Tensor) -> str:
+    data = tensor.detach().cpu().contiguous()
+    found = hashlib.sha256(f"{data.dtype} {tuple(data.shape)} ".encode())
+    flat = torch.view_as_real(data) if data.is_complex() else data
+    found.update(flat.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _opened(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, Tensor]]:
+    os.stat(path)  # a file that is missing says so by itself
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:  # whatever a damaged header makes of it
+        raise ValueError(
+            f"Expected `path` to be a safetensors file, but got one that cannot be read: {error}. "
+            "Write it again with `save_compact`."
+        ) from error
+
+
+def _parsed(text: str, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _malformed(name, "JSON") from error
+    if not isinstance(found, dict):
+        raise _malformed(name, "a JSON object")
+    return found
+
+
+def _names(tied: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    for name, first in tied.items():
+        if name in tensors or not isinstance(first, str) or first not in tensors:
+            raise _malformed("tied", "further names of tensors")
+    return tied
+
+
+def _malformed(name: str, what: str) -> ValueError:
+    return ValueError(
+        f"Expected `{name}` of the file to be {what}, but got something else. Write the file with "
+        "`save_compact`."
+    )
+
+
+def _flush(path: Path) -> None:
+    """Wait until what was written is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

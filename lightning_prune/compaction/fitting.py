@@ -1,0 +1,206 @@
+"""Fitting: may the plan of a file be applied to this model? Nothing is changed here.
+
+A plan from a file is trusted with nothing: it may cut tensors of the recorded sizes, change sizes
+that the model's own code passes as sizes, swap torch's layers for ours, and correct calls of torch
+in methods that ``forward`` reaches. Everything else is refused.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lightning_prune.compaction.completion import GROUP_ATTRIBUTES
+from lightning_prune.compaction.plan import Attribute, Cut, Plan, Size, SizeChange
+from lightning_prune.compaction.records import plan_of
+from lightning_prune.compaction.rewriting import edits_of, rewritten
+from lightning_prune.compaction.rewriting.reach import Reach
+from lightning_prune.errors import RewriteError
+from lightning_prune.runtime.corrections import Resize
+from lightning_prune.units.group import Axis
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of a model that belong into a file, under each of their names.
+
+    Args:
+        model: any module.
+
+    Returns:
+        Parameters and buffers, without those that no state dict holds.
+    """
+    found: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
+    for name, module in model.named_modules(remove_duplicate=False):
+        for buffer, tensor in module._buffers.items():
+            if tensor is not None and buffer not in module._non_persistent_buffers_set:
+                found[f"{name}.{buffer}".lstrip(".")] = tensor
+    return found
+
+
+class Fitting:
+    """Holds a plan and stored tensors against a model.
+
+    Args:
+        model: of full size.
+        plan: what is to become of it.
+        stored: the tensors that it is to hold then, by name.
+    """
+
+    def __init__(self, model: nn.Module, plan: Plan, stored: Mapping[str, Tensor]) -> None:
+        self._model = model
+        self._plan = plan
+        self._stored = stored
+        self._modules = dict(model.named_modules(remove_duplicate=False))
+        self._tensors: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
+        self._tensors |= dict(model.named_buffers(remove_duplicate=False))
+        self._reach = Reach(model)
+
+    def require(self) -> None:
+        """Require that everything fits.
+
+        Raises:
+            ValueError: if anything does not; it says what.
+        """
+        if plan_of(self._model) != Plan():
+            raise self._misfit("a model that is compact already")
+        self._require_names()
+        self._require_axes()
+        self._require_tensors()
+        for attribute, change in self._plan.attributes.items():
+            self._require_attribute(attribute, change)
+        for name, swap in self._plan.swaps.items():
+            if not swap.fits_full_size(self._modules[name]):
+                raise self._misfit(f"{swap}, which does not fit {name or 'the model'}")
+        for name in self._plan.edits:
+            self._require_edits(name)
+
+    def _misfit(self, found: str) -> ValueError:
+        return ValueError(
+            f"Expected `model` to be a {type(self._model).__name__} of the size that was pruned, "
+            f"but got {found}. Build the model with the arguments that it had before pruning."
+        )
+
+    def _require_names(self) -> None:
+        plan, own = self._plan, tensors_of(self._model)
+        modules = [*(a.module for a in plan.attributes), *plan.swaps, *plan.edits]
+        unknown = sorted(self._stored.keys() - own.keys())
+        unknown += [name for name in dict.fromkeys(modules) if name not in self._modules]
+        cut = [*(axis.tensor for axis in plan.axes), *plan.frozen]
+        unknown += [name for name in dict.fromkeys(cut) if name not in self._tensors]
+        problems = {
+            "tensors that the file lacks": sorted(own.keys() - self._stored.keys()),
+            "tensors that the model lacks": unknown,
+        }
+        found = "; ".join(f"{what}: {', '.join(n[:5])}" for what, n in problems.items() if n)
+        if found:
+            raise self._misfit(found)
+
+    def _require_axes(self) -> None:
+        cuts: dict[tuple[int, int], object] = {}
+        for axis, cut in self._plan.axes.items():
+            tensor = self._tensors[axis.tensor]
+            if axis.dim >= tensor.dim() or tensor.shape[axis.dim] != cut.size:
+                raise self._misfit(
+                    f"{axis.tensor} {tuple(tensor.shape)}, of which {axis} has "
+                    f"another size than {cut.size}"
+                )
+            if cuts.setdefault((id(tensor), axis.dim), cut) != cut:
+                raise self._misfit(f"one tensor for {axis.tensor} and another, cut differently")
+        for name in self._plan.frozen:
+            if self._tensors[name].dim():
+                raise self._misfit(f"{name}, which is more than a single number")
+
+    def _require_tensors(self) -> None:
+        first: dict[int, str] = {}
+        for name, tensor in tensors_of(self._model).items():
+            stored, shape = self._stored[name], list(tensor.shape)
+            for dim in range(len(shape)):
+                cut = self._plan.axes.get(Axis(name, dim))
+                shape[dim] = shape[dim] if cut is None else len(cut.kept)
+            if list(stored.shape) != shape:
+                raise self._misfit(
+                    f"shapes that do not fit: {name} {tuple(stored.shape)} for {tuple(shape)}"
+                )
+            if stored.dtype != tensor.dtype or tensor.is_meta:
+                found = "without memory" if tensor.is_meta else f"in {tensor.dtype}"
+                raise ValueError(
+                    f"Expected `model` to hold {name} in {stored.dtype}, as the file does, but got "
+                    f"one {found}. Bring the model to that type, and to a device, before loading."
+                )
+            same = self._stored[first.setdefault(id(tensor), name)]
+            if same is not stored and not _identical(same, stored):
+                raise self._misfit(f"one tensor for {name} and another, which differ in the file")
+
+    def _require_attribute(self, attribute: Attribute, change: SizeChange) -> None:
+        module = self._modules[attribute.module]
+        shown = ".".join(filter(None, attribute))
+        found = vars(module).get(attribute.name, getattr(type(module), attribute.name, None))
+        if type(found) is not type(change.before) or found != change.before:
+            raise self._misfit(f"{shown} = {found!r} instead of {change.before!r}")
+        if not _shrinks(change.before, change.after):
+            raise self._misfit(f"{shown} = {change.after!r} in the file, which does not fit")
+        if attribute.name in GROUP_ATTRIBUTES:
+            cut = self._plan.axes.get(Axis(f"{attribute.module}.weight".lstrip("."), 0))
+            if cut is not None and _is_same_share(change, cut):
+                return
+        if attribute.name not in self._passed_sizes(attribute.module):
+            raise self._misfit(f"{shown}, which its code does not pass as a size")
+
+    def _passed_sizes(self, name: str) -> set[str]:
+        """Return the attributes that the methods of a module pass as sizes to torch."""
+        found = set()
+        for source in self._reach.sources(self._kind(name)):
+            owner = source.function.__code__.co_varnames[0]
+            for node in ast.walk(source.tree):
+                called = getattr(node, "func", None)
+                word = getattr(called, "attr", getattr(called, "id", ""))
+                if isinstance(node, ast.Call) and word.rstrip("_") in Resize.calls:
+                    found |= {
+                        part.attr
+                        for argument in node.args
+                        for part in ast.walk(argument)
+                        if isinstance(part, ast.Attribute)
+                        and isinstance(part.value, ast.Name)
+                        and part.value.id == owner
+                    }
+        return found
+
+    def _kind(self, name: str) -> type:
+        """Return the class whose methods a module runs after its swap."""
+        module, swap = self._modules[name], self._plan.swaps.get(name)
+        return edits_of(type(module))[0] if swap is None else swap.class_for(module)
+
+    def _require_edits(self, name: str) -> None:
+        kind, edits = self._kind(name), self._plan.edits[name]
+        for edit in edits:
+            if not self._reach.has(kind, edit.method):
+                raise self._misfit(f"{kind.__qualname__}.{edit.method}, which forward does not run")
+        try:
+            rewritten(kind, edits)
+        except RewriteError as error:
+            raise ValueError(
+                f"Expected `model` to have the source of the model that was saved, but {error}. "
+                "Use the version of the code that it was compacted with."
+            ) from error
+
+
+def _shrinks(before: Size, after: Size) -> bool:
+    if isinstance(before, int) or isinstance(after, int):
+        return isinstance(before, int) and isinstance(after, int) and after <= before
+    return len(before) == len(after) and all(b <= a for a, b in zip(before, after, strict=True))
+
+
+def _is_same_share(change: SizeChange, cut: Cut) -> bool:
+    """Tell whether a number of groups shrinks as its weight does."""
+    before, after = change.before, change.after
+    both = isinstance(before, int) and isinstance(after, int)
+    return both and before * len(cut.kept) == after * cut.size
+
+
+def _identical(a: Tensor, b: Tensor) -> bool:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    return torch.equal(*(t.contiguous().view(-1).view(torch.uint8) for t in (a, b)))

@@ -1,0 +1,99 @@
+"""Corrections of single calls in a user's source: frozen data that runs in compact models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from lightning_prune.runtime.corrections.base import CallCorrection, Correction
+from lightning_prune.runtime.corrections.cuts import CutBounds, Recut, Renarrow
+from lightning_prune.runtime.corrections.methods import ZERO, Form, GiveBack, form_of
+from lightning_prune.runtime.corrections.norms import WidenLayerNorm, WidenRMSNorm
+from lightning_prune.runtime.corrections.numbers import (
+    ArgumentPin,
+    Pin,
+    PinArguments,
+    RescaleMean,
+    ScaleAttention,
+    TensorOf,
+)
+from lightning_prune.runtime.corrections.sizes import Resize, Resplit, SizeFactor
+from lightning_prune.runtime.corrections.sums import KeepTerm
+
+KINDS: dict[str, type[Correction]] = {
+    kind.kind: kind
+    for kind in (
+        Resize,
+        Resplit,
+        Recut,
+        Renarrow,
+        Pin,
+        PinArguments,
+        TensorOf,
+        RescaleMean,
+        ScaleAttention,
+        WidenLayerNorm,
+        WidenRMSNorm,
+        KeepTerm,
+        GiveBack,
+    )
+}
+"""Every correction by its name in files."""
+
+
+def correction_from_json(data: Any) -> Correction:
+    """Return a correction from plain data, such as JSON gives.
+
+    Args:
+        data: what `Correction.to_json` returned.
+
+    Raises:
+        ValueError: if it is no correction, or one with values that it cannot have.
+    """
+    name = data.get("kind") if isinstance(data, Mapping) else None
+    kind = KINDS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise ValueError(
+            f"Expected a correction to be one of {', '.join(sorted(KINDS))}, but got {name!r}. "
+            "Write the file with `save_compact` of this version."
+        )
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    try:
+        return kind(**{key: _as_tuples(value) for key, value in data.items() if key != "kind"})
+    except (TypeError, RecursionError) as error:  # others, or a number in place of several
+        raise ValueError(
+            f"Expected the values of {name} to be {', '.join(names)}, but got {str(data)[:100]}. "
+            "Write the file with `save_compact` of this version."
+        ) from error
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
+
+
+__all__ = [
+    "KINDS",
+    "ZERO",
+    "ArgumentPin",
+    "CallCorrection",
+    "Correction",
+    "CutBounds",
+    "Form",
+    "GiveBack",
+    "KeepTerm",
+    "Pin",
+    "PinArguments",
+    "Recut",
+    "Renarrow",
+    "RescaleMean",
+    "Resize",
+    "Resplit",
+    "ScaleAttention",
+    "SizeFactor",
+    "TensorOf",
+    "WidenLayerNorm",
+    "WidenRMSNorm",
+    "correction_from_json",
+    "form_of",
+]

@@ -1,0 +1,116 @@
+"""Corrections of sizes: of what a tensor is reshaped, expanded or made to, and split into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_prune.runtime.corrections.base import (
+    CallCorrection,
+    Correction,
+    Number,
+    are_sizes,
+    product,
+    require,
+)
+
+
+class SizeFactor(NamedTuple):
+    """By which fraction one of several sizes is multiplied; zero below leaves it to torch."""
+
+    place: int
+    numerator: int
+    denominator: int
+
+
+@dataclass(frozen=True)
+class Resize(CallCorrection):
+    """Call with other sizes; what depends on the input's size goes on doing so.
+
+    Args:
+        factors: for each size that changes its place among the sizes, and its fraction.
+    """
+
+    kind: ClassVar[str] = "resize"
+    calls: ClassVar[frozenset[str]] = frozenset(
+        "view reshape unflatten expand broadcast_to repeat new_zeros new_ones new_full new_empty "
+        "zeros ones full empty rand randn".split()
+    )
+
+    factors: tuple[SizeFactor, ...]
+
+    def __post_init__(self) -> None:
+        for factor in self.factors:
+            require(are_sizes(tuple(factor), 3), "factors", "three sizes each", factor)
+
+    @override
+    def __call__(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call with the sizes as one of the arguments, or as the last ones."""
+        for name in ("size", "shape", "sizes", "repeats"):
+            if name in kwargs:
+                return call(*args, **kwargs | {name: self._resized(kwargs[name])})
+        for index, arg in enumerate(args):
+            if isinstance(arg, (tuple, list)):
+                return call(*args[:index], self._resized(arg), *args[index + 1 :], **kwargs)
+        first = 1 if args and isinstance(args[0], Tensor) else 0
+        return call(*args[:first], *self._resized(args[first:]), **kwargs)
+
+    def _resized(self, values: Sequence[int]) -> list[int]:
+        sizes = list(values)
+        for place, numerator, denominator in self.factors:
+            sizes[place] = sizes[place] * numerator // denominator if denominator else -1
+        return sizes
+
+    @override
+    def then(self, later: Correction) -> Correction | None:
+        """Multiply the fractions."""
+        if not isinstance(later, Resize):
+            return None
+        factors: dict[int, tuple[Number, Number]] = {
+            place: (above, below) for place, above, below in self.factors
+        }
+        for place, above, below in later.factors:
+            factors[place] = product(factors.get(place, (1, 1)), (above, below))
+        return Resize(tuple(SizeFactor(place, *map(int, f)) for place, f in factors.items()))
+
+
+_PARTS = (
+    "split_size_or_sections split_size split_sizes indices_or_sections indices sections".split()
+)
+
+
+@dataclass(frozen=True)
+class Resplit(CallCorrection):
+    """Split into parts of other sizes, or at other indices.
+
+    Args:
+        parts: the sizes, or the indices.
+    """
+
+    kind: ClassVar[str] = "resplit"
+    calls: ClassVar[frozenset[str]] = frozenset(
+        {"split", "unsafe_split", "split_with_sizes", "tensor_split"}
+    )
+
+    parts: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        require(are_sizes(self.parts), "parts", "sizes", self.parts)
+
+    @override
+    def __call__(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call with the parts in place of those that were given."""
+        for name in _PARTS:
+            if name in kwargs:
+                return call(*args, **kwargs | {name: list(self.parts)})
+        place = 1 if args and isinstance(args[0], Tensor) else 0
+        return call(*args[:place], list(self.parts), *args[place + 1 :], **kwargs)
+
+    @override
+    def then(self, later: Correction) -> Correction | None:
+        """Keep the later parts."""
+        return later if isinstance(later, Resplit) else None
