@@ -23,20 +23,24 @@ from lightning_prune.runtime.corrections import Resize
 from lightning_prune.units.group import Axis
 
 
-def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+def tensors_of(model: nn.Module, plan: Plan) -> dict[str, Tensor]:
     """Return the tensors of a model that belong into a file, under each of their names.
 
     Args:
         model: any module.
+        plan: what has become of it, or is to become.
 
     Returns:
-        Parameters and buffers, without those that no state dict holds.
+        Parameters and buffers; of those that no state dict holds only what the plan cuts.
     """
+    cut = {axis.tensor for axis in plan.axes}
     found: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
     for name, module in model.named_modules(remove_duplicate=False):
         for buffer, tensor in module._buffers.items():
-            if tensor is not None and buffer not in module._non_persistent_buffers_set:
-                found[f"{name}.{buffer}".lstrip(".")] = tensor
+            full_name = f"{name}.{buffer}".lstrip(".")
+            is_kept = buffer not in module._non_persistent_buffers_set or full_name in cut
+            if tensor is not None and is_kept:
+                found[full_name] = tensor
     return found
 
 
@@ -84,7 +88,7 @@ class Fitting:
         )
 
     def _require_names(self) -> None:
-        plan, own = self._plan, tensors_of(self._model)
+        plan, own = self._plan, tensors_of(self._model, self._plan)
         modules = [*(a.module for a in plan.attributes), *plan.swaps, *plan.edits]
         unknown = sorted(self._stored.keys() - own.keys())
         unknown += [name for name in dict.fromkeys(modules) if name not in self._modules]
@@ -115,7 +119,7 @@ class Fitting:
 
     def _require_tensors(self) -> None:
         first: dict[int, str] = {}
-        for name, tensor in tensors_of(self._model).items():
+        for name, tensor in tensors_of(self._model, self._plan).items():
             stored, shape = self._stored[name], list(tensor.shape)
             for dim in range(len(shape)):
                 cut = self._plan.axes.get(Axis(name, dim))
@@ -173,9 +177,18 @@ class Fitting:
         module, swap = self._modules[name], self._plan.swaps.get(name)
         return edits_of(type(module))[0] if swap is None else swap.class_for(module)
 
+    def _is_emptied(self, name: str) -> bool:
+        """Tell whether some parameter of a module has nothing left."""
+        gone = {*self._plan.emptied, *self._plan.frozen}
+        return any(f"{one}.".startswith(f"{name}.") for one in gone)
+
     def _require_edits(self, name: str) -> None:
         kind, edits = self._kind(name), self._plan.edits[name]
         for edit in edits:
+            if not edit.path and not self._is_emptied(name):
+                raise self._misfit(
+                    f"{name or 'all'}, which is to do nothing, but keeps its parameters"
+                )
             if not self._reach.has(kind, edit.method):
                 raise self._misfit(f"{kind.__qualname__}.{edit.method}, which forward does not run")
         try:

@@ -47,13 +47,14 @@ def save_compact(
     tensors: dict[str, Tensor] = {}
     tied: dict[str, str] = {}
     first_name: dict[int, str] = {}
-    for name, tensor in tensors_of(model).items():
+    plan = plan_of(model)
+    for name, tensor in tensors_of(model, plan).items():
         first = first_name.setdefault(id(tensor), name)
         if first == name:
             tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         else:
             tied[name] = first
-    CompactFile(tensors, tied, plan_of(model), _proof(model, report)).write(path)
+    CompactFile(tensors, tied, plan, _proof(model, report)).write(path)
 
 
 def load_compact(model: _Model, path: str | PathLike[str]) -> _Model:
@@ -77,7 +78,7 @@ def load_compact(model: _Model, path: str | PathLike[str]) -> _Model:
     surgery = Surgery(model)
     try:
         surgery.apply(file.plan)
-        for name, tensor in tensors_of(model).items():
+        for name, tensor in tensors_of(model, file.plan).items():
             surgery.replace(tensor, stored[name].to(tensor.device, copy=True))
     except (RewriteError, RuntimeError, TypeError) as error:
         surgery.undo()

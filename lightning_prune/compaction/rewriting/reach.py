@@ -41,12 +41,12 @@ class Reach:
 
     def has(self, kind: type, method: str) -> bool:
         """Tell whether a method of a class may run."""
-        return method in self._names and any(method in vars(base) for base in kind.__mro__)
+        return method in self._names and _defines(kind, method)
 
     def sources(self, kind: type) -> Iterator[Source]:
         """Return the methods of a class that may run, as far as they have source."""
         for name in sorted(self._names):
-            if any(name in vars(base) for base in kind.__mro__):
+            if _defines(kind, name):
                 try:
                     source = method_of(kind, name)
                     source.tree  # noqa: B018 it may not be readable
@@ -62,6 +62,12 @@ class Reach:
                 for name in names:
                     if name in vars(base) and base is not nn.Module:
                         yield from _function(vars(base)[name])
+
+
+def _defines(kind: type, name: str) -> bool:
+    """Tell whether a class has a method that is not the one that every module has."""
+    owner = next((base for base in kind.__mro__ if name in vars(base)), nn.Module)
+    return owner is not nn.Module
 
 
 def _is_users(code: CodeType) -> bool:

@@ -46,6 +46,7 @@ class Recut(Correction):
     cuts: tuple[CutBounds, ...]
 
     def __post_init__(self) -> None:
+        require(bool(self.cuts), "cuts", "at least one", self.cuts)
         for cut in self.cuts:
             holds = are_sizes(tuple(cut), 4) and cut[0] < cut[1] and cut[2] <= cut[3]
             require(holds, "cuts", "dimension, rank, start and end each", cut)

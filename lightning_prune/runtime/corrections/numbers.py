@@ -104,6 +104,7 @@ class PinArguments(CallCorrection):
     pins: tuple[ArgumentPin, ...]
 
     def __post_init__(self) -> None:
+        require(bool(self.pins), "pins", "at least one", self.pins)
         for pin in self.pins:
             holds = type(pin) in {tuple, ArgumentPin} and len(pin) == 4
             require(holds, "pins", "a fraction, a name and a place each", pin)
@@ -112,6 +113,13 @@ class PinArguments(CallCorrection):
             holds = isinstance(name, str) and name.isidentifier()
             require(holds, "pins", "names of arguments", name)
             require(is_size(place), "pins", "places of arguments", place)
+
+    @override
+    def wrap(self, name: str, node: ast.AST) -> ast.AST:
+        """Return a call of the correction; each argument must be there, by its name or place."""
+        if not isinstance(node, ast.Call) or not all(_is_given(node, pin) for pin in self.pins):
+            raise misfit(self, node)
+        return super().wrap(name, node)
 
     @override
     def __call__(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -128,6 +136,13 @@ class PinArguments(CallCorrection):
     def then(self, later: Correction) -> Correction | None:
         """Multiply by one after the other."""
         return PinArguments((*self.pins, *later.pins)) if isinstance(later, PinArguments) else None
+
+
+def _is_given(call: ast.Call, pin: ArgumentPin) -> bool:
+    """Tell whether a call may pass the argument of a pin."""
+    names = [keyword.arg for keyword in call.keywords]
+    is_open = None in names or any(isinstance(arg, ast.Starred) for arg in call.args)
+    return is_open or pin[2] in names or pin[3] < len(call.args)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class Resize(CallCorrection):
     factors: tuple[SizeFactor, ...]
 
     def __post_init__(self) -> None:
+        require(bool(self.factors), "factors", "at least one", self.factors)
         for factor in self.factors:
             require(are_sizes(tuple(factor), 3), "factors", "three sizes each", factor)
 
@@ -99,7 +100,8 @@ class Resplit(CallCorrection):
     parts: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        require(are_sizes(self.parts), "parts", "sizes", self.parts)
+        holds = are_sizes(self.parts) and bool(self.parts)
+        require(holds, "parts", "sizes", self.parts)
 
     @override
     def __call__(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

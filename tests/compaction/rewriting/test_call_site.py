@@ -16,7 +16,7 @@ from lightning_prune.compaction.rewriting.call_site import CallSite, digest, sou
 from lightning_prune.coupling.couple import couple
 from lightning_prune.coupling.graph import Node
 from lightning_prune.errors import RewriteError
-from lightning_prune.runtime.corrections import ArgumentPin, PinArguments, Resize
+from lightning_prune.runtime.corrections import ArgumentPin, PinArguments, Resize, SizeFactor
 
 
 class Net(nn.Module):
@@ -66,7 +66,7 @@ def test_an_operation_without_a_site_has_no_place():
 
 @pytest.mark.parametrize("name", ["layer_norm", "reshape", "view", "split", "mul", "softplus"])
 def test_a_call_of_the_operation_can_be_corrected(nodes, name):
-    correction = Resize(())
+    correction = Resize((SizeFactor(1, 1, 2),))
     assert place(nodes, name).fitting(correction) == correction
 
 

@@ -212,7 +212,7 @@ def test_edits_of_one_call_are_joined_and_others_kept():
 
 def test_two_kinds_of_edits_of_one_call_are_refused():
     with pytest.raises(RewriteError, match="two corrections"):
-        joined([edit(Resize(()))], [edit(RescaleMean(0.5))])
+        joined([edit(Resize((SizeFactor(1, 1, 2),)))], [edit(RescaleMean(0.5))])
 
 
 def test_only_forward_is_replaced_as_a_whole_and_only_by_giving_back():

@@ -73,9 +73,10 @@ def test_of_two_cuts_of_a_dimension_the_later_counts():
 
 def test_only_a_subscript_is_cut():
     node = ast.parse("x[1:2]", mode="eval").body
-    assert ast.unparse(Recut(()).wrap("cut", node)) == "x[cut[1:2]]"
+    cut = Recut((CutBounds(0, 1, 0, 1),))
+    assert ast.unparse(cut.wrap("cut", node)) == "x[cut[1:2]]"
     with pytest.raises(RewriteError, match=r"Recut does not fit x\(1\)"):
-        Recut(()).wrap("cut", ast.parse("x(1)", mode="eval").body)
+        cut.wrap("cut", ast.parse("x(1)", mode="eval").body)
 
 
 @pytest.mark.parametrize(

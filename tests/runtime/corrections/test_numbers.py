@@ -64,7 +64,7 @@ def test_attention_with_the_scale_of_the_width_that_there_was():
         (TensorOf(2, 1), Pin(2, 1), None),
         (RescaleMean(0.5), Pin(2, 1), None),
         (ScaleAttention(0.5), Pin(2, 1), None),
-        (PinArguments(()), Pin(2, 1), None),
+        (PinArguments((ArgumentPin(2, 1, "other", 0),)), Pin(2, 1), None),
     ],
     ids=str,
 )
