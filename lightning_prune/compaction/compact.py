@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lightning_prune.compaction.branches.bypass import Bypass, dead_branches
 from lightning_prune.compaction.constants.folding import Constants, fold_constants, may_be_constant
 from lightning_prune.compaction.foreign_masks import warn_of_masks
+from lightning_prune.compaction.plan import Plan
 from lightning_prune.compaction.removal import Checks, Removal
 from lightning_prune.compaction.report import CompactionReport
 from lightning_prune.compaction.surgery import Surgery
@@ -72,6 +73,8 @@ def compact(
     before = twin(model)
     reference = _Reference(before, examples, allow_unused)
     surgery = Surgery(model)
+    called = dict.fromkeys(example.method for example in examples)
+    methods = Plan(methods=tuple(name for name in called if name != "forward"))
     bypass = Bypass(model, surgery, examples, dead_branches(model, coupling.branches))
     try:
         coupling = _take_out(model, bypass, reference, coupling)
@@ -79,12 +82,13 @@ def compact(
         # A bias is rounded to its own type, which arithmetic in float64 sees.
         tolerances = FOLDED_TOLERANCES if constants.rounds else TOLERANCES
         outcome = _remove(model, surgery, reference, coupling, tolerances)
+        surgery.apply(methods)
         if outcome.refused and not (outcome.accepted or bypass.accepted):
             raise VerificationError(_nothing_held(outcome.refused))
     except BaseException:
         surgery.undo()
         raise
-    plan = bypass.plan.then(constants.plan).then(outcome.plan)
+    plan = bypass.plan.then(constants.plan).then(outcome.plan).then(methods)
     errors = bypass.errors | constants.errors | outcome.errors
     latencies = measure_in_turns([before, model], examples[0]) if latency else [None, None]
     return CompactionReport(

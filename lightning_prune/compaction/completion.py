@@ -63,7 +63,9 @@ def free_attentions(model: nn.Module, names: Iterable[str]) -> dict[str, Swap]:
         if can_take_sizes_from_tensors(model.get_submodule(name)):
             found[name] = SizeByTensors()
             for owner, module in model.named_modules():
-                if EncodeByTensors().fits(module) and f"{name}.".startswith(f"{owner}.".lstrip(".")):
+                if EncodeByTensors().fits(module) and f"{name}.".startswith(
+                    f"{owner}.".lstrip(".")
+                ):
                     found[owner] = EncodeByTensors()
     return found
 

@@ -60,7 +60,7 @@ class Fitting:
         self._modules = dict(model.named_modules(remove_duplicate=False))
         self._tensors: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
         self._tensors |= dict(model.named_buffers(remove_duplicate=False))
-        self._reach = Reach(model)
+        self._reach = Reach(model, ("forward", *plan.methods))
 
     def require(self) -> None:
         """Require that everything fits.
@@ -186,9 +186,8 @@ class Fitting:
         kind, edits = self._kind(name), self._plan.edits[name]
         for edit in edits:
             if not edit.path and not self._is_emptied(name):
-                raise self._misfit(
-                    f"{name or 'all'}, which is to do nothing, but keeps its parameters"
-                )
+                found = f"{name or 'all'}, which is to do nothing, but keeps its parameters"
+                raise self._misfit(found)
             if not self._reach.has(kind, edit.method):
                 raise self._misfit(f"{kind.__qualname__}.{edit.method}, which forward does not run")
         try:

@@ -72,6 +72,7 @@ class Plan:
         swaps: by module, the layer of ours that it becomes.
         edits: by module, the corrections of calls in its source.
         frozen: parameters that ask for no gradient any more.
+        methods: of the model, other than ``forward``, that are called from outside.
         values: tensors that take other values of the same shape.
         groups: what happens to each group, in the order of the network.
     """
@@ -81,6 +82,7 @@ class Plan:
     swaps: Mapping[str, Swap] = field(default_factory=dict)
     edits: Mapping[str, tuple[Edit, ...]] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
     values: Mapping[str, Tensor] = field(default_factory=dict, compare=False)
     groups: tuple[GroupCount, ...] = ()
 
@@ -111,6 +113,7 @@ class Plan:
             _merged(self.swaps, later.swaps, lambda _, swap: swap),
             _merged(self.edits, later.edits, joined),
             tuple(dict.fromkeys((*self.frozen, *later.frozen))),
+            tuple(dict.fromkeys((*self.methods, *later.methods))),
             {**self.values, **later.values},
             (*self.groups, *later.groups),
         )
@@ -128,6 +131,7 @@ class Plan:
             {inside(name): swap for name, swap in self.swaps.items()},
             {inside(name): edits for name, edits in self.edits.items()},
             tuple(start + name for name in self.frozen),
+            () if module else self.methods,
         )
 
     def __deepcopy__(self, memo: Any) -> Plan:

@@ -44,6 +44,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
             for edit in edits
         ],
         "frozen": plan.frozen,
+        "methods": plan.methods,
     }
 
 
@@ -56,7 +57,7 @@ def plan_from_json(data: Any) -> Plan:
     Raises:
         ValueError: if any part of it is not of the form that it must have.
     """
-    found = _checked(data, "plan", "axes attributes swaps edits frozen")
+    found = _checked(data, "plan", "axes attributes swaps edits frozen methods")
     axes = dict(map(_axis, _items(found["axes"], "axes", "tensor dim size kept")))
     changes = _items(found["attributes"], "attributes", "module name before after")
     swaps = _items(found["swaps"], "swaps", "module swap")
@@ -70,6 +71,7 @@ def plan_from_json(data: Any) -> Plan:
         {_text(one["module"]): swap_from_json(one["swap"]) for one in swaps},
         edits,
         tuple(_text(name) for name in _listed(found["frozen"], "frozen")),
+        tuple(_text(name) for name in _listed(found["methods"], "methods")),
     )
     _require_once(plan, found)
     return plan
@@ -84,6 +86,7 @@ def _require_once(plan: Plan, found: Mapping[str, Any]) -> None:
         ("swaps", plan.swaps),
         ("edits", set(calls)),
         ("frozen", set(plan.frozen)),
+        ("methods", set(plan.methods)),
     ):
         if len(names) != len(found[part]):
             raise _misformed(part, "parts that differ", "one of them twice")

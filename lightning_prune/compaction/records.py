@@ -40,6 +40,7 @@ def plan_of(model: nn.Module) -> Plan:
         {name: swap for part in parts for name, swap in part.swaps.items()},
         {name: edits for part in parts for name, edits in part.edits.items()},
         tuple(name for part in parts for name in part.frozen),
+        record_of(model).methods,
     )
 
 
@@ -80,6 +81,8 @@ class Names:
 
 def _by_module(plan: Plan) -> Iterator[tuple[str, Plan]]:
     """Return what names modules, with each module's name."""
+    if plan.methods:
+        yield "", Plan(methods=plan.methods)
     for attribute, change in plan.attributes.items():
         yield attribute.module, Plan(attributes={attribute._replace(module=""): change})
     for name, swap in plan.swaps.items():

@@ -147,7 +147,9 @@ CLASSES: tuple[type[nn.Module], ...] = (
 )
 """Every class that a layer may take."""
 
-SWAPS: dict[str, type[Swap]] = {kind.kind: kind for kind in (SizeByTensors, EncodeByTensors, WidenNorm)}
+SWAPS: dict[str, type[Swap]] = {
+    kind.kind: kind for kind in (SizeByTensors, EncodeByTensors, WidenNorm)
+}
 """Every swap by its name in files."""
 
 

@@ -20,6 +20,7 @@ import lightning_prune
 from lightning_prune.compaction import compact, compact_file, load_compact, save_compact
 from lightning_prune.compaction.compact_file import CompactFile, checksums
 from lightning_prune.compaction.records import plan_of
+from lightning_prune.modules.inputs import Call
 from lightning_prune.runtime.attention import TensorSizedAttention
 
 
@@ -527,3 +528,30 @@ def test_tensors_of_every_type_and_value_travel(dtype, tmp_path):
     for name, tensor in model.named_buffers():
         assert torch.equal(loaded.get_buffer(name).isnan(), tensor.isnan())
         assert torch.equal(loaded.get_buffer(name)[tensor == tensor], tensor[tensor == tensor])
+
+
+class Encoder(nn.Module):
+    """Has a method of its own that is called from outside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(5, 8), nn.Linear(8, 3)
+
+    def encode(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.last(x.flatten(1).view(x.shape[0], -1, 8))
+
+
+def test_methods_that_are_called_from_outside_are_corrected_in_files_too(tmp_path):
+    x = torch.randn(2, 4, 5)
+    model = Encoder().eval()
+    with torch.no_grad():
+        model.first.weight[:4] = 0
+        model.first.bias[:4] = 0
+    compact(model, Call("encode", x), latency=False)
+    assert plan_of(model).methods == ("encode",)
+    save_compact(model, tmp_path / "encoder.safetensors")
+    loaded = load_compact(Encoder().eval(), tmp_path / "encoder.safetensors")
+    assert torch.equal(loaded.encode(x), model.encode(x))
+    path = altered(tmp_path / "encoder.safetensors", lambda plan: plan["methods"].clear())
+    assert_refused(Encoder(), path, "Encoder.encode, which forward does not run")
