@@ -73,11 +73,11 @@ class Fitting:
         self._require_names()
         self._require_axes()
         self._require_tensors()
-        for attribute, change in self._plan.attributes.items():
-            self._require_attribute(attribute, change)
         for name, swap in self._plan.swaps.items():
             if not swap.fits_full_size(self._modules[name]):
                 raise self._misfit(f"{swap}, which does not fit {name or 'the model'}")
+        for attribute, change in self._plan.attributes.items():
+            self._require_attribute(attribute, change)
         for name in self._plan.edits:
             self._require_edits(name)
 
