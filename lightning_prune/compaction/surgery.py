@@ -119,10 +119,10 @@ class Surgery:
         """Let no encoder of another class hand its layers nested tensors, for a fused kernel."""
         freed = set(attentions)
         for owner in self._model.modules():
-            is_other = isinstance(owner, nn.TransformerEncoder)
-            if is_other and not isinstance(owner, TensorSizedEncoder):
-                if not freed.isdisjoint(owner.modules()):
-                    self._ledger.set(owner, "use_nested_tensor", False)
+            is_encoder = isinstance(owner, nn.TransformerEncoder)
+            is_other = is_encoder and not isinstance(owner, TensorSizedEncoder)
+            if is_other and not freed.isdisjoint(owner.modules()):
+                self._ledger.set(owner, "use_nested_tensor", False)
 
     def _rewrite(self, module: nn.Module, edits: tuple[Edit, ...]) -> None:
         kind, before = edits_of(type(module))

@@ -3,9 +3,9 @@
 import pytest
 from torch import nn
 
-from lightning_prune.compaction.completion import completed
+from lightning_prune.compaction.completion import completed, free_attentions
 from lightning_prune.compaction.plan import Attribute, Cut, Plan, SizeChange
-from lightning_prune.runtime.swaps import SizeByTensors
+from lightning_prune.runtime.swaps import EncodeByTensors, SizeByTensors
 from lightning_prune.units.group import Axis
 
 HALF = Plan({Axis("0.weight", 0): Cut((0, 1, 2, 3), 8)})
@@ -36,3 +36,12 @@ def test_an_attention_of_which_something_is_cut_takes_its_sizes_from_its_tensors
     model = nn.Sequential(nn.MultiheadAttention(4, 2), nn.MultiheadAttention(4, 2))
     plan = completed(Plan({Axis("1.out_proj.weight", 0): Cut((0, 1), 4)}), model)
     assert plan.swaps == {"1": SizeByTensors()}
+
+
+def test_the_encoder_around_it_does_without_nested_tensors():
+    layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+    model = nn.Sequential(nn.TransformerEncoder(layer, 2), nn.TransformerEncoder(layer, 1))
+    name = "0.layers.1.self_attn"
+    assert free_attentions(model, [name]) == {name: SizeByTensors(), "0": EncodeByTensors()}
+    assert free_attentions(model[0], ["layers.0.self_attn"]).keys() == {"", "layers.0.self_attn"}
+    assert free_attentions(model, ["0.layers.0.linear1"]) == {}
