@@ -9,6 +9,8 @@ from support.oracle import randomize
 from torch import nn
 
 from lightning_prune.compaction import compact, load_compact, save_compact
+from lightning_prune.compaction.completion import free_attentions
+from lightning_prune.compaction.plan import Plan
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.criteria import Magnitude
 from lightning_prune.granularities import Channel
@@ -168,7 +170,7 @@ def test_a_compact_encoder_pads_like_the_masked_one(include, padded, tmp_path):
 def test_surgery_swaps_the_encoder_around_an_attention_and_takes_it_back():
     full, _ = both()
     surgery = Surgery(full)
-    surgery.free_attention(full.layers[0].self_attn)
+    surgery.apply(Plan(swaps=free_attentions(full, ["layers.0.self_attn"])))
     assert type(full) is TensorSizedEncoder
     assert type(full.layers[0].self_attn) is TensorSizedAttention
     surgery.undo()
