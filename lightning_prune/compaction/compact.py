@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lightning_prune.compaction.branches.bypass import Bypass, dead_branches
 from lightning_prune.compaction.constants.folding import Constants, fold_constants, may_be_constant
 from lightning_prune.compaction.foreign_masks import warn_of_masks
+from lightning_prune.compaction.measuring import with_latency, with_macs
 from lightning_prune.compaction.plan import Plan
 from lightning_prune.compaction.removal import Checks, Removal
 from lightning_prune.compaction.report import CompactionReport
@@ -22,7 +23,7 @@ from lightning_prune.compaction.verification import FOLDED_TOLERANCES, TOLERANCE
 from lightning_prune.coupling import Coupling, couple
 from lightning_prune.coupling.unused import warn_unused
 from lightning_prune.errors import VerificationError
-from lightning_prune.measure import count_bytes, count_macs, count_parameters, measure_in_turns
+from lightning_prune.measure import count_bytes, count_parameters
 from lightning_prune.modules.fake import require_numbers
 from lightning_prune.modules.inputs import ExampleInputs, examples_of
 from lightning_prune.modules.twin import twin
@@ -52,7 +53,8 @@ def compact(
         example_inputs: what ``model(...)`` takes: a tensor, a tuple of positional arguments, a
             dict of keyword arguments or a `Call` of another method, or a list of such examples,
             all of which are verified.
-        latency: also measure the latency before and after, in turns, of the first example.
+        latency: also measure the latency before and after, in turns, of the first example. A
+            model that cannot be measured is compact all the same; the report says why.
         allow_unused: units may also go where a parameter that no example runs might read them.
 
     Returns:
@@ -85,31 +87,29 @@ def compact(
         surgery.apply(methods)
         if outcome.refused and not (outcome.accepted or bypass.accepted):
             raise VerificationError(_nothing_held(outcome.refused))
+        errors = bypass.errors | constants.errors | outcome.errors
+        report = CompactionReport(
+            params_before=count_parameters(before),
+            params_after=count_parameters(model),
+            macs_before=None,
+            macs_after=None,
+            bytes_before=count_bytes(before),
+            bytes_after=count_bytes(model),
+            max_abs_error=errors.max_abs_error,
+            max_rel_error=errors.max_rel_error,
+            groups=(*bypass.counts, *outcome.plan.groups),
+            plan=bypass.plan.then(constants.plan).then(outcome.plan).then(methods),
+            refused=bypass.refused | outcome.refused,
+            constant=constants.kept,
+            unused=unused,
+            tried=reference.tried,
+            untried=reference.untried,
+        )
+        report = with_macs(report, before, model, examples)
+        return with_latency(report, before, model, examples[0]) if latency else report
     except BaseException:
         surgery.undo()
         raise
-    plan = bypass.plan.then(constants.plan).then(outcome.plan).then(methods)
-    errors = bypass.errors | constants.errors | outcome.errors
-    latencies = measure_in_turns([before, model], examples[0]) if latency else [None, None]
-    return CompactionReport(
-        params_before=count_parameters(before),
-        params_after=count_parameters(model),
-        macs_before=count_macs(before, examples),
-        macs_after=count_macs(model, examples),
-        bytes_before=count_bytes(before),
-        bytes_after=count_bytes(model),
-        max_abs_error=errors.max_abs_error,
-        max_rel_error=errors.max_rel_error,
-        groups=(*bypass.counts, *outcome.plan.groups),
-        plan=plan,
-        refused=bypass.refused | outcome.refused,
-        constant=constants.kept,
-        unused=unused,
-        tried=reference.tried,
-        untried=reference.untried,
-        latency_before=latencies[0],
-        latency_after=latencies[1],
-    )
 
 
 def _dead(model: nn.Module, coupling: Coupling) -> list[Tensor]:

@@ -23,7 +23,7 @@ class CompactionReport:
     Args:
         params_before: parameters of the masked model.
         params_after: parameters of the compact model.
-        macs_before: multiply-adds of one run of every example, masked.
+        macs_before: multiply-adds of one run of every example, masked; None if not counted.
         macs_after: the same, compact.
         bytes_before: size of the masked model's tensors.
         bytes_after: size of the compact model's tensors.
@@ -37,14 +37,15 @@ class CompactionReport:
         tried: in what arithmetic and modes, and on what inputs, the models were compared.
         untried: in or on what they were not, with the reason.
         plan: what became of the model; prints as a table of its own.
+        unmeasured: what could not be measured, with the reason.
         latency_before: of the masked model, measured in turns with the compact one.
         latency_after: of the compact model.
     """
 
     params_before: int
     params_after: int
-    macs_before: int
-    macs_after: int
+    macs_before: int | None
+    macs_after: int | None
     bytes_before: int
     bytes_after: int
     max_abs_error: float
@@ -56,6 +57,7 @@ class CompactionReport:
     tried: tuple[str, ...] = ()
     untried: tuple[str, ...] = ()
     plan: Plan = field(default_factory=Plan)
+    unmeasured: tuple[str, ...] = ()
     latency_before: Latency | None = None
     latency_after: Latency | None = None
 
@@ -77,13 +79,14 @@ class CompactionReport:
         values = {
             "compaction/params_before": float(self.params_before),
             "compaction/params_after": float(self.params_after),
-            "compaction/macs_before": float(self.macs_before),
-            "compaction/macs_after": float(self.macs_after),
             "compaction/bytes_before": float(self.bytes_before),
             "compaction/bytes_after": float(self.bytes_after),
             "compaction/max_abs_error": self.max_abs_error,
             "compaction/max_rel_error": self.max_rel_error,
         }
+        for when, macs in (("before", self.macs_before), ("after", self.macs_after)):
+            if macs is not None:
+                values[f"compaction/macs_{when}"] = float(macs)
         for when, latency in (("before", self.latency_before), ("after", self.latency_after)):
             if latency is not None:
                 values[f"compaction/latency_{when}_p50_ms"] = latency.p50_ms
@@ -96,9 +99,10 @@ class CompactionReport:
     def __str__(self) -> str:
         rows = [
             _row("parameters", self.params_before, self.params_after, format_count),
-            _row("MACs", self.macs_before, self.macs_after, format_count),
             _row("bytes", self.bytes_before, self.bytes_after, format_bytes),
         ]
+        if self.macs_before is not None and self.macs_after is not None:
+            rows.insert(1, _row("MACs", self.macs_before, self.macs_after, format_count))
         before, after = self.latency_before, self.latency_after
         if before is not None and after is not None:
             rows.append(_row("latency p50", before.p50_ms, after.p50_ms, _milliseconds))
@@ -128,6 +132,7 @@ class CompactionReport:
         if self.tried:
             notes.append("compared: " + "; ".join(self.tried))
         notes += [f"not compared: {what}" for what in self.untried]
+        notes += [f"not measured: {what}" for what in self.unmeasured]
         return notes
 
 

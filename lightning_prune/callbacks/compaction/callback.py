@@ -36,9 +36,11 @@ from lightning_prune.callbacks.trainer.strategies import check_strategy, shards_
 from lightning_prune.compaction import CompactionReport, compact, save_compact
 from lightning_prune.compaction.foreign_masks import warn_of_masks
 from lightning_prune.compaction.full_size_states import FullSizeStates
+from lightning_prune.compaction.measuring import with_latency
 from lightning_prune.measure import count_macs
 from lightning_prune.modules.gathering import gather, has_shards
 from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.twin import twin
 
 log = logging.getLogger(__name__)
 
@@ -209,13 +211,13 @@ class Compaction(L.Callback):
     ) -> None:
         """Compact the model where it is, and say what came of it."""
         states = FullSizeStates(pl_module, examples, allow_unused=self.allow_unused)
-        latency = self.latency and trainer.is_global_zero
-        self.report = compact(pl_module, examples, latency=latency, allow_unused=self.allow_unused)
+        before = twin(pl_module)
+        self.report = compact(pl_module, examples, latency=False, allow_unused=self.allow_unused)
         states.attach(pl_module)
         forget_averages(trainer)
         check_sizes_agree(trainer, pl_module)
         if trainer.is_global_zero:
-            self._publish(trainer, pl_module, self.report)
+            self.report = self._published(trainer, before, pl_module, self.report, examples[0])
 
     def _compact_gathered(
         self, trainer: L.Trainer, pl_module: L.LightningModule, examples: list[ExampleInputs]
@@ -225,13 +227,11 @@ class Compaction(L.Callback):
         failure: Exception | None = None
         if gathered is not None:
             try:
+                before, examples = twin(gathered), [example.map(Tensor.cpu) for example in examples]
                 self.report = compact(
-                    gathered,
-                    [example.map(Tensor.cpu) for example in examples],
-                    latency=self.latency,
-                    allow_unused=self.allow_unused,
+                    gathered, examples, latency=False, allow_unused=self.allow_unused
                 )
-                self._publish(trainer, gathered, self.report)
+                self.report = self._published(trainer, before, gathered, self.report, examples[0])
                 pl_module.print(f"The sharded model keeps its size; the compact one is {self.path}")
             except Exception as error:
                 failure = error
@@ -239,16 +239,26 @@ class Compaction(L.Callback):
         if failure is not None:
             raise failure
 
-    def _publish(self, trainer: L.Trainer, compacted: nn.Module, report: CompactionReport) -> None:
-        """Print and log a report, and write the compact model where asked."""
+    def _published(
+        self,
+        trainer: L.Trainer,
+        before: nn.Module,
+        compacted: nn.Module,
+        report: CompactionReport,
+        inputs: ExampleInputs,
+    ) -> CompactionReport:
+        """Write the compact model where asked, then measure, print and log; return the report."""
+        if self.path is not None:
+            save_compact(compacted, self.path)
+        if self.latency:
+            report = with_latency(report, before, compacted, inputs)
         trainer.lightning_module.print(report)
         if not report.removed:
             say_why_nothing(compacted)
-        if self.path is not None:
-            save_compact(compacted, self.path)
         for logger in trainer.loggers:
             logger.log_metrics(report.metrics(), step=trainer.global_step)
             logger.save()
+        return report
 
     def _choose_weights(self, pl_module: L.LightningModule) -> None:
         """Put the best weights back, where they were asked for, and say which."""

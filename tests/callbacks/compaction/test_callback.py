@@ -1,5 +1,6 @@
 """At the end of fit the model is smaller, verified and reported."""
 
+import contextlib
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch.nn.utils import prune
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import lightning_prune as lp
+from lightning_prune.compaction import measuring
 from lightning_prune.errors import VerificationError
 
 
@@ -296,3 +298,21 @@ def test_states_of_the_full_size_load_where_unused_parameters_are_allowed():
     fit(model, Zero(), Keep(), compaction)
     assert (model.first.out_features, model.aux.in_features) == (5, 8)
     model.load_state_dict(state)
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), KeyboardInterrupt()])
+def test_what_goes_wrong_while_it_is_measured_loses_neither_report_nor_file(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(measuring, "measure_in_turns", fail)
+    model, compaction = Model(), lp.Compaction(path=tmp_path / "small.safetensors")
+    with contextlib.suppress(SystemExit, KeyboardInterrupt):
+        fit(model, Zero(), compaction)
+    assert model.first.out_features == 5
+    assert compaction.report is not None
+    assert compaction.report.removed == 3
+    small = lp.load_compact(Model(), tmp_path / "small.safetensors")
+    assert torch.equal(small.first.weight, model.first.weight)

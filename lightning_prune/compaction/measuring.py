@@ -1,0 +1,63 @@
+"""Measuring: what a compaction brought, in multiply-adds and milliseconds.
+
+By then the model is compact and proved. If it cannot be measured it stays so, and the report says
+why.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from lightning_prune.compaction.report import CompactionReport
+from lightning_prune.measure import count_macs, measure_in_turns
+from lightning_prune.modules.inputs import ExampleInputs
+
+log = logging.getLogger(__name__)
+
+
+def with_macs(
+    report: CompactionReport,
+    before: nn.Module,
+    after: nn.Module,
+    examples: Sequence[ExampleInputs],
+) -> CompactionReport:
+    """Return a report that also holds multiply-adds.
+
+    Args:
+        report: what a compaction did.
+        before: the masked model.
+        after: the compact one.
+        examples: arguments for both.
+    """
+    try:
+        counts = [count_macs(model, list(examples)) for model in (before, after)]
+    except Exception as error:  # whatever a model's own code raises, or no memory
+        return _without(report, "multiply-adds", error)
+    return replace(report, macs_before=counts[0], macs_after=counts[1])
+
+
+def with_latency(
+    report: CompactionReport, before: nn.Module, after: nn.Module, inputs: ExampleInputs
+) -> CompactionReport:
+    """Return a report that also holds the latency of both models, measured in turns.
+
+    Args:
+        report: what a compaction did.
+        before: the masked model.
+        after: the compact one.
+        inputs: arguments for both.
+    """
+    try:
+        latencies = measure_in_turns([before, after], inputs)
+    except Exception as error:  # whatever a model's own code raises, or no memory
+        return _without(report, "the latency", error)
+    return replace(report, latency_before=latencies[0], latency_after=latencies[1])
+
+
+def _without(report: CompactionReport, what: str, error: Exception) -> CompactionReport:
+    log.warning("The model is compact, but %s could not be measured: %s", what, error)
+    return replace(report, unmeasured=(*report.unmeasured, f"{what}: {error}"))

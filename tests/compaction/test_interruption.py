@@ -1,0 +1,146 @@
+"""Whatever goes wrong on the way, the model is as it was, or compact with its report."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import lightning_prune as lp
+from lightning_prune.errors import PruningError
+
+X = torch.randn(3, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+
+
+class Passes(nn.Module):
+    """Counts the forward passes of all copies of a network, and fails in one of them."""
+
+    seen = 0
+    failing = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        Passes.seen += 1
+        if Passes.seen == Passes.failing:
+            raise MemoryError("in this pass")
+        return x
+
+
+class Net(nn.Module):
+    """Has a width in its source, a branch that adds zeros, a constant unit and dead channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passes = Passes()
+        self.stem = nn.Conv2d(2, 8, 3)
+        self.norm = nn.BatchNorm2d(8)
+        self.branch = nn.Sequential(nn.Conv2d(8, 4, 1), nn.ReLU(), nn.Conv2d(4, 8, 1))
+        self.wide = nn.Linear(8, 12)
+        self.head = nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.stem(self.passes(x)))
+        y = (y + self.branch(y)).relu().flatten(2).transpose(1, 2)
+        y = self.wide(y.reshape(y.shape[0], -1, 8)).relu()
+        return self.head(y).mean(1)
+
+
+def masked() -> Net:
+    torch.manual_seed(0)
+    model = Net()
+    with torch.no_grad():
+        for parameter in model.branch[2].parameters():
+            parameter.zero_()
+        for tensor in (model.stem.weight, model.stem.bias, model.norm.weight, model.norm.bias):
+            tensor[:3] = 0
+        model.wide.weight[:5] = 0
+        model.wide.bias[:3] = 0
+        model.wide.bias[3:5] = 0.5
+    model.stem.weight.grad = torch.ones_like(model.stem.weight)
+    return model
+
+
+def state(model: nn.Module) -> dict[str, Any]:
+    """Everything that a compaction may touch."""
+    kept: dict[str, Any] = {}
+    for name, module in model.named_modules():
+        plain = {k: v for k, v in vars(module).items() if type(v) in {int, tuple, bool, str}}
+        kept[name] = (type(module), plain, sorted(vars(module)))
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        kept[f"{name}:"] = (id(tensor), tuple(tensor.shape), tensor.tolist(), tensor.requires_grad)
+        kept[f"{name}:grad"] = None if tensor.grad is None else tensor.grad.tolist()
+    return kept
+
+
+def check(model: Net, before: dict[str, Any], report: lp.CompactionReport | None) -> None:
+    if report is None:
+        assert state(model) == before
+        return
+    assert report.params_after == sum(p.numel() for p in model.parameters())
+    x = torch.randn(5, 2, 6, 6)
+    model.eval()
+    assert torch.allclose(model(x), masked().eval()(x), atol=1e-6)
+
+
+def attempt(model: Net) -> lp.CompactionReport | None:
+    try:
+        return lp.compact(model, X)
+    except (PruningError, MemoryError, KeyboardInterrupt):
+        return None
+
+
+@pytest.mark.slow
+def test_an_exception_in_any_forward_pass_leaves_the_model_whole() -> None:
+    failing, ended = 0, {True: 0, False: 0}
+    while True:
+        failing += 1
+        Passes.seen, Passes.failing = 0, failing
+        model = masked()
+        before = state(model)
+        report = attempt(model)
+        passed, Passes.failing = Passes.seen < failing, 0
+        check(model, before, report)
+        ended[report is not None] += 1
+        if passed:
+            break
+    assert failing > 10
+    assert ended[True] > 1, "latency alone takes many passes, and a failure there loses nothing"
+    assert ended[False]
+
+
+def interrupt_after(seconds: float) -> threading.Timer:
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    return timer
+
+
+@pytest.mark.slow
+def test_an_interrupt_at_any_moment_leaves_the_model_whole() -> None:
+    lp.compact(masked(), X)
+    started = time.perf_counter()
+    lp.compact(masked(), X)
+    seconds = time.perf_counter() - started
+    generator = random.Random(0)
+    interrupted = 0
+    for _ in range(200):
+        model = masked()
+        before = state(model)
+        report = None
+        timer = interrupt_after(generator.uniform(0, seconds))
+        try:
+            report = attempt(model)
+            timer.join()
+            time.sleep(0.001)
+        except KeyboardInterrupt:  # after the end
+            pass
+        finally:
+            timer.cancel()
+        interrupted += report is None
+        check(model, before, report)
+    assert interrupted > 100
