@@ -90,7 +90,7 @@ def check(model: Net, before: dict[str, Any], report: lp.CompactionReport | None
 
 def attempt(model: Net) -> lp.CompactionReport | None:
     try:
-        return lp.compact(model, X)
+        return lp.compact(model, X, latency=False)
     except (PruningError, MemoryError, KeyboardInterrupt):
         return None
 
@@ -110,7 +110,7 @@ def test_an_exception_in_any_forward_pass_leaves_the_model_whole() -> None:
         if passed:
             break
     assert failing > 10
-    assert ended[True] > 1, "latency alone takes many passes, and a failure there loses nothing"
+    assert ended[True] > 1, "a failure while multiply-adds are counted loses nothing"
     assert ended[False]
 
 
@@ -120,11 +120,13 @@ def interrupt_after(seconds: float) -> threading.Timer:
     return timer
 
 
+# Python ignores an interrupt that arrives in a callback of a weak reference: then all goes on.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 def test_an_interrupt_at_any_moment_leaves_the_model_whole() -> None:
-    lp.compact(masked(), X)
+    lp.compact(masked(), X, latency=False)
     started = time.perf_counter()
-    lp.compact(masked(), X)
+    lp.compact(masked(), X, latency=False)
     seconds = time.perf_counter() - started
     generator = random.Random(0)
     interrupted = 0
