@@ -31,7 +31,10 @@ _CONSTANT = {
 _CONTAINERS = {dict, OrderedDict, list, tuple, set}
 _WEAK: tuple[type, ...] = (weakref.ReferenceType, *weakref.ProxyTypes)
 _LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric"}
-_AROUND_MODELS = {"Trainer", "Fabric", "LightningDataModule", "Logger"}
+_AROUND_MODELS = {
+    *("Trainer", "Fabric", "LightningDataModule", "Logger", "Profiler", "Strategy"),
+    "LightningOptimizer",
+}
 _DISTRIBUTED = ("torch.distributed", "torch._C._distributed")
 _COMPILED_CALL = "_compiled_call_impl"
 _CLASSES = 4096
@@ -92,7 +95,8 @@ def everything_in(model: nn.Module, without: Container[int] = ()) -> Iterator[An
 def is_outside(value: Any) -> bool:
     """Return whether something is no part of a model, even where the model holds it.
 
-    These are trainers, loggers, data, and what connects processes: a copy refers to the same ones.
+    These are trainers with what belongs to them, data, and what connects processes: a copy refers
+    to the same ones.
     """
     kind: Any = type(value)
     return _is_outside(kind)

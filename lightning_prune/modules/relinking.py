@@ -10,10 +10,10 @@ import copy
 import dis
 import weakref
 from collections import deque
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from functools import lru_cache, partial
 from types import CellType, CodeType, FunctionType, MethodType
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -133,15 +133,34 @@ class Relinking:
 
     def _referring(self, reference: Any) -> Any:
         """Return a weak reference to the copy of what ``reference`` refers to, if there is one."""
+        refer = _WAYS_TO_REFER.get(type(reference))
+        if refer is None:
+            return reference
         try:
-            plain = type(reference) is weakref.ReferenceType
-            referent = reference() if plain else reference.__init__.__self__
-        except (ReferenceError, AttributeError):
+            referent = refer.target(reference)
+        except (ReferenceError, AttributeError):  # it is gone
             return reference
         copied = self._memo.get(id(referent))
-        if copied is None:
-            return reference
-        return weakref.ref(copied) if plain else weakref.proxy(copied)
+        return reference if copied is None else refer.to(copied, reference)
+
+
+class _Way(NamedTuple):
+    """A way to refer weakly: what is referred to, and the same to something else."""
+
+    target: Callable[[Any], Any]
+    to: Callable[[Any, Any], Any]
+
+
+def _method_of(copied: Any, reference: weakref.WeakMethod[Any]) -> weakref.WeakMethod[Any]:
+    return weakref.WeakMethod(MethodType(reference().__func__, copied))  # type: ignore[union-attr]
+
+
+_PROXY = _Way(lambda proxy: proxy.__init__.__self__, lambda copied, old: weakref.proxy(copied))
+_WAYS_TO_REFER: dict[type, _Way] = {
+    weakref.ReferenceType: _Way(lambda old: old(), lambda copied, old: weakref.ref(copied)),
+    weakref.WeakMethod: _Way(lambda old: old().__self__, _method_of),
+    **dict.fromkeys(weakref.ProxyTypes, _PROXY),
+}
 
 
 def _holds_state(function: FunctionType, assigned: Set[int]) -> bool:

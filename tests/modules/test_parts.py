@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from lightning import LightningDataModule, Trainer
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
@@ -133,6 +135,9 @@ def test_everything_is_found_once_in_circles_too() -> None:
     [
         (Trainer(logger=False, accelerator="cpu", enable_progress_bar=False), True),
         (LightningDataModule(), True),
+        (CSVLogger("logs"), True),
+        (LightningOptimizer(torch.optim.SGD([torch.zeros(1)], 0.1)), True),
+        (torch.optim.SGD([torch.zeros(1)], 0.1), False),
         (TensorDataset(torch.zeros(1)), True),
         (iter(DataLoader([1])), True),
         (RandomSampler([1]), True),

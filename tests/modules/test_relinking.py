@@ -166,6 +166,8 @@ class Child(nn.Module):
         super().__init__()
         self.parent = weakref.ref(parent)
         self.proxies = (weakref.proxy(parent),)
+        self.method = weakref.WeakMethod(parent.train)
+        self.keyed = weakref.WeakKeyDictionary({parent: 1})
 
     def forward(self, x: Tensor) -> Tensor:
         return x
@@ -177,6 +179,7 @@ def test_weak_references_into_the_model_refer_to_the_copy() -> None:
     copied = twin(model)
     assert copied[1].parent() is copied
     assert copied[1].proxies[0].append.__self__ is copied
+    assert copied[1].method().__self__ is copied
 
 
 def test_weak_references_to_anything_else_stay() -> None:
@@ -185,3 +188,5 @@ def test_weak_references_to_anything_else_stay() -> None:
     gone = Child(nn.Linear(1, 1))
     assert twin(child).parent() is outside
     assert twin(gone).parent() is None
+    assert twin(child).method().__self__ is outside
+    assert twin(gone).method() is None
