@@ -45,3 +45,11 @@ def test_the_report_names_what_was_left_alone():
     model = nn.Sequential(nn.Linear(8, 12), nn.Linear(12, 3))
     report = prune(model, sparsity=0.5, criterion=Magnitude(), granularity=Block(2, 4))
     assert report.left_alone == {"1.weight": "its sizes are no multiples of 2 by 4"}
+
+
+def test_layers_of_another_scale_lose_as_many_blocks():
+    model = nn.Sequential(nn.Linear(8, 12), nn.Linear(12, 8))
+    with torch.no_grad():
+        model[1].weight.copy_(100 * model[0].weight.T)
+    prune(model, sparsity=0.5, criterion=Magnitude(), granularity=Block(2, 2))
+    assert [int((layer.weight == 0).sum()) for layer in model] == [48, 48]

@@ -353,3 +353,21 @@ def test_of_macs_weighs_elements():
     report = make_pruner(model, of="macs", prices=prices, allocation=Uniform()).update(0.5)
     assert report.groups[0].kept == 4
     assert report.sparsity == 0.5
+
+
+def test_a_removed_unit_stays_removed_where_all_of_its_group_was_erased_since():
+    model = make_model()
+    with torch.no_grad():
+        for member in channels()[0].members:  # the last unit, which ties would protect
+            parameter = model.get_parameter(member.axis.tensor)
+            parameter.select(member.axis.dim, 7).mul_(1e-3)
+    pruner = make_pruner(model, of="units")
+    pruner.update(1 / 14)
+    assert pruner.unit_masks[0].tolist() == [True] * 7 + [False]
+    with torch.no_grad():
+        for member in channels()[0].members:
+            model.get_parameter(member.axis.tensor).zero_()
+    before = pruner.unit_masks
+    pruner.update(0.6)
+    for old, new in zip(before, pruner.unit_masks, strict=True):
+        assert not (new & ~old).any()

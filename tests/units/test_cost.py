@@ -4,7 +4,13 @@ import pytest
 import torch
 
 from lightning_prune.errors import TargetError
-from lightning_prune.units.cost import cost_of, element_cost, unit_cost, units_to_remove
+from lightning_prune.units.cost import (
+    check_reachable,
+    cost_of,
+    element_cost,
+    unit_cost,
+    units_to_remove,
+)
 from lightning_prune.units.group import Axis, Group, Member
 from lightning_prune.units.masks import keep_highest, parameter_masks, protect_best
 
@@ -125,6 +131,8 @@ def test_out_of_reach_names_the_maximum():
     priorities = protect_best([torch.arange(3.0), torch.arange(4.0)])
     with pytest.raises(TargetError, match=r"Expected `sparsity` to be at most 0\.7142.*got 0\.9"):
         units_to_remove(unit_cost(GROUPS), priorities, 0.9)
+    with pytest.raises(TargetError, match=r"at most 0\.7142.*got 0\.72"):
+        units_to_remove(unit_cost(GROUPS), priorities, 0.72)
     assert units_to_remove(unit_cost(GROUPS), priorities, 5 / 7) == 5
 
 
@@ -139,3 +147,11 @@ def test_cost_of_names():
     assert cost_of("macs", GROUPS, SHAPES, PRICES).prunable == 600 + 240 + 8
     with pytest.raises(ValueError, match="Expected `prices`"):
         cost_of("macs", GROUPS, SHAPES, None)
+
+
+@pytest.mark.parametrize("cost", [unit_cost(GROUPS), element_cost(GROUPS, SHAPES)], ids=["units", "parameters"])
+def test_a_target_just_out_of_reach_is_refused(cost):
+    most = cost.removed([2, 3])
+    check_reachable(cost, most / cost.prunable, most)
+    with pytest.raises(TargetError, match="Expected `sparsity` to be at most"):
+        check_reachable(cost, (most + 0.04) / cost.prunable, most)

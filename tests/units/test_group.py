@@ -49,3 +49,10 @@ def test_modules_that_read_or_only_keep_buffers_are_no_writers():
 
 def test_what_is_not_removed_is_kept():
     assert GroupCount("a", 8, 3).kept == 5
+
+
+def test_a_block_of_weights_is_not_a_single_weight():
+    tiles = Member(Axis("a.weight", -1), "out", 6, torch.tensor([[0, 1, 2], [3, 4, 5]]))
+    singles = Member(Axis("a.weight", -1), "out", 3, torch.tensor([[0], [1], [2]]))
+    assert not Group("a.weight", 2, (tiles,)).single_weights
+    assert Group("a.weight", 3, (singles,)).single_weights

@@ -122,3 +122,10 @@ def test_a_member_that_only_gives_the_shape_does_not_count():
     members = (Member(Axis("g", 0), "out", 2), Member(Axis("v", 0), "shape", 2))
     tensors = {"g": torch.tensor([[0.0], [1.0]]), "v": torch.ones(2, 3)}
     assert unit_scores(Group("g", 2, members), tensors).tolist() == [0.0, 1.0]
+
+
+def test_blocks_of_weights_compare_with_the_average_of_their_group():
+    tiles = member("w", -1, 4, positions=[[0, 1], [2, 3]])
+    scores = torch.tensor([100.0, 300.0])
+    found = comparable_scores(Group("w", 2, (tiles,)), scores, torch.zeros(2, dtype=torch.bool))
+    assert found.tolist() == [0.5, 1.5]

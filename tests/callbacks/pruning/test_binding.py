@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import BackboneFinetuning, ModelCheckpoint
 from support.fits import Net, Watch, data, fit, make_trainer
+from torch import Tensor, nn
 
 from lightning_prune.callbacks.pruning.binding import Binding
 from lightning_prune.callbacks.pruning.callback import Pruning
@@ -28,6 +29,30 @@ class Late(Net):
     def configure_optimizers(self) -> Any:
         trainable = [p for p in self.parameters() if p.requires_grad]
         return torch.optim.SGD(trainable, lr=0.1, momentum=0.9)
+
+
+class TwoLayerHead(Late):
+    """The same with two layers in its head, whose hidden units may go while the rest is frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+class Zeros(L.Callback):
+    """Counts the zeros in the head after every step, and those that did not stay zero."""
+
+    def __init__(self) -> None:
+        self.counts: list[int] = []
+        self.revived = 0
+        self._before: Tensor | None = None
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
+        zero = torch.cat([(pl_module.head[i].weight == 0).flatten() for i in (0, 2)])
+        if self._before is not None:
+            self.revived += int((self._before & ~zero).sum())
+        self._before = zero
+        self.counts.append(int(zero.sum()))
 
 
 def unfreeze(epoch: int) -> BackboneFinetuning:
@@ -108,3 +133,16 @@ def test_layers_that_stay_frozen_are_an_obstacle_when_the_update_is_due() -> Non
     fit(Late(), pruning, unfreeze(1))
     assert pruning.report is not None
     assert pruning.report.sparsity == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("granularity", [Weight(), Channel()], ids=str)
+def test_zeros_stay_zero_where_layers_are_unfrozen_between_two_updates(granularity: Any) -> None:
+    zeros = Zeros()
+    schedule = Linear(start_epoch=0, end_epoch=6, every=3)
+    pruning = Pruning(0.4, granularity=granularity, schedule=schedule)
+    fit(TwoLayerHead(), pruning, unfreeze(4), zeros, epochs=7)
+    assert pruning.report is not None
+    names = {group.name.removesuffix(".weight") for group in pruning.report.groups}
+    assert {"head.0", "body.0"} <= names
+    assert zeros.counts[-1] > 0
+    assert zeros.revived == 0

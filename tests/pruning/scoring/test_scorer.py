@@ -2,7 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_prune.criteria import ActivationRate, Gradient, Magnitude, Taylor, Wanda
+from lightning_prune.criteria import (
+    ActivationRate,
+    GeometricMedian,
+    Gradient,
+    Magnitude,
+    Taylor,
+    Wanda,
+)
 from lightning_prune.errors import TargetError
 from lightning_prune.pruning import prune
 from lightning_prune.pruning.scoring.scorer import Scorer
@@ -106,3 +113,13 @@ def test_a_compiled_model_is_watched_by_its_plain_names():
     )
     assert report.sparsity == 0.5
     assert (model[0].weight == 0).all(1).sum() == 2
+
+
+def test_single_weights_are_refused_by_a_criterion_of_whole_units():
+    layer = nn.Linear(5, 4)
+    single = Group("weight", 20, (Member(Axis("weight", -1), "out", 20),))
+    rows = Group("weight", 4, (Member(Axis("weight", 0), "out", 4),))
+    weights = {"weight": layer.weight}
+    with pytest.raises(TargetError, match="to score every group, but got no score of weight"):
+        Scorer(layer, weights, [single], criterion=GeometricMedian())
+    assert Scorer(layer, weights, [rows], criterion=GeometricMedian()).ready
