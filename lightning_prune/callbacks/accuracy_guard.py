@@ -195,7 +195,7 @@ class AccuracyGuard(L.Callback):
     def _continue(self, guarded: Guarded, sparsity: float) -> None:
         """Let the pruning continue, and raise its limit once the metric is good at the limit."""
         at_limit = guarded.report is not None and guarded.report.target >= self._limit - 1e-9
-        if at_limit and self._limit < 1.0:
+        if at_limit and self._limit < 1.0 and self.action == "rollback":
             self._limit = self._next_limit(sparsity)
             if self._limit > sparsity:
                 self._record(f"sparsity {sparsity:.4f} is good: on to {self._limit:.4f}")

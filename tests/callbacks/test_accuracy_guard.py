@@ -1,9 +1,11 @@
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -184,3 +186,91 @@ def test_a_metric_that_is_not_logged_is_refused() -> None:
 def test_wrong_arguments_are_refused(option: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"Expected `{next(iter(option))}` to be"):
         AccuracyGuard("val/accuracy", **option)
+
+
+class Graded(Cliff):
+    """Its metric is a function of the sparsity and of the epoch."""
+
+    def __init__(self, metric: Callable[[float, int], float]) -> None:
+        super().__init__()
+        self.metric = metric
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val/accuracy", self.metric(self.sparsity, self.current_epoch))
+
+
+def test_a_metric_that_falls_slowly_stops_the_pruning_at_the_allowed_drop() -> None:
+    pruning, guard = make()
+    model = Graded(lambda sparsity, epoch: 0.9 - 0.1 * sparsity)
+    fit(model, pruning, guard)
+    assert 0.46 < model.sparsity <= 0.5
+    assert guard.reference == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_a_metric_that_improves_while_sparse_does_not_raise_the_reference(mode: Any) -> None:
+    sign = 1 if mode == "max" else -1
+
+    def metric(sparsity: float, epoch: int) -> float:
+        return sign * (0.8 + 0.15 * (0 < sparsity < 0.4) - 0.04 * (sparsity > 0.4))
+
+    pruning, guard = make(mode=mode)
+    model = Graded(metric)
+    fit(model, pruning, guard)
+    assert guard.reference == pytest.approx(sign * 0.8)
+    assert model.sparsity == pytest.approx(0.9, abs=0.01)
+    assert guard.decisions == []
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_the_reference_is_the_best_value_before_anything_is_removed(mode: Any) -> None:
+    sign = 1 if mode == "max" else -1
+    dense = [0.6, 0.8, 0.78]
+    pruning, guard = make(mode=mode)
+    pruning = Pruning(0.5, Magnitude(), granularity=Weight(), schedule=OneShot(epoch=3))
+    fit(Graded(lambda _, epoch: sign * [*dense, 0.9][epoch]), pruning, guard, epochs=4)
+    assert guard.reference == pytest.approx(sign * 0.8)
+
+
+def test_without_an_allowed_drop_a_metric_that_stays_is_good() -> None:
+    pruning, guard = make(max_drop=0.0)
+    model = Graded(lambda sparsity, epoch: 0.75)
+    fit(model, pruning, guard)
+    assert model.sparsity == pytest.approx(0.9, abs=0.01)
+    assert guard.decisions == []
+
+
+@pytest.mark.filterwarnings("ignore:Expected `pruning` to reach sparsity")
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="ends at once"),
+        pytest.param({"val_check_interval": 1}, id="validates within an epoch"),
+        pytest.param({"min_epochs": 15}, id="goes on to its least length"),
+    ],
+)
+def test_after_a_stop_nothing_more_may_be_removed(options: dict[str, Any]) -> None:
+    """Half way to what failed is 0.55, which the metric would allow."""
+    pruning, guard = make("stop")
+    model = Cliff()
+    fit(model, pruning, guard, **options)
+    assert guard.decisions[-1] == "back from sparsity 0.6000 to 0.5000"
+    assert model.sparsity == pruning.progress.limit == 0.5
+
+
+@pytest.mark.parametrize(("other", "sparsity"), [(0.9, 0.9), (0.3, 0.6)])
+def test_ranks_judge_the_average_of_their_metrics(
+    other: float, sparsity: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This rank sees 0.9 throughout; the other sees its own value beyond half of the weights."""
+    model = Graded(lambda *_: 0.9)
+
+    def reduce(strategy: Any, tensor: Any, *_: Any, **options: Any) -> Any:
+        total = tensor + (0.9 if model.sparsity <= 0.5 else other)
+        return total / 2 if options["reduce_op"] == "mean" else total
+
+    pruning, guard = make("pause")
+    monkeypatch.setattr(SingleDeviceStrategy, "reduce", reduce)
+    fit(model, pruning, guard)
+    assert guard.reference == pytest.approx(0.9)
+    assert model.sparsity == pytest.approx(sparsity, abs=0.01)

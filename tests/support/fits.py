@@ -120,6 +120,19 @@ class Watch(L.Callback):
             self.revived += int((pl_module.get_parameter(name)[~mask] != 0).sum())
 
 
+class NotedScores(L.Callback):
+    """Copies the scores of all units at the end of the first epoch."""
+
+    def __init__(self, pruning: Pruning) -> None:
+        self.pruning = pruning
+        self.first: Tensor | None = None
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        assert self.pruning.pruner is not None
+        if self.first is None:
+            self.first = torch.cat([s.flatten() for s in self.pruning.pruner.scorer.scores()])
+
+
 class Validated(Net):
     """The same, with a validation that logs ``val_loss`` and a test that logs ``test_loss``."""
 

@@ -149,7 +149,9 @@ def test_cost_of_names():
         cost_of("macs", GROUPS, SHAPES, None)
 
 
-@pytest.mark.parametrize("cost", [unit_cost(GROUPS), element_cost(GROUPS, SHAPES)], ids=["units", "parameters"])
+@pytest.mark.parametrize(
+    "cost", [unit_cost(GROUPS), element_cost(GROUPS, SHAPES)], ids=["units", "parameters"]
+)
 def test_a_target_just_out_of_reach_is_refused(cost):
     most = cost.removed([2, 3])
     check_reachable(cost, most / cost.prunable, most)

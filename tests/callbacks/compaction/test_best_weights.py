@@ -9,17 +9,26 @@ from lightning_prune.callbacks.compaction.best_weights import BestWeights
 
 def net(value: float, zeros: int = 0) -> nn.Linear:
     layer = nn.Linear(4, 1)
-    nn.init.constant_(layer.weight, value)
-    with torch.no_grad():
-        layer.weight[0, :zeros] = 0
+    set_weights(layer, value, zeros)
     return layer
 
 
+def set_weights(layer: nn.Linear, value: float, zeros: int = 0) -> None:
+    """Write the weights in place, as an optimizer does."""
+    with torch.no_grad():
+        layer.weight.fill_(value)
+        layer.weight[0, :zeros] = 0
+
+
 def after(mode, *seen):
-    best = BestWeights(mode)
+    """Look at one net, which trains on between two looks."""
+    best, layer = BestWeights(mode), net(0.0)
     for step, (metric, zeros) in enumerate(seen, start=1):
-        best.look(net(float(step), zeros))
+        set_weights(layer, float(step), zeros)
+        best.look(layer)
+        set_weights(layer, 100.0 + step, zeros)  # between the look and the end of the validation
         best.judge(metric, step)
+    set_weights(layer, -1.0)
     return best
 
 
@@ -64,3 +73,26 @@ def test_the_state_is_plain_and_comes_back():
     restored = net(9.0)
     assert best.restore(restored)
     assert (best.step, best.value, restored.weight[0, 0].item()) == (2, 0.2, 2.0)
+
+
+def test_zeros_of_biases_do_not_count():
+    best, layer = BestWeights("min"), net(1.0, zeros=1)
+    nn.init.zeros_(layer.bias)  # where biases start from
+    best.look(layer)
+    best.judge(0.9, 1)
+    set_weights(layer, 2.0, zeros=1)
+    nn.init.constant_(layer.bias, 0.5)
+    best.look(layer)
+    best.judge(0.1, 2)
+    nn.init.zeros_(layer.bias)
+    assert best.step == 2
+    assert best.restore(layer)
+    assert (layer.weight[0, 1].item(), layer.bias.item()) == (2.0, 0.5)
+
+
+def test_what_was_looked_at_is_judged_once():
+    best, layer = BestWeights("min"), net(1.0)
+    best.look(layer)
+    best.judge(0.9, 1)
+    best.judge(0.1, 2)
+    assert (best.step, best.value) == (1, 0.9)

@@ -34,6 +34,16 @@ class Model(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
+OPTIONS: dict[str, Any] = {
+    "max_epochs": 1,
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_progress_bar": False,
+    "enable_checkpointing": False,
+    "enable_model_summary": False,
+}
+
+
 class Zero(L.Callback):
     """Some other tool that zeroes three units at the end of training."""
 
@@ -46,15 +56,7 @@ class Zero(L.Callback):
 def fit(
     model: L.LightningModule, *callbacks: L.Callback, data: Any = None, **kwargs: Any
 ) -> L.Trainer:
-    options: dict[str, Any] = {
-        "max_epochs": 1,
-        "accelerator": "cpu",
-        "logger": False,
-        "enable_progress_bar": False,
-        "enable_checkpointing": False,
-        "enable_model_summary": False,
-    }
-    trainer = L.Trainer(callbacks=list(callbacks), **(options | kwargs))
+    trainer = L.Trainer(callbacks=list(callbacks), **(OPTIONS | kwargs))
     x = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
     trainer.fit(model, DataLoader(data or TensorDataset(x), 4))
     return trainer
@@ -316,3 +318,36 @@ def test_what_goes_wrong_while_it_is_measured_loses_neither_report_nor_file(
     assert compaction.report.removed == 3
     small = lp.load_compact(Model(), tmp_path / "small.safetensors")
     assert torch.equal(small.first.weight, model.first.weight)
+
+
+class Scored(Model):
+    """Keeps three of its units at zero, and validates to a number that it is given."""
+
+    def __init__(self, loss: float) -> None:
+        super().__init__()
+        self.loss = loss
+        with torch.no_grad():
+            self.first.weight[:3] = 0
+            self.first.bias[:3] = 0
+        self.first.weight.register_hook(lambda grad: grad * (self.first.weight != 0))
+        self.first.bias.register_hook(lambda grad: grad * (self.first.bias != 0))
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        self.log("val_loss", self.loss)
+
+
+class Last(L.Callback):
+    """Copies the weights with which the training ends."""
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self.weights = pl_module.first.weight.detach().clone()
+
+
+def test_each_fit_compacts_its_own_best_weights():
+    compaction, last = lp.Compaction(monitor="val_loss", latency=False), Last()
+    x = DataLoader(TensorDataset(torch.randn(8, 4)), 4)
+    for loss in (0.1, 0.9):
+        model = Scored(loss)
+        trainer = L.Trainer(**OPTIONS, callbacks=[compaction, last])
+        trainer.fit(model, x, x)
+        assert torch.equal(model.first.weight, last.weights[3:])

@@ -5,13 +5,23 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from support.fits import BATCHES, OPTIMIZERS, Net, Watch, data, fit, make_trainer, zeros
+from support.fits import (
+    BATCHES,
+    OPTIMIZERS,
+    Net,
+    NotedScores,
+    Watch,
+    data,
+    fit,
+    make_trainer,
+    zeros,
+)
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_prune.allocations import Uniform
 from lightning_prune.callbacks.pruning.callback import Pruning
-from lightning_prune.criteria import Gradient, Magnitude, Random, Taylor
+from lightning_prune.criteria import Criterion, Gradient, Magnitude, Random, Taylor
 from lightning_prune.errors import ExampleInputsError, TargetError
 from lightning_prune.granularities import Channel, Weight
 from lightning_prune.modules.inputs import Call
@@ -253,6 +263,44 @@ def test_several_optimizers_score_their_own_parameters() -> None:
     fit(Gan(), pruning, watch, epochs=2)
     assert watch.revived == 0
     assert watch.seen[-1] == pytest.approx(0.5, abs=0.001)
+
+
+class TakingTurns(Net):
+    """The body steps on two batches, then only the head, while the body's gradients stay."""
+
+    def __init__(self, *, clears: bool) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.clears = clears
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        body, head = self.optimizers()
+        for optimizer in (body, head):
+            optimizer.zero_grad()
+        self.manual_backward(self(batch[0]).square().mean())
+        if batch_idx < BATCHES // 2:
+            body.step()
+        elif self.clears:
+            body.zero_grad()
+        head.step()
+
+    def configure_optimizers(self) -> Any:
+        body = torch.optim.SGD(self.body.parameters(), lr=0.01)
+        return [body, torch.optim.SGD(self.head.parameters(), lr=0.01)]
+
+
+@pytest.mark.parametrize("criterion", [Gradient(), Taylor()], ids=str)
+def test_gradients_of_parameters_that_another_optimizer_steps_on_do_not_count(
+    criterion: Criterion,
+) -> None:
+    scores = []
+    for clears in (True, False):
+        pruning = Pruning(0.5, criterion, granularity=Weight(), schedule=OneShot(epoch=1))
+        noted = NotedScores(pruning)
+        fit(TakingTurns(clears=clears), pruning, noted, epochs=2)
+        scores.append(noted.first)
+    assert scores[0].any()
+    assert torch.equal(*scores)
 
 
 def test_averaged_weights_are_masked_again() -> None:

@@ -87,10 +87,16 @@ def test_another_model_is_refused(change: Any, message: str, checkpoint: Path) -
         )
 
 
-def test_a_test_does_not_mind(checkpoint: Path) -> None:
-    trainer = make_trainer(Pruning(0.9))
-    (result,) = trainer.test(Validated(), data(), ckpt_path=checkpoint, verbose=False)
-    assert result["test_loss"] > 0
+def test_a_test_runs_the_weights_of_a_checkpoint_of_other_options(checkpoint: Path) -> None:
+    model, pruning = Validated(), Pruning(0.9)
+    (result,) = make_trainer(pruning).test(model, data(), ckpt_path=checkpoint, verbose=False)
+    held = torch.load(checkpoint, weights_only=True)["state_dict"]
+    assert all(torch.equal(value, held[name]) for name, value in model.state_dict().items())
+    assert pruning.pruner is None
+    expected = Validated().eval()
+    expected.load_state_dict(held)
+    losses = [nn.functional.cross_entropy(expected(x), y).item() for x, y in data()]
+    assert result["test_loss"] == pytest.approx(sum(losses) / len(losses))
 
 
 def test_the_state_is_small_and_plain(checkpoint: Path) -> None:
