@@ -117,7 +117,7 @@ def _spread(labels: Labels, marked: Ids) -> NDArray[np.bool_]:
     if not ties:
         return _mask(labels.count, marked)
     side = connect(ties, labels.count)
-    return np.isin(side, side[marked])
+    return _mask(labels.count, side[marked])[side]
 
 
 def _on_axes(labels: Labels, axes: list[Axis], mark: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -140,9 +140,9 @@ class Labels:
         return torch.arange(self.count - size, self.count)
 
     def marked(self, sort: Sort) -> Ids:
-        """Return the ids that were marked so, each once, in ascending order."""
+        """Return the ids that were marked so, in the order of the marks; some may come again."""
         ids = [mark.ids for mark in self.marks if mark.sort == sort]
-        return np.unique(np.concatenate(ids)) if ids else np.zeros(0, np.int64)
+        return np.concatenate(ids) if ids else np.zeros(0, np.int64)
 
     def tie(self, first: Tensor, second: Tensor, *, same_side: bool = False) -> None:
         """Say that ids at the same position of two broadcastable tensors live and die together.
