@@ -128,7 +128,7 @@ def _half_of_parameters(name: str, coupling: Coupling) -> float:
     model, inputs = build(name)
     _prune(model, inputs, "parameters")
     parameters = {name: p.detach() for name, p in model.named_parameters()}
-    plan = plan_removal(coupling.groups, find_dead(coupling.groups, parameters), coupling.grouped)
+    plan = plan_removal(coupling.groups, find_dead(coupling.groups, parameters))
     left = {name: list(p.shape) for name, p in parameters.items()}
     for axis, positions in plan.kept.items():
         if axis.tensor in left:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ from lightning_prune.compaction.constants.folding import Constants, fold_constan
 from lightning_prune.compaction.foreign_masks import warn_of_masks
 from lightning_prune.compaction.measuring import with_latency, with_macs
 from lightning_prune.compaction.plan import Plan
-from lightning_prune.compaction.removal import Checks, Removal
+from lightning_prune.compaction.removal import Checks, CounterexampleError, Removal
 from lightning_prune.compaction.report import CompactionReport
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import FOLDED_TOLERANCES, TOLERANCES, Verification
@@ -30,6 +30,8 @@ from lightning_prune.modules.twin import twin
 from lightning_prune.units.masks import find_dead
 
 log = logging.getLogger(__name__)
+
+_MOST_COUNTEREXAMPLES = 3
 
 
 def compact(
@@ -137,6 +139,10 @@ class _Reference:
         """That to which every later form of the model is held."""
         return Verification(self._before, self.examples)
 
+    def couple(self, model: nn.Module, recorded: Sequence[ExampleInputs] = ()) -> Coupling:
+        """Return the coupling of a form of the model, by the examples and other inputs."""
+        return couple(model, [*self.examples, *recorded], allow_unused=self.allow_unused)
+
     @property
     def tried(self) -> tuple[str, ...]:
         """What the model was compared in, with and on."""
@@ -159,7 +165,7 @@ def _take_out(
         log.warning("Left the branch %s as it was: %s", name, reason)
     if not bypass.accepted:
         return coupling
-    return couple(model, reference.examples, allow_unused=reference.allow_unused)
+    return reference.couple(model)
 
 
 def _fold(
@@ -191,10 +197,27 @@ def _remove(
     tolerances: Mapping[torch.dtype, float],
 ) -> Removal:
     """Remove what can be removed."""
-    removal = Removal(model, surgery, coupling, _dead(model, coupling))
-    if removal.wanted:
-        checks = Checks(model, reference.verification, coupling, tolerances)
-        removal.attempt(removal.wanted, checks)
+    # A path that only other inputs take, such as one for larger images, was not recorded. Where the
+    # smaller model differs on such inputs, they are recorded too, and it is tried again.
+    start = surgery.mark()
+    recorded: list[ExampleInputs] = []
+    lost: dict[str, str] = {}
+    while True:
+        removal = Removal(model, surgery, coupling, _dead(model, coupling))
+        seen = recorded if len(recorded) < _MOST_COUNTEREXAMPLES else None
+        try:
+            if removal.wanted:
+                checks = Checks(model, reference.verification, coupling, tolerances, seen)
+                removal.attempt(removal.wanted, checks)
+            break
+        except CounterexampleError as found:
+            surgery.undo(to=start)
+            recorded.append(found.inputs)
+            wanted = [coupling.groups[index].name for index in removal.wanted]
+            coupling = reference.couple(model, recorded)
+            left = {group.name for group in coupling.groups}
+            lost |= {name: str(found) for name in wanted if name not in left}
+    removal.refused.update(lost)
     for name, reason in removal.refused.items():
         log.warning("Left %s as it was: %s", name, reason)
     return removal

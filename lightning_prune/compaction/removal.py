@@ -18,6 +18,20 @@ from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import TOLERANCES, Errors, Verification
 from lightning_prune.coupling import Coupling
 from lightning_prune.errors import VerificationError
+from lightning_prune.modules.inputs import ExampleInputs
+
+
+class CounterexampleError(Exception):
+    """The smaller model differs on inputs that were not recorded.
+
+    Args:
+        inputs: these inputs.
+        reason: how it differs.
+    """
+
+    def __init__(self, inputs: ExampleInputs, reason: str) -> None:
+        super().__init__(reason)
+        self.inputs = inputs
 
 
 class Checks:
@@ -28,6 +42,7 @@ class Checks:
         verification: what the model is held to.
         coupling: of the model.
         tolerances: largest relative error allowed, by the type of the arithmetic.
+        recorded: variants of the examples that the coupling has seen; None if it sees no more.
     """
 
     def __init__(
@@ -36,10 +51,26 @@ class Checks:
         verification: Verification,
         coupling: Coupling,
         tolerances: Mapping[torch.dtype, float] = TOLERANCES,
+        recorded: Sequence[ExampleInputs] | None = None,
     ) -> None:
         self.verification = verification
+        self.recorded = recorded
         self.tolerances = tolerances
         self.repair = Repair(model, coupling.traces)
+
+    def raise_counterexample(self, reason: str) -> None:
+        """Tell of inputs on which the last model differed, if a recording of them may help.
+
+        Args:
+            reason: how it differed.
+
+        Raises:
+            CounterexampleError: if there are such inputs.
+        """
+        inputs = self.verification.counterexample
+        if self.recorded is None or inputs is None or any(it is inputs for it in self.recorded):
+            return
+        raise CounterexampleError(inputs, reason)
 
 
 class Removal:
@@ -75,7 +106,15 @@ class Removal:
         return completed(plan, self._model, self._coupling.grouped)
 
     def attempt(self, candidates: list[int], checks: Checks) -> None:
-        """Remove as many of the candidate groups as hold, beside those accepted before."""
+        """Remove as many of the candidate groups as hold, beside those accepted before.
+
+        Args:
+            candidates: indices of groups.
+            checks: what the smaller model is held to.
+
+        Raises:
+            CounterexampleError: if the coupling should see other inputs first.
+        """
         while candidates:
             repaired = self._remove([*self.accepted, *candidates], checks.repair)
             broken = repaired.broken
@@ -85,6 +124,7 @@ class Removal:
                 culprits = self._passing(broken, candidates) if broken is not None else []
                 reason = str(error) if broken is None else broken.reason
                 if not culprits:
+                    checks.raise_counterexample(reason)
                     return self._halve(candidates, reason, checks)
                 for index in culprits:
                     self.refused[self._coupling.groups[index].name] = reason

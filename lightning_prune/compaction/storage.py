@@ -7,6 +7,7 @@ redirect code. Attributes that compaction has not changed are neither written no
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
 from typing import Any, TypeVar
 
@@ -94,11 +95,9 @@ def load_compact(model: _Model, path: str | PathLike[str]) -> _Model:
 
 def _proof(model: nn.Module, report: CompactionReport | None) -> Mapping[str, Any]:
     """Return where a file comes from, in words and numbers."""
-    from lightning_prune import __version__
-
     proof: dict[str, Any] = {
         "model": f"{type(model).__module__}.{type(model).__qualname__}",
-        "lightning_prune": __version__,
+        "lightning_prune": _own_version(),
         "torch": str(torch.__version__),
     }
     if report is not None:
@@ -106,5 +105,14 @@ def _proof(model: nn.Module, report: CompactionReport | None) -> Mapping[str, An
             "max_abs_error": report.max_abs_error,
             "max_rel_error": report.max_rel_error,
             "refused": dict(report.refused),
+            "tried": list(report.tried),
+            "untried": list(report.untried),
         }
     return proof
+
+
+def _own_version() -> str:
+    try:
+        return version("lightning-prune")
+    except PackageNotFoundError:  # a checkout on the path
+        return "not installed"

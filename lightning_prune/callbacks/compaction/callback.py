@@ -249,7 +249,7 @@ class Compaction(L.Callback):
     ) -> CompactionReport:
         """Write the compact model where asked, then measure, print and log; return the report."""
         if self.path is not None:
-            save_compact(compacted, self.path)
+            save_compact(compacted, self.path, report=report)
         if self.latency:
             report = with_latency(report, before, compacted, inputs)
         trainer.lightning_module.print(report)

@@ -1,4 +1,4 @@
-"""Propagation: which elements of the values of a recorded pass are the same for any input.
+"""ConstantPropagation: which elements of the values of a recorded pass are the same for any input.
 
 A proof, not a measurement: an element is constant if nothing that varies can reach it. What varies
 are the inputs, random numbers, buffers that a forward pass changes, and tensors made on the way
@@ -36,7 +36,7 @@ class Unproved(Exception):  # noqa: N818 it carries the reason, and is never rai
     """Why nothing is proved about a recorded pass."""
 
 
-class Propagation:
+class ConstantPropagation:
     """What is constant in one recorded pass.
 
     Args:

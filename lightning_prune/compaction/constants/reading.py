@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_prune.compaction.constants.changing import find_changing
 from lightning_prune.compaction.constants.known import Known, are_equal
-from lightning_prune.compaction.constants.propagation import Propagation, Unproved
+from lightning_prune.compaction.constants.propagation import ConstantPropagation, Unproved
 from lightning_prune.compaction.constants.readers import Reader, Use
 from lightning_prune.coupling.forecast import Trace
 
@@ -55,7 +55,7 @@ def read_constants(
     read: dict[Use, Known | None] = {}
     for number, trace in enumerate(traces):
         uses = [use for reader in readers for use in reader.uses if use.trace == number]
-        found = Propagation(trace, tensors).run({use.place for use in uses})
+        found = ConstantPropagation(trace, tensors).run({use.place for use in uses})
         for use in uses:
             read[use] = found[use.place][use.node.inputs.index(use.data)]
     return {reader: _merge(reader, read, changing) for reader in readers}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import shorten
 
 import torch
@@ -45,12 +45,14 @@ class Trial:
         dtype: type of the arithmetic; None for the model's own.
         runs: one for each step.
         truth: where the model's own arithmetic has few digits, the same in more digits.
+        is_variant: whether the inputs are a variant of an example.
     """
 
     steps: tuple[Pass, ...]
     dtype: torch.dtype | None
     runs: tuple[Run, ...]
     truth: tuple[Run, ...] | None = None
+    is_variant: bool = False
 
 
 class Reference:
@@ -205,7 +207,7 @@ class Reference:
                 trial = self._attempt((Pass(choice, name=f"on {question.about}"),), torch.float32)
                 if trial is not None and trial.runs[0].proves:
                     self.tried.append(question.about)
-                    return trial
+                    return replace(trial, is_variant=True)
         finally:
             self._seconds_left -= time.perf_counter() - started
         self.untried += [f"{question.about}: {self._why}"] * question.is_usual

@@ -55,6 +55,12 @@ class Verification:
         skipped = [f"for lack of time: {', '.join(late)}"] if late else []
         return tuple(dict.fromkeys([*self._reference.untried, *skipped]))
 
+    @property
+    def counterexample(self) -> ExampleInputs | None:
+        """The variant of an example on which the last refused model differed, None if on none."""
+        trial = self._refuting
+        return trial.steps[0].inputs if trial is not None and trial.is_variant else None
+
     def check(
         self, model: nn.Module, tolerances: Mapping[torch.dtype, float] = TOLERANCES
     ) -> Errors:

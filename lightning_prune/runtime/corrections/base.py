@@ -127,7 +127,9 @@ def is_number(value: object) -> bool:
     return type(value) is float and math.isfinite(value)
 
 
-def product(first: tuple[Number, Number], later: tuple[Number, Number]) -> tuple[Number, Number]:
+def fraction_product(
+    first: tuple[Number, Number], later: tuple[Number, Number]
+) -> tuple[Number, Number]:
     """Return the product of two fractions, reduced where all of it is whole."""
     above, below = first[0] * later[0], first[1] * later[1]
     if isinstance(above, int) and isinstance(below, int):

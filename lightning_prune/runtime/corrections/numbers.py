@@ -14,11 +14,11 @@ from lightning_prune.runtime.corrections.base import (
     CallCorrection,
     Correction,
     Number,
+    fraction_product,
     is_number,
     is_size,
     load,
     misfit,
-    product,
     require,
 )
 
@@ -65,7 +65,7 @@ class Pin(Correction):
         if not isinstance(later, Pin):
             return None
         own = (self.numerator, self.denominator)
-        return Pin(*product(own, (later.numerator, later.denominator)))
+        return Pin(*fraction_product(own, (later.numerator, later.denominator)))
 
 
 def _times(value: Any, numerator: Number, denominator: Number) -> Any:
@@ -177,7 +177,7 @@ class TensorOf(CallCorrection):
         if not isinstance(later, TensorOf):
             return None
         own = (self.numerator, self.denominator)
-        return TensorOf(*product(own, (later.numerator, later.denominator)))
+        return TensorOf(*fraction_product(own, (later.numerator, later.denominator)))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from lightning_prune.runtime.corrections.base import (
     Correction,
     Number,
     are_sizes,
-    product,
+    fraction_product,
     require,
 )
 
@@ -75,7 +75,7 @@ class Resize(CallCorrection):
             place: (above, below) for place, above, below in self.factors
         }
         for place, above, below in later.factors:
-            factors[place] = product(factors.get(place, (1, 1)), (above, below))
+            factors[place] = fraction_product(factors.get(place, (1, 1)), (above, below))
         return Resize(tuple(SizeFactor(place, *map(int, f)) for place, f in factors.items()))
 
 

@@ -5,7 +5,7 @@ import torch
 from support.proving import channels, proved
 from torch import nn
 
-from lightning_prune.compaction.constants.propagation import Propagation, Unproved
+from lightning_prune.compaction.constants.propagation import ConstantPropagation, Unproved
 from lightning_prune.coupling import couple
 
 NONE = None
@@ -70,7 +70,7 @@ class Scale(nn.Module):
 def test_what_is_not_handed_over_varies():
     net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     trace = couple(net, torch.randn(2, 3)).traces.traces[0]
-    assert Propagation(trace, {}).run({2}) == {2: [None, None, None]}
+    assert ConstantPropagation(trace, {}).run({2}) == {2: [None, None, None]}
 
 
 def test_in_train_mode_the_recording_there_counts():
