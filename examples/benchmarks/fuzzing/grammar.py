@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
-from fuzzing import parts, states
+from fuzzing import functions, parts, states
 from fuzzing.dice import Dice
 from fuzzing.layers import Layout, activation
 from torch import nn
@@ -19,7 +19,8 @@ class Grammar:
         dice: the random choices.
         layout: where channels lie.
         weights: how likely each family of pieces is: ``"chain"``, ``"streams"``, ``"residual"``,
-            ``"tied"``, ``"views"``, ``"idle"``.
+            ``"tied"``, ``"views"``, ``"idle"``,
+            ``"functions"``.
     """
 
     def __init__(self, dice: Dice, layout: Layout, **weights: int) -> None:
@@ -32,6 +33,10 @@ class Grammar:
         found = [self.layout.mix(dice, inputs, outputs)]
         if dice.chance(0.06):
             found[0] = dice.choose(weight_norm, spectral_norm)(found[0])
+        if dice.chance(0.03):
+            found[0].register_forward_hook(functions.shift_output)
+        if dice.chance(0.02):
+            found[0].register_forward_pre_hook(functions.square_input)
         if dice.chance(0.4):
             found.append(self.layout.norm(dice, outputs))
         if dice.chance(0.7):
@@ -136,3 +141,16 @@ class Grammar:
                 self.piece(width, depth),
             ),
         )()
+
+    def _functions(self, width: int, depth: int) -> nn.Module:
+        dice, dim = self.dice, self.layout.dim
+        if dice.chance(0.12):
+            return functions.Experts(dim, width, dice.width(), dice.chance(0.5))
+        if dice.chance(0.1):
+            return functions.Siamese(dim, self.layer(width, width), self.chain(2 * width, width, 1))
+        family = dice.choose("each", "each", "channels", "positions")
+        if family == "positions" and self.layout.name == "vectors":
+            family = "each"
+        name = dice.choose(*functions.FAMILIES[family])
+        found = [self.layer(width, width), functions.Apply(dim, family, name)]
+        return nn.Sequential(*found, self.piece(width, depth))

@@ -118,9 +118,15 @@ def idle(dice: Dice) -> RandomNet:
     return _net(dice, dice.choose(*LAYOUTS), idle=3, chain=1, residual=1)
 
 
+def functions(dice: Dice) -> RandomNet:
+    """All kinds of operations between layers."""
+    return _net(dice, dice.choose(*LAYOUTS), functions=4, residual=1)
+
+
 def mixed(dice: Dice) -> RandomNet:
     """Everything."""
     weights = {"chain": 1, "streams": 2, "residual": 2, "tied": 1, "views": 2, "idle": 2}
+    weights["functions"] = 2
     return _net(dice, dice.choose(*LAYOUTS), **weights)
 
 
@@ -135,6 +141,7 @@ KINDS: dict[str, Callable[[Dice], RandomNet]] = {
         views,
         reshaped,
         idle,
+        functions,
         mixed,
         masked_nets.masks,
         masked_nets.lengths,
