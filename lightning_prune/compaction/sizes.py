@@ -90,6 +90,10 @@ def _weight(module: nn.Module) -> Tensor:
             return held
     # In train mode, computing a weight may change buffers: spectral norm takes a step.
     parts = list(module.parametrizations.modules()) if is_parametrized(module) else []  # type: ignore[union-attr]
+    originals: list[Tensor] = [p for part in parts for p in part.parameters(recurse=False)]
+    if not all(p.numel() for p in originals):
+        # Nothing computes with an emptied weight, and torch does not survive computing it.
+        return max(originals, key=lambda p: p.shape[1:].numel())
     training = [part.training for part in parts]
     for part in parts:
         part.training = False

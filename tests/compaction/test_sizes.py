@@ -63,6 +63,14 @@ def test_sizes_of_a_spectral_norm_in_train_mode_do_not_take_a_step():
     assert all(module.training for module in linear.modules())
 
 
+@pytest.mark.parametrize("norm", [parametrizations.spectral_norm, parametrizations.weight_norm])
+def test_sizes_of_an_emptied_weight_are_found_without_computing_it(norm):
+    conv = norm(nn.Conv2d(3, 5, 2))
+    for original in conv.parametrizations.weight.parameters():
+        original.data = original.data[:0]
+    assert module_sizes(conv) == {"in_channels": 3, "out_channels": 0}
+
+
 def test_sizes_follow_the_tensors():
     linear = nn.Linear(3, 5)
     linear.weight.data = torch.zeros(2, 3)

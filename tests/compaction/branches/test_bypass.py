@@ -16,6 +16,7 @@ from support.helping import added
 from support.nets import Net
 from support.oracle import randomize
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 from torchvision.models.convnext import CNBlock
 from torchvision.models.efficientnet import FusedMBConv, FusedMBConvConfig, MBConv, MBConvConfig
 from torchvision.models.mobilenetv2 import InvertedResidual
@@ -715,6 +716,17 @@ def test_what_only_served_branches_that_went_is_empty_too():
     assert not any(p.requires_grad for p in model.parameters())
     assert torch.equal(model(X), X)
     assert torch.equal(masked(X), X)
+
+
+@pytest.mark.parametrize("norm", [parametrizations.spectral_norm, parametrizations.weight_norm])
+def test_weights_that_are_computed_become_empty_too(norm):
+    model = Net(lambda m, x: x + m.g(m.f(x).relu()), f=norm(nn.Linear(4, 4)), g=nn.Linear(4, 4))
+    with torch.no_grad():
+        model.g.weight.zero_()
+        model.g.bias.zero_()
+    assert compact(model, X, latency=False).refused == {}
+    assert [p.numel() for p in model.parameters()] == [0] * len(list(model.parameters()))
+    assert torch.equal(model(X), X)
 
 
 class Mixed(nn.Module):
