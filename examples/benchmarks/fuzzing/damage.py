@@ -75,6 +75,8 @@ def _prune(model: nn.Module, inputs: tuple[object, ...], granularity: str, dice:
 @torch.no_grad()
 def _zero(model: nn.Module, kind: str, dice: Dice) -> None:
     named = [(name, p) for name, p in model.named_parameters() if p.dim() and p.numel()]
+    # A weight norm divides by the lengths of these.
+    named = [(name, p) for name, p in named if not name.endswith("original1")]
     weights = [(name, p) for name, p in named if p.dim() > 1]
     if kind == "units":
         _zero_units(named, dice)
