@@ -1,19 +1,21 @@
 """The largest set of groups whose removal holds is found; the rest is put back."""
 
+import copy
 from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
 import torch
-from support.oracle import half_of_every_group, randomize
+from support.oracle import half_of_every_group, randomize, zeroed
 from torch import nn
 
-from lightning_prune.compaction.removal import Removal
+from lightning_prune.compaction.removal import Checks, Removal
 from lightning_prune.compaction.repair.repair import Broken, Repaired
 from lightning_prune.compaction.surgery import Surgery
-from lightning_prune.compaction.verification import TOLERANCES, Errors
+from lightning_prune.compaction.verification import TOLERANCES, Errors, Verification
 from lightning_prune.coupling import couple
 from lightning_prune.errors import VerificationError
+from lightning_prune.modules.inputs import ExampleInputs
 
 X = torch.randn(4, 3)
 
@@ -46,6 +48,7 @@ def checks(wrong=(), broken=None):
         tolerances=TOLERANCES,
         repair=lambda surgery, plan: Repaired(plan, broken),
         attempts=attempts,
+        raise_counterexample=lambda reason: None,
     )
 
 
@@ -96,3 +99,33 @@ def test_a_group_without_dead_units_is_not_wanted(model):
     dead = [torch.zeros(8, dtype=torch.bool) for _ in coupling.groups]
     dead[2][0] = True
     assert Removal(model, Surgery(model), coupling, dead).wanted == [2]
+
+
+class InTraining(nn.Module):
+    """In train mode alone, it computes something else once its second layer is cut."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 8), nn.Linear(8, 8)
+        self.last = nn.Linear(8, 2)
+        self.register_buffer("full", torch.ones(2))
+        self.register_buffer("cut", torch.zeros(2))
+
+    def forward(self, x):
+        x = self.last(self.second(self.first(x)))
+        shift = self.full if len(self.second.weight) == 8 else self.cut
+        return x + shift if self.training else x
+
+
+def test_what_is_wrong_in_train_mode_alone_is_put_back():
+    model = randomize(InTraining()).eval()
+    coupling = couple(model, X)
+    removed = half_of_every_group(coupling.groups)
+    model = zeroed(model, coupling.groups, removed, ["out in"] * len(removed))
+    coupling = couple(model, X)
+    verification = Verification(copy.deepcopy(model), [ExampleInputs.of(X)])
+    removal = Removal(model, Surgery(model), coupling, removed)
+    removal.attempt(removal.wanted, Checks(model, verification, coupling))
+    assert (len(model.first.weight), len(model.second.weight)) == (4, 8)
+    assert list(removal.refused) == ["second"]
+    assert "train mode" in removal.refused["second"]

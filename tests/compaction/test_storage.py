@@ -20,6 +20,7 @@ import lightning_prune
 from lightning_prune.compaction import compact, compact_file, load_compact, save_compact
 from lightning_prune.compaction.compact_file import CompactFile, checksums
 from lightning_prune.compaction.records import plan_of
+from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.modules.inputs import Call
 from lightning_prune.runtime.attention import TensorSizedAttention
 
@@ -555,3 +556,29 @@ def test_methods_that_are_called_from_outside_are_corrected_in_files_too(tmp_pat
     assert torch.equal(loaded.encode(x), model.encode(x))
     path = altered(tmp_path / "encoder.safetensors", lambda plan: plan["methods"].clear())
     assert_refused(Encoder(), path, "Encoder.encode, which forward does not run")
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"), [(RuntimeError("no room"), ValueError), (KeyboardInterrupt(), None)]
+)
+def test_a_model_is_as_it_was_where_loading_fails_half_way(
+    error, raised, hard, tmp_path, monkeypatch
+):
+    """Sizes, classes and some tensors are those of the file by then."""
+    save_compact(hard[0], tmp_path / "hard.safetensors")
+    replace, loaded = Surgery.replace, []
+
+    def fail(surgery, tensor, data):
+        replace(surgery, tensor, data)
+        if tensor.shape == data.shape and type(surgery._model.attention) is TensorSizedAttention:
+            loaded.append(tensor)
+        if len(loaded) == 5:
+            raise error
+
+    model = Hard()
+    before = state(model)
+    monkeypatch.setattr(Surgery, "replace", fail)
+    with pytest.raises(raised or type(error)):
+        load_compact(model, tmp_path / "hard.safetensors")
+    assert len(loaded) == 5
+    assert state(model) == before

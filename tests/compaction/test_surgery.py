@@ -168,13 +168,27 @@ def test_two_applications_are_undone_together():
     assert snapshot(model) == before
 
 
-def test_channels_last_stays_channels_last():
+LAYOUTS = {
+    "channels last": (nn.Conv2d, torch.channels_last),
+    "channels last in three dimensions": (nn.Conv3d, torch.channels_last_3d),
+    "contiguous": (nn.Conv2d, torch.contiguous_format),
+}
+
+
+@pytest.mark.parametrize(("kind", "layout"), LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("dim", [0, 1])
+def test_a_cut_keeps_the_memory_format(kind, layout, dim):
+    layer = kind(4, 8, 3).to(memory_format=layout)
+    expected = layer.weight.detach().index_select(dim, torch.tensor([0, 2, 3]))
+    Surgery(layer).apply(cut("weight", dim, 0, 2, 3))
+    assert torch.equal(layer.weight, expected)
+    assert layer.weight.is_contiguous(memory_format=layout)
+    assert layer.weight.is_contiguous() == (layout is torch.contiguous_format)
+
+
+def test_tensors_of_one_dimension_stay_contiguous():
     layer = nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last)
-    surgery = Surgery(layer)
-    surgery.replace(layer.weight, layer.weight.detach()[:5])
-    assert layer.weight.is_contiguous(memory_format=torch.channels_last)
-    assert not layer.weight.is_contiguous()
-    surgery.replace(layer.bias, layer.bias.detach()[:5])
+    Surgery(layer).replace(layer.bias, layer.bias.detach().repeat_interleave(2)[::2])
     assert layer.bias.is_contiguous()
 
 

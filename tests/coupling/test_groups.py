@@ -62,6 +62,13 @@ def test_a_frozen_axis_is_listed_with_the_number_of_positions_and_the_reason(lab
     assert frozen == (Frozen(Axis("a.weight", 0), 3, 4, "why"),)
 
 
+def test_units_that_are_tied_to_what_no_weight_holds_are_frozen(labels):
+    labels.tie(axis(labels, "a.weight", 0)[:1], torch.zeros(1, dtype=torch.long))
+    ((group,), (frozen,)) = build_groups(labels, solve(labels))
+    assert group.units == 3
+    assert frozen == Frozen(Axis("a.weight", 0), 1, 4, "tied to a coordinate that no weight holds")
+
+
 def test_units_that_are_all_of_an_axis_stay(labels):
     written = axis(labels, "a.weight", 0)
     labels.tie(written, written[:1])
@@ -147,3 +154,76 @@ def test_units_that_own_as_many_positions_on_the_same_axes_are_of_one_group():
         [[[0], [1]], [[0, 2], [1, 3]]],
         [[[2, 4], [3, 5]], [[4], [5]]],
     ]
+
+
+def test_a_kernel_size_writes_no_units():
+    labels = Labels()
+    labels.kernel(axis(labels, "a.weight", 2))
+    assert build_groups(labels, solve(labels)) == ((), ())
+
+
+def test_the_kernel_size_of_a_weight_is_that_of_what_it_is_computed_from():
+    labels = Labels()
+    computed = axis(labels, "a.weight", 2)
+    labels.kernel(computed)
+    labels.tie(axis(labels, "a.parametrized", 2), computed, same_side=True)
+    assert build_groups(labels, solve(labels)) == ((), ())
+
+
+def test_a_single_unit_is_no_group(labels):
+    labels.freeze(axis(labels, "a.weight", 0)[:3], "why")
+    labels.tie(axis(labels, "c.weight", 0, 3), axis(labels, "c.bias", 0, 3))
+    groups, _ = build_groups(labels, solve(labels))
+    assert [(group.name, group.units) for group in groups] == [("c", 3)]
+
+
+def test_units_that_own_more_of_an_axis_make_another_group():
+    labels = Labels()
+    written, read = axis(labels, "a.weight", 0), axis(labels, "b.weight", 1, 6)
+    labels.tie(written, read[:4])
+    labels.tie(written[:2], read[4:])
+    labels.read(read)
+    groups, _ = build_groups(labels, solve(labels))
+    assert [g.members[1].positions.tolist() for g in groups] == [[[0, 4], [1, 5]], [[2], [3]]]
+    assert [g.members[0].positions.tolist() for g in groups] == [[[0], [1]], [[2], [3]]]
+
+
+def test_groups_come_in_the_order_of_the_network_whatever_they_are_tied_to():
+    labels = Labels()
+    computed = labels.fresh(4)  # before any axis, and tied to the last one
+    _, second, third = (axis(labels, f"{name}.weight", 0) for name in "abc")
+    labels.tie(computed, third)
+    labels.tie(second[2:], axis(labels, "d.weight", 0, 2))
+    groups, _ = build_groups(labels, solve(labels))
+    assert [group.name for group in groups] == ["a", "b", "b (2)", "c"]
+
+
+def test_groups_of_one_writer_are_numbered():
+    labels = Labels()
+    written = axis(labels, "a.weight", 0, 6)
+    for index, name in enumerate("bcd"):
+        labels.tie(written[2 * index : 2 * index + 2], axis(labels, f"{name}.weight", 0, 2))
+    groups, _ = build_groups(labels, solve(labels))
+    assert [group.name for group in groups] == ["a", "a (2)", "a (3)"]
+
+
+def test_a_group_bears_the_name_of_what_writes_it_and_not_of_a_buffer_or_reader():
+    labels = Labels()
+    labels.buffers.add("norm.mean")
+    parts = [axis(labels, name, 0) for name in ("norm.mean", "read.weight", "scale")]
+    labels.read(parts[1])
+    for part in parts[:2]:
+        labels.tie(part, parts[2])
+    (group,), _ = build_groups(labels, solve(labels))
+    assert group.name == "scale"  # of the model itself
+    assert [member.side for member in group.members] == ["out", "in", "out"]
+
+
+def test_axes_that_only_read_are_not_listed_as_frozen(labels):
+    labels.freeze(axis(labels, "b.weight", 1)[1:], "why")
+    labels.freeze(axis(labels, "c.weight", 0), "because")
+    _, frozen = build_groups(labels, solve(labels))
+    assert frozen == (
+        Frozen(Axis("a.weight", 0), 3, 4, "why"),
+        Frozen(Axis("c.weight", 0), 4, 4, "because"),
+    )

@@ -95,3 +95,91 @@ def test_what_runs_in_one_mode_only_is_used_there():
     assert group is None or [
         use.trace for reader in Readers(coupling.traces.traces).of(group) for use in reader.uses
     ] == [1]
+
+
+class Layers(nn.Module):
+    """Two linear layers whose second one is used as a function says."""
+
+    def __init__(self, use):
+        super().__init__()
+        self.write, self.head = nn.Linear(5, 3), nn.Linear(4, 2)
+        self.weight, self.bias = nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.randn(4))
+        self.use = use
+
+    def forward(self, x):
+        return self.head(self.use(self, F.relu(self.write(x.flatten(0, 2)))))
+
+
+def linear(m, y):
+    return F.linear(y, m.weight, m.bias)
+
+
+def test_a_linear_layer_reads_its_last_dimension():
+    (reader,) = found(Layers(linear))
+    assert (reader.bias, reader.target) == ("bias", "bias")
+    for use in reader.uses:
+        assert (use.channel, use.pads, use.data) == (-1, False, use.node.args[0])
+
+
+class Addmm(Layers):
+    """A weight that lies the other way round, scaled or not."""
+
+    def __init__(self, **scales):
+        super().__init__(lambda m, y: torch.addmm(m.bias, y, m.weight, **scales))
+        self.weight = nn.Parameter(torch.randn(3, 4))
+
+
+def test_a_product_with_a_sum_reads_the_rows_of_its_weight():
+    (reader,) = found(Addmm())
+    assert (reader.member.axis.dim, reader.bias) == (0, "bias")
+    for use in reader.uses:
+        assert (use.channel, use.data) == (-1, use.node.args[1])
+
+
+NOT_PLAIN = {
+    "a scaled product": (lambda: Addmm(alpha=2), "in a plain product, once"),
+    "a scaled bias": (lambda: Addmm(beta=2), "in a plain product, once"),
+    "both scaled": (lambda: Addmm(alpha=2, beta=2), "in a plain product, once"),
+    "used twice": (
+        lambda: Layers(lambda m, y: linear(m, y) + F.linear(2 * y, m.weight)),
+        "in a plain product, once",
+    ),
+    "a bias used twice": (lambda: Layers(lambda m, y: linear(m, y) + m.bias), "no bias of its own"),
+}
+
+
+@pytest.mark.parametrize(("build", "reason"), NOT_PLAIN.values(), ids=NOT_PLAIN)
+def test_a_weight_that_is_used_otherwise_takes_up_nothing(build, reason):
+    with pytest.raises(Unfoldable, match=reason):
+        found(build())
+
+
+@pytest.mark.parametrize(
+    ("padding", "pads"), [(0, False), (1, True), ("valid", False), ("same", True)]
+)
+def test_padding_puts_zeros_around_what_is_read(padding, pads):
+    model = Padded()
+    model.read = nn.Conv2d(3, 4, 3, padding=padding)
+    (reader,) = found(model)
+    assert [use.pads for use in reader.uses] == [pads] * 2
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_a_bias_that_two_layers_share_is_of_neither(norm):
+    model = Padded(norm=norm)
+    model.also = nn.Conv2d(2, 4, 3, padding=1)
+    model.also.bias = model.read.bias
+    model.behind = lambda y: model.norm(y) + model.also(X)
+    with pytest.raises(Unfoldable, match="no bias of its own"):
+        found(model)
+
+
+class AlsoReturned(Padded):
+    def forward(self, x):
+        y = self.read(F.relu(self.write(x)))
+        return self.head(self.norm(y)), y
+
+
+def test_a_batch_norm_does_not_serve_for_what_the_model_returns_too():
+    with pytest.raises(Unfoldable, match="no bias of its own"):
+        found(AlsoReturned(bias=False, norm=True))
