@@ -9,7 +9,7 @@ import torch
 from support.oracle import half_of_every_group, randomize, zeroed
 from torch import nn
 
-from lightning_prune.compaction.removal import Checks, Removal
+from lightning_prune.compaction.removal import Checks, CounterexampleError, Removal
 from lightning_prune.compaction.repair.repair import Broken, Repaired
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import TOLERANCES, Errors, Verification
@@ -129,3 +129,22 @@ def test_what_is_wrong_in_train_mode_alone_is_put_back():
     assert (len(model.first.weight), len(model.second.weight)) == (4, 8)
     assert list(removal.refused) == ["second"]
     assert "train mode" in removal.refused["second"]
+
+
+def test_inputs_that_refute_a_removal_are_told_once_if_a_recording_of_them_may_help(model):
+    coupling, inputs = couple(model, X), ExampleInputs((X,))
+
+    def refuse(model, tolerances):
+        raise VerificationError("outputs differ")
+
+    verification = SimpleNamespace(check=refuse, counterexample=inputs)
+    surgery, dead = Surgery(model), half_of_every_group(coupling.groups)
+    one = Removal(model, surgery, coupling, dead)
+    with pytest.raises(CounterexampleError, match="outputs differ") as found:
+        one.attempt(one.wanted, Checks(model, verification, coupling, TOLERANCES, []))
+    assert found.value.inputs is inputs
+    surgery.undo()
+    for seen in ([inputs], None):
+        one = Removal(model, surgery, coupling, dead)
+        one.attempt(one.wanted, Checks(model, verification, coupling, TOLERANCES, seen))
+        assert set(one.refused) == set("0123")
