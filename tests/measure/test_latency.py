@@ -1,6 +1,6 @@
 import re
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -13,14 +13,16 @@ QUICK: dict[str, Any] = {"warmup_runs": 1, "min_runs": 3, "max_seconds": 0.01}
 
 
 class Recorder(nn.Module):
-    """Writes its name into a list that a copy shares, since functions are not copied."""
+    """Writes its name into a list that copies share, since it belongs to the class."""
 
-    def __init__(self, name: str, calls: list[str]) -> None:
+    calls: ClassVar[list[str]] = []
+
+    def __init__(self, name: str) -> None:
         super().__init__()
-        self.call = lambda: calls.append(name)
+        self.name = name
 
     def forward(self, x: Tensor) -> Tensor:
-        self.call()
+        self.calls.append(self.name)
         return x
 
 
@@ -81,12 +83,12 @@ def test_a_model_without_parameters_reports_the_type_of_its_inputs() -> None:
 
 
 def test_runs_alternate_between_the_models() -> None:
-    calls: list[str] = []
-    models = [Recorder("a", calls), Recorder("b", calls)]
+    Recorder.calls.clear()
+    models = [Recorder("a"), Recorder("b")]
     latencies = measure_in_turns(
         models, torch.zeros(1), warmup_runs=1, min_runs=3, max_seconds=1e-9
     )
-    assert calls == ["a", "b"] * (1 + 3)
+    assert Recorder.calls == ["a", "b"] * (1 + 3)
     assert [latency.runs for latency in latencies] == [3, 3]
 
 
@@ -130,19 +132,15 @@ def test_random_state_and_inputs_stay_as_they_are() -> None:
 
 
 def test_every_run_sees_the_same_inputs_in_eval_and_inference_mode() -> None:
-    seen: list[tuple[float, bool, bool]] = []
-
     class Witness(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.see = lambda *facts: seen.append(facts)
+        seen: ClassVar[list[tuple[float, bool, bool]]] = []
 
         def forward(self, x: Tensor) -> Tensor:
-            self.see(x.item(), self.training, torch.is_inference_mode_enabled())
+            self.seen.append((x.item(), self.training, torch.is_inference_mode_enabled()))
             return x.mul_(2)
 
     measure_latency(Witness(), torch.ones(1), warmup_runs=1, min_runs=3, max_seconds=1e-9)
-    assert seen == [(1.0, False, True)] * 4
+    assert Witness.seen == [(1.0, False, True)] * 4
 
 
 def test_inputs_follow_the_type_of_the_model() -> None:

@@ -6,7 +6,8 @@ others are made anew for every trial, so that no trial sees what an earlier one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -42,7 +43,8 @@ class Copies:
             copied = twin(self.model, dtype)
             yield (clone(copied) if trains and _share(copied, self.model) else copied).eval()
             return
-        copied = self._kept or twin(self.model, dtype).eval()
+        kept = self._kept
+        copied = twin(self.model, dtype).eval() if kept is None else kept
         before, self._kept = _state(copied), None
         try:
             yield copied
@@ -69,7 +71,7 @@ def _state(model: nn.Module) -> list[tuple[Any, int]]:
 def _version(value: Any) -> int:
     if isinstance(value, Tensor):
         return 0 if value.is_inference() else value._version
-    return len(value) if isinstance(value, Sized) and not isinstance(value, nn.Module) else 0
+    return len(value) if isinstance(value, (list, dict, set, deque)) else 0
 
 
 def _is_same(before: list[tuple[Any, int]], now: list[tuple[Any, int]]) -> bool:

@@ -13,6 +13,9 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
 from lightning_prune.compaction.verification import values
 from lightning_prune.compaction.verification.sizes import (
     Place,
@@ -180,7 +183,7 @@ def _integers(inputs: ExampleInputs) -> Questions:
 
 
 def _left_out(forward: Callable[..., Any], inputs: ExampleInputs) -> Questions:
-    """Ask for arguments left out whose parameters have a default."""
+    """Ask for tensors left out whose parameters have a default; options stay as they are given."""
     taken = False
     for name, shorter in _shorter_calls(forward, inputs):
         if shorter.tensors:
@@ -199,10 +202,14 @@ def _shorter_calls(
     defaults = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name, given in inputs.kwargs.items():
-        if given is not None and (name in defaults or (takes_any and name not in parameters)):
+        if _holds_tensor(given) and (name in defaults or (takes_any and name not in parameters)):
             rest = {key: value for key, value in inputs.kwargs.items() if key != name}
             yield name, replace(inputs, kwargs=rest)
     for index, (given, name) in enumerate(zip(inputs.args, parameters, strict=False)):
-        if given is not None and name in defaults:
+        if _holds_tensor(given) and name in defaults:
             args = (*inputs.args[:index], defaults[name], *inputs.args[index + 1 :])
             yield name, replace(inputs, args=args)
+
+
+def _holds_tensor(argument: Any) -> bool:
+    return any(isinstance(leaf, Tensor) for leaf in tree_leaves(argument))

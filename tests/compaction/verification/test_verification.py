@@ -218,7 +218,7 @@ class Masked(nn.Module):
         hidden = self.first(x)
         return self.last(self.norm(hidden.reshape(-1, 6)).view(hidden.shape).relu())
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, *, scale: float | None = None) -> Any:
+    def forward(self, x: Tensor, mask: Tensor | None = None, *, scale: Tensor | None = None) -> Any:
         y = self.compute(x)
         if mask is not None:
             y = y.masked_fill(~mask.bool()[..., None], 0.0)
@@ -270,7 +270,9 @@ def right(m: Masked, x: Tensor, mask: Any, scale: Any, y: Tensor) -> Any:
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_only_somewhere_is_caught(name, dtype):
     masked = Masked(right if name == "returned width" else None).eval()
-    inputs = ExampleInputs((torch.randn(2, 6, 4), torch.ones(2, 6, dtype=dtype)), {"scale": 2.0})
+    inputs = ExampleInputs(
+        (torch.randn(2, 6, 4), torch.ones(2, 6, dtype=dtype)), {"scale": torch.tensor(2.0)}
+    )
     proof = Verification(masked, [inputs])
     compact = copy.deepcopy(masked)
     assert proof.check(compact).max_abs_error == 0
