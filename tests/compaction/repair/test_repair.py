@@ -622,7 +622,7 @@ class OwnKeywords(nn.LayerNorm):
 @repaired
 class SubclassesOfNorms(WithNorms):
     def norms(self) -> list[nn.Module]:
-        return [OwnForward(8), OwnCall(8), OwnKeywords(8)]
+        return [OwnForward(8), OwnCall(8), OwnKeywords(8, bias=False)]
 
 
 @repaired
