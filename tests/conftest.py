@@ -1,11 +1,15 @@
 """For every test: one thread, as the suite runs on every core, and the same random numbers."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+# A shell lets what it runs in the background ignore interrupts, which some tests raise.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

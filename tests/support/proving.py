@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_prune.compaction.constants.propagation import Propagation
+from lightning_prune.compaction.constants.propagation import ConstantPropagation
 from lightning_prune.coupling import couple
 from support.nets import Net
 
@@ -49,7 +49,7 @@ def proved(
     tensors = {name: p.detach() for name, p in net.named_parameters()}
     tensors |= dict(net.named_buffers())
     place = len(trace.graph.nodes) - 1
-    (known,) = Propagation(trace, tensors).run({place})[place]
+    (known,) = ConstantPropagation(trace, tensors).run({place})[place]
     if known is None:
         return torch.full(trace.graph[trace.graph.nodes[place].inputs[0]].shape, torch.nan)
     claims = known.numbers.double().masked_fill(known.varies, torch.nan)

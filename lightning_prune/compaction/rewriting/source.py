@@ -136,15 +136,24 @@ def find(tree: ast.AST, position: Position) -> ast.AST:
     Raises:
         RewriteError: if there is none.
     """
-    nodes = [n for n in ast.walk(tree) if isinstance(n, (ast.expr, ast.AugAssign))]
-    for node in nodes:
-        if position_of(node) == position:
-            return node
-    for node in nodes:  # of a method called over several lines only the end is told
-        end = (node.end_lineno, node.end_col_offset)
+    nodes = _expressions(tree)
+    if position in nodes:
+        return nodes[position]
+    for own, node in nodes.items():  # of a method called over several lines only the end is told
+        end = (own.end_line, own.end_column)
         if isinstance(node, ast.Call) and end == (position.end_line, position.end_column):
             return node
     raise RewriteError("the call is not found in the source")
+
+
+@functools.cache
+def _expressions(tree: ast.AST) -> dict[Position, ast.AST]:
+    """Return the outermost expression at every position of a tree, which must not change."""
+    found: dict[Position, ast.AST] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.expr, ast.AugAssign)):
+            found.setdefault(position_of(node), node)
+    return found
 
 
 def position_of(node: ast.AST) -> Position:
