@@ -9,6 +9,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -84,7 +86,11 @@ class _Case:
         self.damage = ""
 
     def run(self) -> Outcome:
-        """Damage the model, compact it and compare; some are damaged and compacted again."""
+        """Damage the model, compact it and compare; some are damaged and compacted again.
+
+        Some are saved, and what is compared, and perhaps goes on, is loaded into a fresh model.
+        """
+        self.fresh = copy.deepcopy(self.model)
         outcomes = []
         for _ in range(2 if self.dice.chance(0.15) else 1):
             self.damage += damage(self.model, self.example, self.dice) + "; "
@@ -105,6 +111,9 @@ class _Case:
         else:
             removed = report.params_after < report.params_before
             result = "removed" if removed else "nothing to remove"
+            if removed and self.dice.chance(0.2):
+                self.damage += "loaded; "
+                self.model = _loaded(self.model, into=copy.deepcopy(self.fresh))
         if _switches(masked) != _switches(self.model):
             return self._outcome("wrong", message="other keys in the state dict, or another mode")
         return self._compared(masked) or self._outcome(result, message=message)
@@ -139,6 +148,13 @@ class _Case:
 
     def _cast(self, x: Any) -> Any:
         return x.to(self.dtype) if torch.is_tensor(x) and x.is_floating_point() else x
+
+
+def _loaded(model: nn.Module, into: nn.Module) -> nn.Module:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "compact.safetensors"
+        lp.save_compact(model, path)
+        return lp.load_compact(into, path)
 
 
 def _switches(model: nn.Module) -> tuple[list[str], list[bool]]:
