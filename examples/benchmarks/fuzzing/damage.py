@@ -47,9 +47,9 @@ def damage(model: nn.Module, inputs: tuple[object, ...], dice: Dice) -> str:
     done = []
     for _ in range(dice.choose(1, 1, 2)):
         kind = dice.choose("rows", "rows and biases", "columns", "units", "units", "branch")
-        if dice.chance(0.35):
-            kind = dice.choose("weights", "Channel", "Channel", "Layer", "Weight")
-        if kind in ("Channel", "Layer", "Weight"):
+        if dice.chance(0.4):
+            kind = dice.choose("weights", "Channel", "Channel", "Head", "Layer", "Weight")
+        if kind in ("Channel", "Head", "Layer", "Weight"):
             kind = kind if _prune(model, inputs, kind, dice) else "units"
         if kind[0].islower():
             _zero(model, kind, dice)

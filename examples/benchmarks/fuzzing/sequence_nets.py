@@ -42,7 +42,13 @@ def multihead(dice: Dice) -> RandomNet:
     """`nn.MultiheadAttention`."""
     width = dice.choose(4, 6, 8)
     own = dice.choose(width, width, 5)
-    found = sequences.TorchAttention(width, 2, dice.chance(0.8), dice.chance(0.7), own)
+    how = {
+        "bias": dice.chance(0.8),
+        "batch_first": dice.chance(0.7),
+        "add_bias_kv": dice.chance(0.1),
+        "add_zero_attn": dice.chance(0.1),
+    }
+    found = sequences.TorchAttention(width, own, dice.chance(0.2), dice.chance(0.25), how)
     return _attentive(dice, found, width)
 
 

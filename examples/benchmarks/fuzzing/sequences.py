@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+Options = dict[str, Any]
 
 
 class OwnAttention(nn.Module):
@@ -65,25 +69,36 @@ class OneHead(nn.Module):
 
 
 class TorchAttention(nn.Module):
-    """`nn.MultiheadAttention` on one stream."""
+    """`nn.MultiheadAttention` on one stream.
 
-    def __init__(self, width: int, heads: int, bias: bool, batch_first: bool, own: int) -> None:
+    Args:
+        width: of the stream.
+        own: of what is read as keys and values.
+        causal: whether positions read earlier ones only.
+        told: whether the weights of the attention are read, too.
+        options: of the attention, among them ``batch_first``.
+    """
+
+    def __init__(self, width: int, own: int, causal: bool, told: bool, options: Options) -> None:
         super().__init__()
-        self.own = own
-        sizes = {} if own == width else {"kdim": own, "vdim": own}
-        self.attention = nn.MultiheadAttention(
-            width, heads, bias=bias, batch_first=batch_first, **sizes
-        )
+        self.own, self.causal, self.told = own, causal, told
+        sizes: Options = {} if own == width else {"kdim": own, "vdim": own}
+        self.attention = nn.MultiheadAttention(width, 2, **options, **sizes)
         self.before = nn.Linear(width, own)
-        self.batch_first = batch_first
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        first = self.attention.batch_first
         read = self.before(x) if self.own != x.shape[-1] else x
-        if not self.batch_first:
+        if not first:
             x, read = x.transpose(0, 1), read.transpose(0, 1)
+        length = read.shape[1 if first else 0]
+        later = torch.ones(length, length, dtype=torch.bool).triu(1) if self.causal else None
         ignored = None if mask is None else ~mask
-        y = self.attention(x, read, read, key_padding_mask=ignored, need_weights=False)[0]
-        return y if self.batch_first else y.transpose(0, 1)
+        y, weights = self.attention(
+            x, read, read, key_padding_mask=ignored, attn_mask=later, need_weights=self.told
+        )
+        y = y if first else y.transpose(0, 1)
+        return y if weights is None else y + weights.amax(-1, keepdim=True)
 
 
 class Encoder(nn.Module):
