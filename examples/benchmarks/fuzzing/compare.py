@@ -3,7 +3,8 @@
 The masked net is the reference. In float64 a relative error of 1e-10 is allowed, in float32 1e-5
 of the largest output. Where the masked net itself is more sensitive to rounding, ten times as much
 is allowed as it changes when its inputs and weights are disturbed by a few roundings, and in
-float32, ten times what it differs from itself in float64.
+float32, ten times what it differs from itself in float64. A batch norm of what is always the same
+divides roundings by almost nothing: in float32, up to 1e-3 is allowed if both agree in float64.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5}
 _ALLOWANCE = 10.0
+_IF_EQUAL_IN_FLOAT64 = 1e-3
+_ROUNDED_BIASES = 1e-6
 _ROUNDINGS = 8.0
 _DISTURBANCES = 3
 
@@ -96,7 +99,12 @@ def error(
         disturbed = mode.run(_disturbed(masked), [_disturb(one, 1.0) for one in given])
         own.append(_difference(exact, disturbed))
     found = _difference(exact, obtained)
-    return 0.0 if found <= max(TOLERANCES[dtype], _ALLOWANCE * max(own)) else found
+    allowed = max(TOLERANCES[dtype], _ALLOWANCE * max(own))
+    if dtype == torch.float32:
+        there = mode.run(copy.deepcopy(compact).double(), inputs)
+        if _difference(exact, there) <= _ROUNDED_BIASES:
+            allowed = max(allowed, _IF_EQUAL_IN_FLOAT64)
+    return 0.0 if found <= allowed else found
 
 
 def _outputs(model: nn.Module, inputs: Given) -> list[Tensor]:
