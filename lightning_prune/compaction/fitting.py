@@ -8,6 +8,7 @@ in methods that ``forward`` reaches. Everything else is refused.
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Mapping
 
 import torch
@@ -206,10 +207,12 @@ def _shrinks(before: Size, after: Size) -> bool:
 
 
 def _is_same_share(change: SizeChange, cut: Cut) -> bool:
-    """Tell whether a number of groups shrinks as its weight does."""
+    """Tell whether just so many groups are left, each with as many positions as the others."""
     before, after = change.before, change.after
-    both = isinstance(before, int) and isinstance(after, int)
-    return both and before * len(cut.kept) == after * cut.size
+    if not isinstance(before, int) or not isinstance(after, int) or cut.size % before:
+        return False
+    left = Counter(position * before // cut.size for position in cut.kept)
+    return len(left) == after and len(set(left.values())) <= 1
 
 
 def _identical(a: Tensor, b: Tensor) -> bool:

@@ -65,6 +65,38 @@ def test_a_fresh_model_becomes_the_saved_one(small, x, tmp_path):
     assert list(loaded.state_dict()) == list(Net().state_dict())
 
 
+class Multiplied(nn.Module):
+    """A depthwise convolution with two channels in each of its six groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 1)
+        self.each = nn.Conv2d(6, 12, 3, groups=6)
+        self.head = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.each(self.first(x).relu()).relu().mean((2, 3)))
+
+
+def zero(rows: list[int], *tensors: Tensor) -> None:
+    for tensor in tensors:
+        tensor.detach()[rows] = 0
+
+
+def test_groups_that_went_and_channels_that_went_of_each_group_later_are_loaded(x, tmp_path):
+    model = Multiplied().eval()
+    zero([0, 1, 2, 3], model.first.weight, model.first.bias)
+    zero(list(range(8)), model.each.weight, model.each.bias)
+    compact(model, x, latency=False)
+    zero([0, 2], model.each.weight, model.each.bias, model.head.weight.mT)
+    compact(model, x, latency=False)
+    assert (model.each.groups, model.each.out_channels) == (2, 2)
+    save_compact(model, tmp_path / "small.safetensors")
+    loaded = load_compact(Multiplied().eval(), tmp_path / "small.safetensors")
+    assert torch.equal(loaded(x), model(x))
+    assert repr(loaded) == repr(model)
+
+
 def test_the_file_holds_tensors_and_json_only(small, tmp_path):
     save_compact(small, tmp_path / "small.safetensors")
     with safe_open(tmp_path / "small.safetensors", framework="pt") as file:
