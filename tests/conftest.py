@@ -7,9 +7,6 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
-# A shell lets what it runs in the background ignore interrupts, which some tests raise.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
@@ -17,3 +14,11 @@ def seeded() -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> None:
+    """Interrupts, which some tests raise, are ignored in a shell's background and after a fit that
+    was interrupted."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

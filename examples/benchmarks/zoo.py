@@ -45,9 +45,9 @@ COLUMNS = (
     "refused",
     "seconds",
     "reasons",
+    "not_compared",
     "failure",
 )
-
 
 BY_CHANCE: dict[str, Any] = {"criterion": lp.Random(), "of": "units"}
 
@@ -103,6 +103,7 @@ def run(name: str, granularity: str = "channel", jobs: int = 1) -> dict[str, Any
         row["max_rel_error"] = f"{report.max_rel_error:.1e}"
         row["refused"] = len(report.refused)
         row["reasons"] = "; ".join(f"{name}: {why}" for name, why in report.refused.items())
+        row["not_compared"] = "; ".join(report.untried)
         row["seconds"] = f"{time.perf_counter() - started:.1f}"
         if granularity == "channel":
             row["half_of_parameters"] = f"{_half_of_parameters(name, coupling):.3f}"
