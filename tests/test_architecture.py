@@ -62,6 +62,12 @@ def imports() -> Iterator[Import]:
                 yield Import(file, str(node.module))
 
 
+def hints_of(tree: ast.AST) -> Iterator[ast.AST]:
+    for node in ast.walk(tree):
+        hints = (getattr(node, name, None) for name in ("annotation", "returns"))
+        yield from (hint for hint in hints if hint is not None)
+
+
 OWN = [one for one in imports() if one.target.partition(".")[0] == "lightning_prune"]
 
 
@@ -82,6 +88,21 @@ def test_only_callbacks_know_lightning() -> None:
     names = ("lightning", "pytorch_lightning")
     knowing = {one.file.parts[0] for one in imports() if one.target.split(".")[0] in names}
     assert knowing == {"callbacks"}
+
+
+def test_classes_of_lightning_are_looked_up_in_both_namespaces() -> None:
+    """Elsewhere `lightning` is for type hints, which nothing evaluates, and for warnings."""
+    namespaces = Path("callbacks", "trainer", "namespaces.py")
+    importing = [one.file for one in imports() if one.target.startswith("pytorch_lightning")]
+    assert importing == [namespaces]
+    targets = {one.target for one in imports() if one.file != namespaces}
+    lightning = {target for target in targets if target.startswith("lightning.")}
+    assert lightning <= {"lightning.pytorch.utilities"}
+    for file in FILES:
+        tree = ast.parse((PACKAGE / file).read_text())
+        hints = {id(name) for hint in hints_of(tree) for name in ast.walk(hint)}
+        used = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "L"]
+        assert all(id(name) in hints for name in used), file
 
 
 def test_no_callback_imports_another() -> None:

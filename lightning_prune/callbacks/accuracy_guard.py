@@ -19,6 +19,7 @@ from lightning_prune.arguments import (
     check_integer,
     check_number,
 )
+from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.modules.cpu_copies import cpu_copies
 from lightning_prune.pruning import Pruner, PruningReport
 
@@ -51,7 +52,7 @@ class Guarded(Protocol):
         """The masks."""
 
 
-class AccuracyGuard(L.Callback):
+class AccuracyGuard(Callback):
     """Prune no further than a validation metric allows.
 
     The reference is the best value of the metric before anything was removed. As long as the

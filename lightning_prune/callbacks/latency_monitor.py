@@ -14,6 +14,7 @@ from lightning_prune.callbacks.trainer.example_inputs import (
     require_example_inputs,
 )
 from lightning_prune.callbacks.trainer.monitors import Attempts
+from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.strategies import check_strategy
 from lightning_prune.measure.latency import Latency, check_runs, measure_latency
 from lightning_prune.modules.inputs import ExampleInputs
@@ -23,7 +24,7 @@ _AT_ONCE = 1e-9
 """Seconds after which to stop measuring: as soon as there is one run."""
 
 
-class LatencyMonitor(L.Callback):
+class LatencyMonitor(Callback):
     """Log the latency of the module's ``forward`` after training epochs.
 
     Rank zero measures a copy of the module in eval mode; the training is not affected beyond the

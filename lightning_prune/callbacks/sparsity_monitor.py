@@ -7,10 +7,11 @@ from typing_extensions import override
 
 from lightning_prune.arguments import check_integer
 from lightning_prune.callbacks.trainer.monitors import Attempts
+from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.measure.sparsity import Sparsity, check_min_ndim, measure_sparsity
 
 
-class SparsityMonitor(L.Callback):
+class SparsityMonitor(Callback):
     """Log the fraction of exact zeros in the weights after training epochs.
 
     It reads the weights themselves, whatever made the zeros. Metrics: ``sparsity/<parameter>``, by

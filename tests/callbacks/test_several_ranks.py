@@ -81,3 +81,17 @@ def test_activations_that_each_rank_sees_of_its_own_data_add_up(
     run("ddp", tmp_path, **options)
     (one,) = results(tmp_path, "single")
     assert [rank["kept"] for rank in results(tmp_path, "ddp")] == [one["kept"]] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
+def test_two_ranks_of_the_other_namespace_end_as_one(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"granularity": "Channel", "criterion": "Gradient"}
+    ranks.main("single", str(tmp_path), options)
+    monkeypatch.setenv("NAMESPACE", "pytorch_lightning")
+    run(mode, tmp_path, **options, compact=True)
+    (one,) = results(tmp_path, "single")
+    assert [rank["kept"] for rank in results(tmp_path, mode)] == [one["kept"]] * 2
+    assert (tmp_path / "small.safetensors").exists()

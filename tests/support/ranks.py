@@ -1,7 +1,8 @@
 """One run on one or two processes, for the tests of several ranks; also a script.
 
 ``python ranks.py single|ddp|fsdp FOLDER OPTIONS`` trains on the same global batches whatever the
-number of processes, and writes what each rank ends with.
+number of processes, and writes what each rank ends with. The variable NAMESPACE may name the other
+package of Lightning.
 """
 
 from __future__ import annotations
@@ -9,18 +10,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_prune as lp
 
+L: Any = import_module(os.environ.get("NAMESPACE", "lightning.pytorch"))
 BATCH = 8
 BATCHES = 4
 
@@ -35,7 +35,7 @@ class Net(L.LightningModule):
         )
 
     def configure_model(self) -> None:
-        if not isinstance(self.trainer.strategy, ModelParallelStrategy):
+        if not isinstance(self.trainer.strategy, L.strategies.ModelParallelStrategy):
             return
         from torch.distributed.fsdp import fully_shard
 
@@ -85,7 +85,7 @@ class Die(L.Callback):
 
 def strategy(mode: str) -> Any:
     if mode == "fsdp":
-        return ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)
+        return L.strategies.ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)
     return mode if mode == "ddp" else "auto"
 
 
@@ -110,7 +110,8 @@ def main(mode: str, folder: str, options: dict[str, Any]) -> None:
     if options.get("compact"):
         callbacks.append(lp.Compaction(path=f"{folder}/small.safetensors", latency=False))
     if options.get("save"):
-        callbacks.append(ModelCheckpoint(options["save"], filename="{epoch}", save_top_k=-1))
+        save = L.callbacks.ModelCheckpoint(options["save"], filename="{epoch}", save_top_k=-1)
+        callbacks.append(save)
         callbacks.append(Die())
     trainer = L.Trainer(
         accelerator="cpu",

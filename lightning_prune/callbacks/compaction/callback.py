@@ -31,6 +31,7 @@ from lightning_prune.callbacks.trainer.example_inputs import (
     find_example_inputs,
     require_example_inputs,
 )
+from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.other_callbacks import forget_averages
 from lightning_prune.callbacks.trainer.strategies import check_strategy, shards_weights
 from lightning_prune.compaction import CompactionReport, compact, save_compact
@@ -45,7 +46,7 @@ from lightning_prune.modules.twin import twin
 log = logging.getLogger(__name__)
 
 
-class Compaction(L.Callback):
+class Compaction(Callback):
     """Remove at the end of ``fit`` what pruning has zeroed, prove it and report it.
 
     The LightningModule is changed in place: its layers become smaller, its state-dict keys stay.

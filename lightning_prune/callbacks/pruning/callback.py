@@ -28,6 +28,7 @@ from lightning_prune.callbacks.pruning.mask_update import MaskUpdate
 from lightning_prune.callbacks.pruning.progress import Progress, current_position
 from lightning_prune.callbacks.pruning.rewinder import Rewinder
 from lightning_prune.callbacks.pruning.state import VERSION, check_resumable, options_of
+from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.optimizers import StepHooks, grad_scale, parameters_of
 from lightning_prune.callbacks.trainer.other_callbacks import restart_early_stopping
 from lightning_prune.callbacks.trainer.strategies import check_strategy
@@ -41,7 +42,7 @@ from lightning_prune.schedules import OneShot, Schedule
 from lightning_prune.units.cost import Of
 
 
-class Pruning(L.Callback):
+class Pruning(Callback):
     """Zero the units of the lowest scores on a schedule, and keep them at zero.
 
     Scores are averaged over the optimizer steps since the last update of the masks. The units with

@@ -9,9 +9,9 @@ import math
 from collections.abc import Sequence
 
 import lightning as L
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.utilities import rank_zero_warn
 
+from lightning_prune.callbacks.trainer.namespaces import classes
 from lightning_prune.callbacks.trainer.ranks import ranks_agree
 from lightning_prune.criteria import Criterion
 from lightning_prune.errors import PruningError, TargetError
@@ -130,7 +130,8 @@ def warn_missed(name: str, schedule: Schedule, target: float, reached: float) ->
 def _epochs_begun(trainer: L.Trainer) -> float:
     """Return how many epochs begin within ``max_steps``; infinity where that is not known."""
     callbacks = trainer.callbacks  # type: ignore[attr-defined]  # lightning's connectors set it
-    varies = any(isinstance(found, GradientAccumulationScheduler) for found in callbacks)
+    scheduler = classes("callbacks", "GradientAccumulationScheduler")
+    varies = any(isinstance(found, scheduler) for found in callbacks)
     if trainer.max_steps == -1 or varies or not trainer.lightning_module.automatic_optimization:
         return math.inf
     steps = trainer.num_training_batches / trainer.accumulate_grad_batches

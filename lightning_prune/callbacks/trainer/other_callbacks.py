@@ -5,11 +5,14 @@ They are found by their type, in any order of callbacks.
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
+
+from lightning_prune.callbacks.trainer.namespaces import classes
 
 
 def averaged_modules(trainer: L.Trainer) -> list[nn.Module]:
@@ -40,7 +43,7 @@ def forget_averages(trainer: L.Trainer) -> None:
     """
     for callback in _callbacks(trainer):
         if isinstance(getattr(callback, "_average_model", None), nn.Module):
-            callback._average_model = None  # type: ignore[attr-defined]
+            callback._average_model = None
 
 
 def restart_early_stopping(trainer: L.Trainer) -> None:
@@ -50,12 +53,12 @@ def restart_early_stopping(trainer: L.Trainer) -> None:
         trainer: the trainer.
     """
     for callback in _callbacks(trainer):
-        if isinstance(callback, EarlyStopping):
+        if isinstance(callback, classes("callbacks", "EarlyStopping")):
             callback.wait_count = 0
             worst = torch.inf if callback.mode == "min" else -torch.inf
             callback.best_score = torch.tensor(worst)
 
 
-def _callbacks(trainer: L.Trainer) -> list[Callback]:
+def _callbacks(trainer: L.Trainer) -> list[Any]:
     """Return the callbacks of a trainer."""
     return list(trainer.callbacks)  # type: ignore[attr-defined]  # lightning's connectors set it

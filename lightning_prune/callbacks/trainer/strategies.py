@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import lightning as L
-from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 
-_WHOLE = (SingleDeviceStrategy, DDPStrategy)
+from lightning_prune.callbacks.trainer.namespaces import classes
+
+_SHARDING = classes("strategies", "ModelParallelStrategy")
+_TRIED = {
+    *classes("strategies", "SingleDeviceStrategy"),
+    *classes("strategies", "DDPStrategy"),
+    *_SHARDING,
+}
 
 
 def shards_weights(trainer: L.Trainer) -> bool:
     """Return whether no rank holds the whole module."""
-    return isinstance(trainer.strategy, ModelParallelStrategy)
+    return isinstance(trainer.strategy, _SHARDING)
 
 
 def check_strategy(
@@ -35,7 +41,7 @@ def check_strategy(
             f"{type(strategy).__name__}. {sharded}"
         )
     # Not `isinstance`: DeepSpeed's strategy, for example, is derived from DDP's.
-    tried = type(strategy) in {*_WHOLE, ModelParallelStrategy}
+    tried = type(strategy) in _TRIED
     # A process that is spawned or forked hands back weights only, neither state nor shapes.
     tried = tried and getattr(strategy, "_start_method", "popen") in {None, "popen"}
     if not tried and not untried:
