@@ -6,9 +6,9 @@
 Random weights, with every norm and every parameter that starts at zero made random, so that
 exactness means something. Half of the units of every group are zeroed on both sides; compaction
 removes and verifies them. `half_of_parameters` is what would go if half of the prunable parameters
-were asked for instead. With `--granularity layer`, half of the residual branches go. Writes
-`OUTPUT.csv`, one row as soon as a model is done, and the same as a Markdown table in `OUTPUT.md`;
-`--resume` keeps the rows that are there, but for failures.
+were asked for instead. With `--granularity layer`, half of the residual branches go. `seconds` are
+seconds of processor time. Writes `OUTPUT.csv`, one row as soon as a model is done, and the same as
+a Markdown table in `OUTPUT.md`; `--resume` keeps the rows that are there, but for failures.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def run(name: str, granularity: str = "channel", jobs: int = 1) -> dict[str, Any
     row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"model": name}
     try:
         model, inputs = build(name)
-        started = time.perf_counter()
+        started = time.process_time()
         coupling = lp.couple(model, inputs)
         row["parameters"] = sum(p.numel() for p in model.parameters())
         if granularity == "layer":
@@ -104,7 +104,7 @@ def run(name: str, granularity: str = "channel", jobs: int = 1) -> dict[str, Any
         row["refused"] = len(report.refused)
         row["reasons"] = "; ".join(f"{name}: {why}" for name, why in report.refused.items())
         row["not_compared"] = "; ".join(report.untried)
-        row["seconds"] = f"{time.perf_counter() - started:.1f}"
+        row["seconds"] = f"{time.process_time() - started:.1f}"
         if granularity == "channel":
             row["half_of_parameters"] = f"{_half_of_parameters(name, coupling):.3f}"
     except Exception as error:  # a row for every model, whatever happens
