@@ -23,7 +23,8 @@ from typing_extensions import override
 from lightning_prune.coupling.graph import Graph, Kind, Node, Ref, Value, base_name
 from lightning_prune.coupling.sites import Sites
 from lightning_prune.modules.fake import fake_mode, faking
-from lightning_prune.modules.inputs import ExampleInputs, tensors_in
+from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.nesting import tensors_in
 
 
 def record(model: nn.Module, inputs: ExampleInputs, has_rule: Callable[[str], bool]) -> Graph:

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lightning_prune.coupling.forecast import Trace
 from lightning_prune.coupling.modes import in_mode
 from lightning_prune.coupling.record import composite_operations
-from lightning_prune.modules.inputs import tensors_in
+from lightning_prune.modules.nesting import tensors_in
 
 
 def twin_as_recorded(model: nn.Module, trace: Trace) -> nn.Module:

@@ -1,20 +1,20 @@
 """Example inputs: one form for the many that a user may give.
 
-A tensor, a tuple (positional arguments), a dict (keyword arguments) or a `Call` of another method
-becomes an `ExampleInputs`; a list holds several of them. Nothing here knows a Trainer or a data
-loader.
+A tensor, a tuple (positional arguments), a mapping (keyword arguments) or a `Call` of another
+method becomes an `ExampleInputs`; a list holds several of them. Nothing here knows a Trainer or a
+data loader.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
 
 from lightning_prune.errors import ExampleInputsError
+from lightning_prune.modules.nesting import map_tensors, tensors_in
 
 
 @dataclass(frozen=True, init=False, eq=False)
@@ -60,8 +60,9 @@ class ExampleInputs:
         """Return one example in this form.
 
         Args:
-            example_inputs: a tensor, a tuple of positional arguments, a dict of keyword arguments,
-                a `Call`, an `ExampleInputs`, or a list with one of these.
+            example_inputs: a tensor or an object that holds some, a tuple of positional arguments,
+                a mapping of keyword arguments, a `Call`, an `ExampleInputs`, or a list with one of
+                these.
 
         Returns:
             The same arguments.
@@ -80,7 +81,7 @@ class ExampleInputs:
             return example_inputs
         if isinstance(example_inputs, Call):
             return cls(example_inputs.args, example_inputs.kwargs, example_inputs.method)
-        if isinstance(example_inputs, dict):
+        if isinstance(example_inputs, Mapping):
             inputs = cls((), dict(example_inputs))
         elif isinstance(example_inputs, tuple):
             inputs = cls(example_inputs)
@@ -98,7 +99,7 @@ class ExampleInputs:
     @property
     def tensors(self) -> list[Tensor]:
         """Every tensor among the arguments."""
-        return [t for t in tree_leaves((self.args, self.kwargs)) if isinstance(t, Tensor)]
+        return tensors_in((self.args, self.kwargs))
 
     @property
     def batch_size(self) -> int:
@@ -108,11 +109,7 @@ class ExampleInputs:
 
     def map(self, transform: Callable[[Tensor], Tensor]) -> ExampleInputs:
         """Return these arguments with every tensor replaced by ``transform(tensor)``."""
-
-        def apply(leaf: Any) -> Any:
-            return transform(leaf) if isinstance(leaf, Tensor) else leaf
-
-        args, kwargs = tree_map(apply, self.args), tree_map(apply, self.kwargs)
+        args, kwargs = map_tensors((self.args, self.kwargs), transform)
         return replace(self, args=args, kwargs=kwargs)
 
     def on(self, model: nn.Module) -> ExampleInputs:
@@ -175,18 +172,6 @@ def examples_of(example_inputs: Any) -> list[ExampleInputs]:
     return [ExampleInputs.of(example) for example in example_inputs]
 
 
-def tensors_in(output: Any) -> list[Tensor]:
-    """Return every tensor in what a model returned, in a stable order.
-
-    Args:
-        output: a tensor or any nesting of tuples, lists, dicts and objects with attributes.
-
-    Returns:
-        The tensors of every type.
-    """
-    return list(_tensors(output, set()))
-
-
 def output_tensors(output: Any) -> list[Tensor]:
     """Return every tensor of real or complex numbers in what a model returned.
 
@@ -197,13 +182,3 @@ def output_tensors(output: Any) -> list[Tensor]:
         The tensors of floating or complex type, in a stable order.
     """
     return [t for t in tensors_in(output) if t.is_floating_point() or t.is_complex()]
-
-
-def _tensors(nested: Any, seen: set[int]) -> Iterator[Tensor]:
-    for leaf in tree_leaves(nested):
-        if isinstance(leaf, Tensor):
-            yield leaf
-        elif id(leaf) not in seen and not isinstance(leaf, (nn.Module, type)):
-            seen.add(id(leaf))
-            fields = dict(leaf) if isinstance(leaf, Mapping) else getattr(leaf, "__dict__", None)
-            yield from _tensors(fields or (), seen)

@@ -3,7 +3,9 @@
 import dataclasses
 import enum
 import pickle
+from collections import UserDict
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,8 +17,8 @@ from lightning_prune.modules.inputs import (
     ExampleInputs,
     examples_of,
     output_tensors,
-    tensors_in,
 )
+from lightning_prune.modules.nesting import tensors_in
 
 X = torch.randn(4, 3)
 
@@ -25,6 +27,8 @@ FORMS = {
     "tuple": ((X, 1), (X, 1), {}),
     "list of one": ([X], (X,), {}),
     "dict": ({"x": X}, (), {"x": X}),
+    "mapping": (UserDict(x=X), (), {"x": X}),
+    "object": (SimpleNamespace(x=X), (SimpleNamespace(x=X),), {}),
 }
 
 
@@ -88,6 +92,13 @@ def test_all_tensors_are_found_in_any_nesting():
     inputs = ExampleInputs.of(({"a": [X]}, X[0]))
     assert [t.shape for t in inputs.tensors] == [(4, 3), (3,)]
     assert inputs.batch_size == 4
+
+
+def test_tensors_in_objects_are_arguments_like_others():
+    inputs = ExampleInputs.of((SimpleNamespace(x=X, size=4), X[:, 0]))
+    narrow = inputs.narrowed(2)
+    assert [tuple(t.shape) for t in narrow.tensors] == [(2, 3), (2,)]
+    assert (narrow.args[0].size, inputs.args[0].x is X) == (4, True)
 
 
 def test_only_what_shares_the_batch_is_narrowed():
