@@ -15,6 +15,7 @@ from lightning_prune.callbacks import (
     LatencyMonitor,
     Pruning,
     SparsityMonitor,
+    compactable,
 )
 from lightning_prune.compaction import CompactionReport, compact, load_compact, save_compact
 from lightning_prune.coupling import Coupling, couple
@@ -129,6 +130,7 @@ __all__ = [
     "Wanda",
     "Weight",
     "compact",
+    "compactable",
     "count_macs",
     "couple",
     "load_compact",

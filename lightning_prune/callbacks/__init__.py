@@ -2,8 +2,16 @@
 
 from lightning_prune.callbacks.accuracy_guard import AccuracyGuard
 from lightning_prune.callbacks.compaction.callback import Compaction
+from lightning_prune.callbacks.compaction.compactable import compactable
 from lightning_prune.callbacks.latency_monitor import LatencyMonitor
 from lightning_prune.callbacks.pruning.callback import Pruning
 from lightning_prune.callbacks.sparsity_monitor import SparsityMonitor
 
-__all__ = ["AccuracyGuard", "Compaction", "LatencyMonitor", "Pruning", "SparsityMonitor"]
+__all__ = [
+    "AccuracyGuard",
+    "Compaction",
+    "LatencyMonitor",
+    "Pruning",
+    "SparsityMonitor",
+    "compactable",
+]

@@ -52,7 +52,7 @@ class CompactFile:
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the file under another name beside ``path``, then put it there in one step."""
         texts = {
-            "plan": json.dumps(plan_to_json(self.plan)),
+            "plan": plan_to_text(self.plan),
             "tied": json.dumps(dict(self.tied)),
             "proof": json.dumps(dict(self.proof)),
         }
@@ -83,12 +83,7 @@ class CompactFile:
             ValueError: if it is damaged, or was not written by `write`.
         """
         metadata, tensors = _opened(path)
-        if metadata.get("format") != FORMAT:
-            raise ValueError(
-                f"Expected `path` to be a file in the format {FORMAT}, but got "
-                f"{metadata.get('format', 'one without a format')}. Write it with `save_compact` "
-                "of this version."
-            )
+        require_format(metadata.get("format", "one without a format"))
         texts = {name: metadata.get(name, "") for name in _TEXTS}
         if _parsed(metadata.get("sha256", ""), "sha256") != checksums(tensors, texts):
             raise ValueError(
@@ -96,8 +91,35 @@ class CompactFile:
                 "other contents. It is damaged: write it again with `save_compact`."
             )
         tied = _parsed(texts["tied"], "tied")
-        plan = plan_from_json(_parsed(texts["plan"], "plan"))
+        plan = plan_from_text(texts["plan"])
         return cls(tensors, _names(tied, tensors), plan, _parsed(texts["proof"], "proof"))
+
+
+def require_format(found: Any) -> None:
+    """Require that a file is of the format of this version.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    if found != FORMAT:
+        raise ValueError(
+            f"Expected `path` to be a file in the format {FORMAT}, but got {found}. Write it with "
+            "`save_compact` of this version."
+        )
+
+
+def plan_to_text(plan: Plan) -> str:
+    """Return a plan as the text that files hold."""
+    return json.dumps(plan_to_json(plan))
+
+
+def plan_from_text(text: str) -> Plan:
+    """Return the plan that a text stands for.
+
+    Raises:
+        ValueError: if it is not of the form that it must have.
+    """
+    return plan_from_json(_parsed(text, "plan"))
 
 
 def checksums(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> dict[str, str]:

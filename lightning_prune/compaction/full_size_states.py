@@ -93,6 +93,12 @@ class FullSizeStates:
             state.update({prefix + name: t for name, t in self.shrink(mine).items()})
 
 
+def loads_full_size(model: nn.Module) -> bool:
+    """Tell whether a compact module loads states from before its compaction, too."""
+    hooks = [hook.hook for hook in model._load_state_dict_pre_hooks.values()]
+    return any(isinstance(getattr(hook, "__self__", None), FullSizeStates) for hook in hooks)
+
+
 def _shapes(state: dict[str, Any]) -> dict[str, torch.Size]:
     """Return the shapes of a state dict; what is no tensor has none."""
     return {name: tensor.shape for name, tensor in state.items() if isinstance(tensor, Tensor)}

@@ -6,6 +6,7 @@ redirect code. Attributes that compaction has not changed are neither written no
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
@@ -14,8 +15,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from lightning_prune.compaction.checkpoints import compact_file_in, read_checkpoint
 from lightning_prune.compaction.compact_file import CompactFile
 from lightning_prune.compaction.fitting import Fitting, tensors_of
+from lightning_prune.compaction.full_size_states import loads_full_size
+from lightning_prune.compaction.plan import Plan
 from lightning_prune.compaction.records import plan_of
 from lightning_prune.compaction.report import CompactionReport
 from lightning_prune.compaction.surgery import Surgery
@@ -64,22 +68,63 @@ def load_compact(model: _Model, path: str | PathLike[str]) -> _Model:
     Args:
         model: a module of the class that was saved, in its original size and in the types of the
             tensors that were saved.
-        path: a file written by `save_compact`.
+        path: a file written by `save_compact`, or a Trainer's checkpoint of the compact model.
 
     Returns:
         ``model``, compact, with the weights of the file.
 
     Raises:
-        ValueError: if the file is damaged, was not written by `save_compact`, holds another model,
-            or would do anything else than shrink this one; the model is then as it was.
+        ValueError: if the file is damaged, has no plan, holds another model, or would do anything
+            else than shrink this one; the model is then as it was.
     """
-    file = CompactFile.read(path)
-    stored = file.stored
-    Fitting(model, file.plan, stored).require()
+    is_checkpoint = zipfile.is_zipfile(path)
+    file = read_checkpoint(path) if is_checkpoint else CompactFile.read(path)
+    _follow(model, file.plan, file.stored)
+    return model
+
+
+def follow_checkpoint(model: nn.Module, checkpoint: Mapping[str, Any]) -> None:
+    """Bring a model to the compact sizes of a checkpoint, before its weights are loaded.
+
+    Args:
+        model: of full size, or compact already. It stays as it is if the checkpoint has no plan.
+        checkpoint: what a Trainer has saved.
+
+    Raises:
+        ValueError: if the plan is not one for this model, or the model is compact in another way.
+    """
+    file, plan = compact_file_in(checkpoint), plan_of(model)
+    if file is None:
+        if plan != Plan() and not loads_full_size(model):
+            _require_sizes(model, checkpoint["state_dict"])
+    elif plan == Plan():
+        own, stored = tensors_of(model, file.plan), file.stored
+        casts = {name: stored[name].to(t.dtype) for name, t in own.items() if name in stored}
+        _follow(model, file.plan, casts)
+    elif plan != file.plan:
+        raise ValueError(
+            "Expected the checkpoint to hold the model with the units that it has, but got one "
+            "that lost others. Load it into a new model of full size."
+        )
+
+
+def _require_sizes(model: nn.Module, state: Mapping[str, Any]) -> None:
+    for name, tensor in tensors_of(model, Plan()).items():
+        if name in state and state[name].shape != tensor.shape:
+            raise ValueError(
+                f"Expected the checkpoint to be of the compact model, but got {name} of "
+                f"{tuple(state[name].shape)} for {tuple(tensor.shape)}. Load it into a new model "
+                "of full size."
+            )
+
+
+def _follow(model: nn.Module, plan: Plan, stored: Mapping[str, Tensor]) -> None:
+    """Do what a plan says, if it fits, and hold the stored tensors."""
+    Fitting(model, plan, stored).require()
     surgery = Surgery(model)
     try:
-        surgery.apply(file.plan)
-        for name, tensor in tensors_of(model, file.plan).items():
+        surgery.apply(plan)
+        for name, tensor in tensors_of(model, plan).items():
             surgery.replace(tensor, stored[name].to(tensor.device, copy=True))
     except (RewriteError, RuntimeError, TypeError) as error:
         surgery.undo()
@@ -90,7 +135,6 @@ def load_compact(model: _Model, path: str | PathLike[str]) -> _Model:
     except BaseException:
         surgery.undo()
         raise
-    return model
 
 
 def _proof(model: nn.Module, report: CompactionReport | None) -> Mapping[str, Any]:

@@ -37,5 +37,6 @@ def check_groups_match(state: Mapping[str, Any], groups: Sequence[Group]) -> Non
         raise ValueError(
             f"Expected the pruning state to be of the groups {', '.join(mine)}, but got "
             f"{'; '.join(wrong[:5]) or 'another order'}. Resume with the model, granularity, "
-            "`include` and `exclude` of the run that wrote the checkpoint."
+            "`include` and `exclude` of the run that wrote the checkpoint; a model that has become "
+            "compact since trains on without this pruning."
         )

@@ -22,11 +22,13 @@ from lightning_prune.callbacks.compaction.checks import (
     check_gathered_options,
     check_path,
     check_sizes_agree,
+    cut_optimizer_states,
     forget_checkpoint,
     monitored,
     refuse_full_size,
     say_why_nothing,
 )
+from lightning_prune.callbacks.compaction.compactable import compactable
 from lightning_prune.callbacks.trainer.example_inputs import (
     find_example_inputs,
     require_example_inputs,
@@ -111,6 +113,7 @@ class Compaction(Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse untried strategies, a path that cannot be written, and options of no use."""
         check_strategy(trainer, "Compaction", untried=self.untried_strategy)
+        compactable(type(pl_module))
         if shards_weights(trainer):
             check_gathered_options(self.path, self.monitor)
         if stage == "fit":
@@ -215,6 +218,8 @@ class Compaction(Callback):
         before = twin(pl_module)
         self.report = compact(pl_module, examples, latency=False, allow_unused=self.allow_unused)
         states.attach(pl_module)
+        self._best = BestWeights(self.mode)  # those of the full size are done with
+        cut_optimizer_states(trainer, pl_module, self.report.plan)
         forget_averages(trainer)
         check_sizes_agree(trainer, pl_module)
         if trainer.is_global_zero:

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from lightning_prune.callbacks.trainer.ranks import ranks_agree
+from lightning_prune.compaction.optimizer_states import cut_optimizer_state
+from lightning_prune.compaction.plan import Plan
 from lightning_prune.errors import PruningError
 from lightning_prune.modules.twin import twin
 
@@ -137,6 +140,27 @@ def forget_checkpoint(trainer: L.Trainer) -> None:
     connector = getattr(trainer, "_checkpoint_connector", None)
     if getattr(connector, "_loaded_checkpoint", None):
         connector._loaded_checkpoint = {}  # type: ignore[union-attr]
+
+
+def cut_optimizer_states(trainer: L.Trainer, pl_module: L.LightningModule, plan: Plan) -> None:
+    """Cut what the optimizers keep to the compact sizes, and warn of what could not be cut.
+
+    Args:
+        trainer: the trainer.
+        pl_module: the module after the compaction.
+        plan: what the compaction has done to it.
+    """
+    dropped = [
+        name
+        for optimizer in trainer.optimizers
+        for name in cut_optimizer_state(optimizer, pl_module, plan)
+    ]
+    if dropped:
+        rank_zero_warn(
+            "The optimizer's state of some parameters could not be cut to the compact sizes, and "
+            f"was dropped: {', '.join(dropped)}. If the training goes on, it does as if these were "
+            "new to the optimizer."
+        )
 
 
 def check_sizes_agree(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
