@@ -95,7 +95,7 @@ class FullSizeStates:
 
 def loads_full_size(model: nn.Module) -> bool:
     """Tell whether a compact module loads states from before its compaction, too."""
-    hooks = [hook.hook for hook in model._load_state_dict_pre_hooks.values()]
+    hooks = [getattr(hook, "hook", hook) for hook in model._load_state_dict_pre_hooks.values()]
     return any(isinstance(getattr(hook, "__self__", None), FullSizeStates) for hook in hooks)
 
 

@@ -95,7 +95,7 @@ def test_a_checkpoint_of_the_compact_sizes_may_lack_the_plan() -> None:
 def test_another_model_is_refused_and_stays_as_it_was() -> None:
     net = Net()
     net.first = nn.Linear(4, 9)
-    with pytest.raises(ValueError, match="of which first.weight, dim 0|has another size than 8"):
+    with pytest.raises(ValueError, match="has another size than 8"):
         follow_checkpoint(net, checkpoint_of(compacted()))
     assert net.first.weight.shape == (9, 4)
 
