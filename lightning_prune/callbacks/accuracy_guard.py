@@ -20,6 +20,7 @@ from lightning_prune.arguments import (
     check_number,
 )
 from lightning_prune.callbacks.trainer.namespaces import Callback
+from lightning_prune.callbacks.trainer.optimizers import find_optimizers
 from lightning_prune.modules.cpu_copies import cpu_copies
 from lightning_prune.pruning import Pruner, PruningReport
 
@@ -242,7 +243,7 @@ class AccuracyGuard(Callback):
         failed = pruner.sparsity
         pl_module.load_state_dict(self._good["weights"])
         pruner.load_state_dict(self._good["pruner"])
-        for optimizer in trainer.optimizers:
+        for optimizer in find_optimizers(trainer, pl_module):
             pruner.mask_optimizer_state(optimizer)
         self._bad = 0
         self._record(f"back from sparsity {failed:.4f} to {pruner.sparsity:.4f}")

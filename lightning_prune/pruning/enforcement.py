@@ -6,13 +6,18 @@ change all of them again, even where gradients are masked.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_leaves
 
 from lightning_prune.modules.shards import local, shard_like
+
+log = logging.getLogger(__name__)
 
 
 class Enforcement:
@@ -33,6 +38,13 @@ class Enforcement:
         self._weights = [weights[name] for name in self.masks]
         self._factors: list[Tensor] = []
 
+    def on(self, tensors: Mapping[str, Tensor]) -> Enforcement:
+        """Return these masks for other tensors, those of a name and a shape that they know."""
+        known = {
+            n: m for n, m in self.masks.items() if n in tensors and tensors[n].shape == m.shape
+        }
+        return Enforcement(tensors, known)
+
     @torch.no_grad()
     def mask_weights(self, parameters: Iterable[Tensor] | None = None) -> None:
         """Zero the masked elements of the weights.
@@ -50,6 +62,27 @@ class Enforcement:
             torch._foreach_mul_(weights, factors)
 
     @torch.no_grad()
+    def clear_weights(self) -> dict[str, int]:
+        """Zero the masked elements of the weights, NaN too. Synchronises with the device once.
+
+        Returns:
+            How many were not zero, by the names of the weights; of those only that had some.
+        """
+        weights, factors = [local(weight) for weight in self._weights], self._bound_factors()
+        if not weights:
+            return {}
+        alive = torch._foreach_mul(weights, factors)
+        torch._foreach_sub_(alive, weights)  # zero where a weight is kept
+        if not torch.stack(torch._foreach_norm(alive, 1)).any():
+            return {}
+        counts = {}
+        for name, weight, factor in zip(self.masks, weights, factors, strict=True):
+            wrong = (factor == 0) & (weight != 0)
+            weight.masked_fill_(wrong, 0)
+            counts[name] = int(wrong.count_nonzero())
+        return {name: count for name, count in counts.items() if count}
+
+    @torch.no_grad()
     def mask_gradients(self) -> None:
         """Zero the masked elements of the gradients that there are; sparse ones stay."""
         gradients, factors = [], []
@@ -64,15 +97,22 @@ class Enforcement:
     def mask_optimizer_state(self, optimizer: Optimizer) -> None:
         """Zero the masked elements of every state tensor in the shape of its weight.
 
+        What is quantised is multiplied by the operations of its own type. Where there are none, it
+        is left alone, and so are codes: the masks of the weights hold without.
+
         Args:
             optimizer: any optimizer.
         """
         tensors, factors = [], []
         for weight, factor in zip(self._weights, self._bound_factors(), strict=True):
-            for value in optimizer.state.get(weight, {}).values():
-                if isinstance(value, Tensor) and value.shape == weight.shape:
-                    tensors.append(local(value))
+            for state in _state_of(weight, optimizer):
+                if type(state) not in {Tensor, nn.Parameter}:
+                    _mask_quantised(state, factor, type(optimizer).__name__)
+                elif state.is_floating_point():
+                    tensors.append(state)
                     factors.append(factor)
+                else:
+                    _say_left_alone(type(optimizer).__name__, f"it holds codes of {state.dtype}")
         if tensors:
             torch._foreach_mul_(tensors, factors)
 
@@ -89,3 +129,23 @@ class Enforcement:
 def _alike(a: Tensor, b: Tensor) -> bool:
     """Return whether two tensors share device and type."""
     return a.device == b.device and a.dtype == b.dtype
+
+
+def _state_of(weight: Tensor, optimizer: Optimizer) -> list[Tensor]:
+    """Return what this rank holds of the state in the shape of a weight."""
+    values = tree_leaves(optimizer.state.get(weight))
+    return [local(v) for v in values if isinstance(v, Tensor) and v.shape == weight.shape]
+
+
+def _mask_quantised(state: Tensor, factor: Tensor, optimizer: str) -> None:
+    """Multiply state in a type of its own in place, if that type can be read and written."""
+    try:
+        state.copy_(state.dequantize() * factor)
+    except (RuntimeError, TypeError) as error:  # NotImplementedError is a RuntimeError
+        _say_left_alone(optimizer, f"{type(state).__name__} cannot be multiplied ({error})")
+
+
+@cache
+def _say_left_alone(optimizer: str, reason: str) -> None:
+    """Say once that state stays as it is."""
+    log.info("The state of %s keeps what it holds of masked weights: %s", optimizer, reason)

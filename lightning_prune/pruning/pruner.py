@@ -209,6 +209,18 @@ class Pruner:
         """
         self._enforcement.mask_weights(parameters)
 
+    def clear(self, state: Mapping[str, Tensor] | None = None) -> dict[str, int]:
+        """Zero what is masked, NaN too, and count what was not zero; synchronises with the device.
+
+        Args:
+            state: a state dict of the model in which to do so, instead of in its weights.
+
+        Returns:
+            How many masked weights were not zero, by name; of those only that had some.
+        """
+        enforcement = self._enforcement if state is None else self._enforcement.on(state)
+        return enforcement.clear_weights()
+
     def mask_gradients(self) -> None:
         """Zero what is masked in the gradients, so that they do not count in a clipping norm."""
         self._enforcement.mask_gradients()
@@ -231,7 +243,7 @@ class Pruner:
         Args:
             model: a module with the parameters of the pruned one, by their names.
         """
-        Enforcement(parameters_by_any_name(model), self.masks).mask_weights()
+        self._enforcement.on(parameters_by_any_name(model)).mask_weights()
 
     def adopt(self, other: Pruner) -> None:
         """Take over masks and scores of a pruner of the same model that knew fewer groups."""

@@ -34,11 +34,15 @@ class Binding:
     """
 
     def __init__(self, recipe: Recipe, example_inputs: Any) -> None:
+        self._recipe = recipe
+        self._example_inputs = example_inputs
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget the module: another one is to be pruned."""
         self.pruner: Pruner | None = None
         self.obstacle: TargetError | None = None
         self.trainable = 0
-        self._recipe = recipe
-        self._example_inputs = example_inputs
 
     def fits(self, pl_module: L.LightningModule) -> bool:
         """Return whether there is no pruner of another module."""

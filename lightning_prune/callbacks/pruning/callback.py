@@ -24,12 +24,12 @@ from lightning_prune.callbacks.pruning.checks import (
     warn_missed,
     warn_skipped,
 )
+from lightning_prune.callbacks.pruning.guard import Guard
 from lightning_prune.callbacks.pruning.mask_update import MaskUpdate
 from lightning_prune.callbacks.pruning.progress import Progress, current_position
 from lightning_prune.callbacks.pruning.rewinder import Rewinder
 from lightning_prune.callbacks.pruning.state import VERSION, check_resumable, options_of
 from lightning_prune.callbacks.trainer.namespaces import Callback
-from lightning_prune.callbacks.trainer.optimizers import StepHooks, grad_scale, parameters_of
 from lightning_prune.callbacks.trainer.other_callbacks import restart_early_stopping
 from lightning_prune.callbacks.trainer.strategies import check_strategy
 from lightning_prune.criteria import Criterion, Gradient
@@ -119,7 +119,7 @@ class Pruning(Callback):
         check_regularization(regularization, criterion)
         self._shrinkage = Shrinkage(regularization)
         self._loaded: dict[str, Any] | None = None
-        self._hooks = StepHooks()
+        self._guard = Guard(name, self._binding, self._shrinkage, self._next_target)
 
     @property
     @override
@@ -148,7 +148,7 @@ class Pruning(Callback):
         check_schedule(trainer, self.schedule, self.recipe.criterion)
         self._loaded = None  # of a test with a checkpoint; the one of this fit is loaded later
         if not self._binding.fits(pl_module):
-            self._binding = Binding(self.recipe, self.example_inputs)
+            self._binding.forget()
             self.report, self.progress = None, Progress()
             self._rewinder.forget()
             self._shrinkage.forget()
@@ -160,14 +160,15 @@ class Pruning(Callback):
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Make the pruner and hook into every optimizer."""
+        """Make the pruner, and hook into every optimizer."""
         check_length(trainer, self.schedule)
         self._bind(pl_module, batch=None)
-        self._hooks.attach(trainer.optimizers, self._after_step)
+        self._check(trainer, pl_module, "a training starts")
 
     @override
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Update the masks if that is due."""
+        """Follow what was replaced, and update the masks if that is due."""
+        self._check(trainer, pl_module, "an epoch starts")
         self._advance(trainer, pl_module)
 
     @override
@@ -175,6 +176,7 @@ class Pruning(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Update the masks if that is due; a resumed epoch starts here."""
+        self._guard.start(trainer)
         # First the masks, so that layers unfrozen just now are not judged before their first step.
         self._advance(trainer, pl_module)
         self._bind(pl_module, batch)
@@ -187,17 +189,33 @@ class Pruning(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
     ) -> None:
         """Read the gradients of this step, then mask them."""
-        if self.pruner is None:
-            return
-        if self.progress.is_unfinished(self.schedule):
-            self.pruner.accumulate(parameters_of(optimizer), grad_scale(trainer, optimizer))
-            target = self.progress.next_target(self.schedule, self.recipe.sparsity)
-            self._shrinkage.choose(self.pruner, target)
-        self.pruner.mask_gradients()
+        self._guard.announce(trainer, optimizer)
+
+    @override
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any, **kwargs: Any
+    ) -> None:
+        """Mask the weights that no hook has masked."""
+        self._guard.end_batch(trainer)
+
+    @override
+    def on_validation_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Mask the very weights that are validated, which may be others."""
+        first = batch_idx == 0 and dataloader_idx == 0
+        if first and trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._check(trainer, pl_module, "a validation starts")
 
     @override
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log what is reached and what was asked for."""
+        self._check(trainer, pl_module, "an epoch ends")
         target = self.schedule.sparsity(self.progress.due, self.recipe.sparsity)
         metrics = {f"{self.name}/sparsity": self._sparsity, f"{self.name}/target": target}
         pl_module.log_dict(metrics, sync_dist=True, batch_size=1)
@@ -205,7 +223,7 @@ class Pruning(Callback):
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Apply the masks once more, remove the hooks, and warn if the target was missed."""
-        self._unhook()
+        self._guard.stop()
         if self.pruner is not None:
             self.pruner.enforce()
         if self.progress.done < self.schedule.end and not is_trial(trainer):
@@ -222,12 +240,19 @@ class Pruning(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
         """Remove the hooks."""
-        self._unhook()
+        self._guard.stop()
 
     @override
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Remove the hooks."""
-        self._unhook()
+        self._guard.stop()
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Mask the weights that are saved."""
+        self._guard.check_state(checkpoint["state_dict"], "a checkpoint is saved")
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -280,17 +305,16 @@ class Pruning(Callback):
                 self.report = report
                 self._shrinkage.forget()
 
-    def _after_step(self, optimizer: Optimizer) -> None:
-        """Shrink the chosen units, and zero again what the optimizer has changed."""
-        if self.pruner is not None:
-            stepped = parameters_of(optimizer)
-            rate = float(optimizer.param_groups[0]["lr"])
-            self._shrinkage.apply(self.pruner, rate, {id(p) for p in stepped})
-            # Not the others: they may be part of a graph that is still to be differentiated.
-            self.pruner.enforce(stepped)
-
-    def _unhook(self) -> None:
-        """Remove the hooks."""
-        if self.pruner is not None:
+    def _check(self, trainer: L.Trainer, pl_module: L.LightningModule, moment: str) -> None:
+        """Mask what was revived, and follow optimizers and layers that were replaced."""
+        if self._guard.check(trainer, pl_module, moment) and self.pruner is not None:
+            # As when a run is resumed: the same masks on other weights.
             self.pruner.scorer.stop()
-        self._hooks.detach()
+            self.pruner.mask_copy(pl_module)
+            self._loaded = self.state_dict()
+            self._bind(pl_module, batch=None)
+
+    def _next_target(self) -> float | None:
+        """Return the sparsity of the next update, ``None`` if none is to come."""
+        target = self.progress.next_target(self.schedule, self.recipe.sparsity)
+        return target if self.progress.is_unfinished(self.schedule) else None

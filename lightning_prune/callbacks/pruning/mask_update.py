@@ -17,7 +17,7 @@ from lightning_prune.callbacks.pruning.checks import (
 )
 from lightning_prune.callbacks.pruning.progress import Progress
 from lightning_prune.callbacks.pruning.rewinder import Rewinder
-from lightning_prune.callbacks.trainer.optimizers import parameters_of
+from lightning_prune.callbacks.trainer.optimizers import find_optimizers, parameters_of
 from lightning_prune.callbacks.trainer.other_callbacks import averaged_modules
 from lightning_prune.pruning import Pruner, PruningReport
 from lightning_prune.schedules import Schedule
@@ -66,7 +66,7 @@ class MaskUpdate:
         """
         if self.target > pruner.sparsity and not pruner.ready:
             if self.due > self.progress.due:
-                warn_waiting(self.name, self.schedule, self.due)
+                warn_waiting(self.name, self.schedule, self.due, stepped=pruner.scorer.started)
             self.progress.due = self.due
             return None
         report = self._update(trainer, pl_module, pruner, rewinder)
@@ -85,7 +85,8 @@ class MaskUpdate:
         rewinder: Rewinder,
     ) -> PruningReport:
         """Update the masks and what depends on them."""
-        stepped = {id(p) for optimizer in trainer.optimizers for p in parameters_of(optimizer)}
+        optimizers = find_optimizers(trainer, pl_module)
+        stepped = {id(p) for optimizer in optimizers for p in parameters_of(optimizer)}
         names = pruner.scorer.weights_without_optimizer(stepped)
         warn_weights_without_optimizer(self.name, names)
         before = pruner.fingerprint()
@@ -96,7 +97,7 @@ class MaskUpdate:
         if pruner.fingerprint() != before:
             rewinder.rewind(trainer, pl_module)
             pruner.enforce()
-        for optimizer in trainer.optimizers:
+        for optimizer in optimizers:
             pruner.mask_optimizer_state(optimizer)
         for average in averaged_modules(trainer):
             pruner.mask_copy(average)

@@ -78,6 +78,11 @@ class Scorer:
             return self._accumulator is not None and self._accumulator.ready
         return True
 
+    @property
+    def started(self) -> bool:
+        """Whether anything was offered since the last update, be it finite or not."""
+        return self._accumulator is not None or self._criterion.reads == "activations"
+
     def weights_without_optimizer(self, stepped: Collection[int]) -> list[str]:
         """Return the names of the weights whose scores stay zero, as no optimizer steps on them.
 
