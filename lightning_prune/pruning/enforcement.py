@@ -63,10 +63,13 @@ class Enforcement:
 
     @torch.no_grad()
     def clear_weights(self) -> dict[str, int]:
-        """Zero the masked elements of the weights, NaN too. Synchronises with the device once.
+        """Zero the masked elements of the weights, also those that are not finite.
+
+        Synchronises with the device.
 
         Returns:
-            How many were not zero, by the names of the weights; of those only that had some.
+            How many were finite and not zero, by the names of the weights that had some. What is
+            not finite, a step has made of a loss that was not: no mask multiplies it to zero.
         """
         weights, factors = [local(weight) for weight in self._weights], self._bound_factors()
         if not weights:
@@ -78,8 +81,8 @@ class Enforcement:
         counts = {}
         for name, weight, factor in zip(self.masks, weights, factors, strict=True):
             wrong = (factor == 0) & (weight != 0)
+            counts[name] = int((wrong & weight.isfinite()).count_nonzero())
             weight.masked_fill_(wrong, 0)
-            counts[name] = int(wrong.count_nonzero())
         return {name: count for name, count in counts.items() if count}
 
     @torch.no_grad()

@@ -210,13 +210,13 @@ class Pruner:
         self._enforcement.mask_weights(parameters)
 
     def clear(self, state: Mapping[str, Tensor] | None = None) -> dict[str, int]:
-        """Zero what is masked, NaN too, and count what was not zero; synchronises with the device.
+        """Zero what is masked, and count what was finite and not zero. Synchronises.
 
         Args:
             state: a state dict of the model in which to do so, instead of in its weights.
 
         Returns:
-            How many masked weights were not zero, by name; of those only that had some.
+            Numbers of masked weights, by the names of the parameters that had some.
         """
         enforcement = self._enforcement if state is None else self._enforcement.on(state)
         return enforcement.clear_weights()

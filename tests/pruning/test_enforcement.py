@@ -81,6 +81,91 @@ def test_optimizer_state(name):
     assert all((v != 0).all() for v in others)
 
 
+def test_weights_that_are_not_zero_are_counted_and_cleared():
+    weights, enforcement = bound()
+    assert enforcement.clear_weights() == {"a": 2}
+    assert torch.equal(weights["a"] != 0, MASK)
+    assert enforcement.clear_weights() == {}
+    with torch.no_grad():
+        weights["a"][~MASK] = torch.tensor([torch.nan, 1e-45])
+        weights["a"][0, 0] = torch.inf
+    assert enforcement.clear_weights() == {"a": 1}
+    assert torch.equal(weights["a"] != 0, MASK)
+    assert enforcement.clear_weights() == {}
+
+
+def test_the_same_masks_on_other_tensors():
+    _, enforcement = bound()
+    other = {"a": torch.ones(2, 2), "c": torch.ones(2, 2)}
+    assert enforcement.on(other).clear_weights() == {"a": 2}
+    assert (other["c"] == 1).all()
+    assert enforcement.on({"a": torch.ones(3)}).clear_weights() == {}
+
+
+class Scaled(torch.Tensor):
+    """Holds half of each value, and can be read and written as a whole only."""
+
+    def dequantize(self):
+        return 2 * torch.Tensor(self)
+
+    def copy_(self, values, non_blocking=False):
+        torch.Tensor(self).copy_(values / 2)
+        return self
+
+
+def test_quantised_state_is_masked_by_its_own_operations():
+    weights, enforcement = bound()
+    optimizer = torch.optim.SGD(list(weights.values()), lr=0.1)
+    state = torch.full((2, 2), 3.0).as_subclass(Scaled)
+    optimizer.state[weights["a"]] = {"nested": [state]}
+    enforcement.mask_optimizer_state(optimizer)
+    assert torch.equal(torch.Tensor(state), 3.0 * MASK)
+
+
+@pytest.mark.slow
+def test_the_state_of_an_adam_of_8_bits(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)  # its step, for minutes
+    torchao = pytest.importorskip("torchao.optim")
+    weight, mask = nn.Parameter(torch.randn(256, 64)), torch.rand(256, 64) > 0.5
+    optimizer = torchao.Adam8bit([weight], lr=0.01)
+    weight.grad = torch.randn_like(weight)
+    optimizer.step()
+    Enforcement({"w": weight}, {"w": mask}).mask_optimizer_state(optimizer)
+    for name in ("exp_avg", "exp_avg_sq"):
+        assert not optimizer.state[weight][name].dequantize()[~mask].any()
+        assert optimizer.state[weight][name].dequantize()[mask].any()
+
+
+class Closed(torch.Tensor):
+    """Lets nothing in."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.dequantize:
+            raise NotImplementedError("closed")
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        pytest.param(
+            torch.full((2, 2), 127, dtype=torch.uint8), "codes of torch.uint8", id="codes"
+        ),
+        pytest.param(torch.ones(2, 2).as_subclass(Closed), "Closed cannot be", id="no operation"),
+    ],
+)
+def test_state_that_cannot_be_masked_is_left_alone_and_named_once(state, reason, caplog):
+    caplog.set_level("INFO", logger="lightning_prune")
+    weights, enforcement = bound()
+    optimizer = torch.optim.SGD(list(weights.values()), lr=0.1)
+    optimizer.state[weights["a"]] = {"state": state}
+    for _ in range(2):
+        enforcement.mask_optimizer_state(optimizer)
+    assert state.bool().all()
+    assert len([r for r in caplog.records if reason in r.getMessage()]) == 1
+
+
 def test_without_masks_nothing_happens():
     weights, _ = bound()
     enforcement = Enforcement(weights, {})

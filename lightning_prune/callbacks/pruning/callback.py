@@ -196,7 +196,7 @@ class Pruning(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         """Mask the weights that no hook has masked."""
-        self._guard.end_batch(trainer)
+        self._guard.end_batch(trainer, pl_module)
 
     @override
     def on_validation_batch_start(

@@ -89,18 +89,17 @@ def check_masks_agree(trainer: L.Trainer, pl_module: L.LightningModule, fingerpr
 
 
 def warn_waiting(name: str, schedule: Schedule, due: int, *, stepped: bool) -> None:
-    """Warn that an update waits for a finite gradient, or for any step of an optimizer."""
-    missing = "a finite gradient other than zero" if stepped else "a step of an optimizer"
+    """Warn that an update waits for a finite gradient; ``stepped`` says whether there were any."""
     cure = (
         "check the loss for NaN and the scale of mixed precision."
         if stepped
-        else "gradients are read when an optimizer that Lightning, a module or another optimizer "
-        "holds begins its `step`, without a closure if Lightning does not call it. Step so, or "
-        "choose a criterion that reads weights only, such as Magnitude()."
+        else "no optimizer was seen to step. Gradients are read when `step` begins, of optimizers "
+        "that Lightning, a module or another optimizer holds (where Lightning does not call it, "
+        "without a closure). Step so, or choose a criterion that reads weights: Magnitude(), say."
     )
     rank_zero_warn(
-        f"Expected {missing} before the update of `{name}` at {schedule.period} {due}, but got "
-        f"none since the last one. The update waits; {cure}"
+        f"Expected a finite gradient other than zero before the update of `{name}` at "
+        f"{schedule.period} {due}, but got none since the last one. The update waits; {cure}"
     )
 
 

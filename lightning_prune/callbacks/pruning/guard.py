@@ -58,8 +58,10 @@ class Guard:
         """Take the gradients of the coming step for final."""
         self._hooks.announce(trainer, optimizer)
 
-    def end_batch(self, trainer: L.Trainer) -> None:
+    def end_batch(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Mask the weights on which no hooked optimizer of the trainer has stepped by now."""
+        if not self._hooks.seen:  # it may have been made within the first step
+            self._hooks.attach(trainer, find_optimizers(trainer, pl_module))
         pruner, done = self._binding.pruner, self._hooks.stepped_on(trainer.optimizers)
         if pruner is not None:
             weights = pruner.weights.values()

@@ -86,9 +86,10 @@ class MaskUpdate:
     ) -> PruningReport:
         """Update the masks and what depends on them."""
         optimizers = find_optimizers(trainer, pl_module)
-        stepped = {id(p) for optimizer in optimizers for p in parameters_of(optimizer)}
-        names = pruner.scorer.weights_without_optimizer(stepped)
-        warn_weights_without_optimizer(self.name, names)
+        if self.target > pruner.sparsity:
+            stepped = {id(p) for optimizer in optimizers for p in parameters_of(optimizer)}
+            names = pruner.scorer.weights_without_optimizer(stepped)
+            warn_weights_without_optimizer(self.name, names)
         before = pruner.fingerprint()
         pruner.scorer.reduce(lambda part: trainer.strategy.reduce(part, reduce_op="sum"))
         if self.target < pruner.sparsity and not self.schedule.monotone:

@@ -18,6 +18,9 @@ class StepHooks:
     Lightning tells when gradients are final (`announce`). Of a step that it does not make, the
     gradients are final when it begins, unless a closure computes them.
 
+    Attributes:
+        seen: whether any step was seen since they were attached.
+
     Args:
         before: called with the trainer and the optimizer once gradients are final.
         after: called with the optimizer after its step, and with the ids of the parameters whose
@@ -31,6 +34,7 @@ class StepHooks:
     ) -> None:
         self._before = before
         self._after = after
+        self.seen = False
         self._announced: set[int] = set()
         self._stepped: list[Optimizer] = []
         self._handles: list[RemovableHandle] = []
@@ -78,6 +82,7 @@ class StepHooks:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self.seen = False
         self._stepped.clear()
         self._announced.clear()
 
@@ -91,6 +96,7 @@ class StepHooks:
     def _on_end(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         fresh = self._announced.intersection(map(id, parameters_of(optimizer)))
         self._announced -= fresh
+        self.seen = True
         self._stepped.append(optimizer)
         self._after(optimizer, fresh)
 

@@ -128,9 +128,13 @@ def test_one_rank_agrees_with_itself() -> None:
 SCHEDULE = Linear(start_step=0, end_step=9)
 
 
-def test_an_update_that_waits_is_named() -> None:
-    with pytest.warns(UserWarning, match="update of `p` at step 3, but got none"):
-        warn_waiting("p", SCHEDULE, 3)
+@pytest.mark.parametrize(
+    ("stepped", "cause"), [(True, "check the loss for NaN"), (False, "no optimizer was seen")]
+)
+def test_an_update_that_waits_is_named_with_its_cause(stepped: bool, cause: str) -> None:
+    match = rf"update of `p` at step 3, but got none since the last one\. The update waits; {cause}"
+    with pytest.warns(UserWarning, match=match):
+        warn_waiting("p", SCHEDULE, 3, stepped=stepped)
 
 
 def test_an_update_may_be_skipped_unless_it_is_the_last() -> None:

@@ -1,0 +1,68 @@
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from support.fits import Net, fit
+
+from lightning_prune.callbacks.pruning.callback import Pruning
+from lightning_prune.criteria import Magnitude
+from lightning_prune.granularities import Weight
+from lightning_prune.schedules import OneShot
+
+
+class Versions(L.Callback):
+    """Notes by how much the version of a weight grows in each batch."""
+
+    def __init__(self) -> None:
+        self.growth: list[int] = []
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        self.before = pl_module.head.weight._version
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        self.growth.append(pl_module.head.weight._version - self.before)
+
+
+def test_a_batch_with_a_hooked_step_writes_masked_weights_once_more() -> None:
+    plain, masked = Versions(), Versions()
+    fit(Net(), plain, epochs=2)
+    model, pruning = Net(), Pruning(0.5, granularity=Weight(), schedule=OneShot(epoch=1))
+    fit(model, pruning, masked, epochs=2)
+    assert [m - p for m, p in zip(masked.growth, plain.growth, strict=True)][-3:] == [1] * 3
+
+
+class Spoiling(L.Callback):
+    """Writes to masked weights after the batches of one epoch."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        if trainer.current_epoch == 0:
+            pl_module.head.weight.data[pl_module.head.weight == 0] = self.value
+
+
+def test_what_a_callback_writes_to_masked_weights_is_named_once() -> None:
+    model = Net()
+    pruning = Pruning(0.5, Magnitude(), granularity=Weight(), schedule=OneShot(epoch=0))
+    with pytest.warns(UserWarning, match="not, in head.weight. They are zero again") as warnings:
+        fit(model, pruning, Spoiling(0.5), epochs=2)
+    assert len([w for w in warnings if "zero again" in str(w.message)]) == 1
+    assert pruning.pruner is not None
+    assert not model.head.weight[~pruning.pruner.masks["head.weight"]].any()
+
+
+def test_a_training_that_diverges_is_no_revival() -> None:
+    model = Net()
+    pruning = Pruning(0.5, Magnitude(), granularity=Weight(), schedule=OneShot(epoch=0))
+    fit(model, pruning, Spoiling(torch.nan), epochs=2)  # warnings are errors
+    assert pruning.pruner is not None
+    assert not model.head.weight[~pruning.pruner.masks["head.weight"]].any()
+
+
+def test_a_guard_starts_anew_with_every_fit() -> None:
+    pruning = Pruning(0.5, Magnitude(), granularity=Weight(), schedule=OneShot(epoch=0))
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="zero again"):
+            fit(Net(), pruning, Spoiling(0.5), epochs=2)
