@@ -12,6 +12,7 @@ from lightning_prune.coupling.forecast import Trace
 from lightning_prune.coupling.modes import in_mode
 from lightning_prune.coupling.record import composite_operations
 from lightning_prune.modules.nesting import tensors_in
+from lightning_prune.modules.seeding import seeded
 
 
 def twin_as_recorded(model: nn.Module, trace: Trace) -> nn.Module:
@@ -38,7 +39,6 @@ def run_as_recorded(
     """
     copy = twin_as_recorded(model, trace)
     inputs = trace.inputs.map(torch.clone)
-    with torch.random.fork_rng(devices=[]), composite_operations():
-        torch.manual_seed(seed)
-        with mode if mode is not None else contextlib.nullcontext():
-            return tuple(tensors_in(inputs(copy)))
+    devices = {tensor.device for tensor in [*copy.parameters(), *inputs.tensors]}
+    with seeded(seed, devices), composite_operations(), mode or contextlib.nullcontext():
+        return tuple(tensors_in(inputs(copy)))

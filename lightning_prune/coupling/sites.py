@@ -77,9 +77,12 @@ def methods_of(kind: type) -> dict[CodeType, str]:
 
     What a class overrides is not among them, and neither is what `torch.nn.Module` does for all.
     """
+    members: dict[str, Any] = {}
+    for base in kind.__mro__:
+        if base not in (nn.Module, object):
+            members = {**vars(base), **members}
     found: dict[CodeType, str] = {}
-    for name in dict.fromkeys(name for base in kind.__mro__ for name in vars(base)):
-        function = inspect.getattr_static(kind, name)
+    for name, function in members.items():
         code = getattr(unwrapped(function), "__code__", None)
         is_method = not isinstance(function, (staticmethod, classmethod))
         if is_method and isinstance(code, CodeType) and code.co_argcount:

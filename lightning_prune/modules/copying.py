@@ -11,6 +11,7 @@ to the same ones. A copy of a LightningModule logs nothing.
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -52,7 +53,7 @@ def copy_model(model: _Model, copy_tensor: _CopyTensor) -> _Model:
         for key, it in held.items():
             if key not in known and isinstance(it, nn.Parameter) and not is_lazy(it):
                 known[key] = copy_tensor(it)
-        memo = dict(known)
+        memo = known | _copies_of_empty_dicts(model)
         with _Tensors(copy_tensor):
             copied = _deepcopy(model, memo, known)
             for module in copied.modules():
@@ -60,6 +61,13 @@ def copy_model(model: _Model, copy_tensor: _CopyTensor) -> _Model:
             attach_like([it for it in held.values() if issubclass(type(it), nn.Module)], memo)
             Relinking(held, memo)(copied)
     return copied
+
+
+def _copies_of_empty_dicts(model: nn.Module) -> dict[int, Any]:
+    """Return copies, by id, of what modules hold most of: dicts without a hook or a parameter."""
+    held = (value for module in model.modules() for value in vars(module).values())
+    # `copy.deepcopy` takes twenty times as long for an empty OrderedDict.
+    return {id(it): type(it)() for it in held if type(it) in (dict, OrderedDict) and not it}
 
 
 def _deepcopy(model: _Model, memo: dict[int, Any], known: Mapping[int, Any]) -> _Model:

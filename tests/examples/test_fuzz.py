@@ -44,4 +44,5 @@ def test_a_weight_that_differs_slightly_is_found(number, monkeypatch):
     monkeypatch.setattr(lp, "compact", careless)
     outcome = case.run(number)
     assert outcome.kind == list(case.KINDS)[number]
-    assert outcome.result == "wrong" and outcome.error > 1e-5, outcome
+    assert outcome.result == "wrong"
+    assert outcome.error > 1e-5

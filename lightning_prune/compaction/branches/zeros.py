@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
 from lightning_prune.coupling.graph import Graph, Node, Ref, Value
+from lightning_prune.modules.seeding import seeded
 
 _SCALES = (1.0, -1.0)
 
@@ -59,8 +60,7 @@ def _yields_zeros(graph: Graph, node: Node, zeros: set[Ref], known: Mapping[Ref,
         args, kwargs = tree_map(stand_in, (node.args, node.kwargs))
         return tree_leaves(node.op(*args, **kwargs))
 
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
+    with seeded(0), torch.no_grad():
         try:
             results = [result for scale in _SCALES for result in run(scale)]
         except (RuntimeError, TypeError, ValueError, NotImplementedError, IndexError):

@@ -26,6 +26,7 @@ from lightning_prune.compaction.verification.decisions import Decision, Decision
 from lightning_prune.compaction.verification.leaves import is_finite_number, leaves_of
 from lightning_prune.coupling.graph import base_name
 from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.seeding import seeded
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,11 +153,10 @@ def _rate(func: OpOverload) -> tuple[int, float] | None:
 @contextmanager
 def _seeded(model: nn.Module, inputs: ExampleInputs, seed: int) -> Iterator[Callable[[], bool]]:
     """Seed every generator; yield whether those of Python and numpy were used."""
-    devices = {t.device for t in [*model.parameters(), *inputs.tensors] if t.device.type == "cuda"}
+    devices = {tensor.device for tensor in [*model.parameters(), *inputs.tensors]}
     of_python, of_numpy = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng(devices=list(devices)):
-            torch.manual_seed(seed)
+        with seeded(seed, devices):
             random.seed(seed)
             np.random.seed(seed)
             fresh = _host_states()
