@@ -34,6 +34,8 @@ _FORWARDS = 4
 _LEAST_SECONDS = 0.3
 _MOST_SECONDS = 20.0
 """How long variants may take: so many times the first forward, but within these bounds."""
+_SLOW_SECONDS = 0.5
+"""Models whose first forward takes longer run in train mode in float32 only."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +78,9 @@ class Reference:
         self._why = ""
         started = time.perf_counter()
         self._trials = [self._first(example) for example in examples]
-        forwards = _FORWARDS * (time.perf_counter() - started)
-        self._seconds_left = min(max(forwards, _LEAST_SECONDS), _MOST_SECONDS)
+        seconds = time.perf_counter() - started
+        self._is_slow = seconds > _SLOW_SECONDS * len(examples)
+        self._seconds_left = min(max(_FORWARDS * seconds, _LEAST_SECONDS), _MOST_SECONDS)
         if not any(one.proves for trial in self._trials for one in trial.runs):
             raise VerificationError(
                 f"Expected `{type(model).__name__}.forward` to return tensors of real numbers, but "
@@ -133,11 +136,11 @@ class Reference:
                 yield Trial(steps, None, tuple(runs(self._copies, steps, None, known)), known)
 
     def _exact(self, example: ExampleInputs) -> Trial | None:
-        """Run an example in float64, in train mode as well if that is possible."""
+        """Run an example in float64, in train mode as well if that is possible and not slow."""
         if not has_room(self._model):
             self.untried.append("float64: not enough memory for a copy")
             return None
-        trial = self._trained(example, torch.float64)
+        trial = None if self._is_slow else self._trained(example, torch.float64)
         trial = trial or self._attempt((Pass(example),), torch.float64)
         if trial is None:
             self.untried.append(f"float64: {self._why}")

@@ -158,6 +158,14 @@ def test_without_memory_for_a_copy_it_is_tried_in_float32(monkeypatch):
     assert found.untried == ["float64: not enough memory for a copy"]
 
 
+def test_a_slow_model_runs_in_train_mode_in_float32(monkeypatch):
+    monkeypatch.setattr(reference, "_SLOW_SECONDS", 0.0)
+    found = of(nn.Linear(3, 2), torch.randn(4, 3))
+    trained = [t.dtype for t in found if any(step.training for step in t.steps)]
+    assert trained == [torch.float32]
+    assert found.tried[:3] == ["float32", "float64", "train mode"]
+
+
 def test_without_time_only_what_is_basic_is_tried(monkeypatch):
     monkeypatch.setattr(reference, "_MOST_SECONDS", 0.0)
     found = of(nn.Conv2d(3, 2, 3), torch.randn(2, 3, 8, 8))
