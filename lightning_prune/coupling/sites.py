@@ -126,16 +126,20 @@ def is_transformation(code: CodeType) -> bool:
 def file_of(code: CodeType) -> str:
     """Return the file in which the source of a function stands, also of a copy of a function."""
     path = code.co_filename
-    return path[len(_COPY) : -1] if path.startswith(_COPY) else path
+    return path[len(_COPY) :].rpartition(" ")[0] if path.startswith(_COPY) else path
 
 
-def file_of_copy(code: CodeType) -> str:
+def file_of_copy(code: CodeType, digest: str) -> str:
     """Return what to write into a changed copy of ``code`` as its file.
 
-    The positions are those of the original. No source can be read there, so that nothing compiles
-    the original in place of the copy.
+    The positions are those of the original, the source is another: nothing must take that of the
+    original for it.
+
+    Args:
+        code: the original, or a copy of it.
+        digest: of the source of the copy, without spaces.
     """
-    return f"{_COPY}{file_of(code)}>"
+    return f"{_COPY}{file_of(code)} {digest}>"
 
 
 def _position(frame: FrameType) -> Position:

@@ -40,7 +40,7 @@ class TensorSizedAttention(nn.MultiheadAttention):
         elif not self.batch_first:
             query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
         q, k, v = (self._heads(x) for x in self._project(query, key, value))
-        mask = self._mask(q, k, key_padding_mask, attn_mask)
+        mask = self._mask(q, key_padding_mask, attn_mask)
         dropout = self.dropout if self.training else 0.0
         weights = None
         if need_weights:
@@ -64,27 +64,24 @@ class TensorSizedAttention(nn.MultiheadAttention):
         )
         q, k, v = map(F.linear, (query, key, value), weights, biases)
         if self.bias_k is not None and self.bias_v is not None:
-            k = torch.cat([k, self.bias_k.expand(len(k), -1, -1)], 1)
-            v = torch.cat([v, self.bias_v.expand(len(v), -1, -1)], 1)
+            # Not `len`, which a trace takes for a constant.
+            k = torch.cat([k, self.bias_k.expand(k.shape[0], -1, -1)], 1)
+            v = torch.cat([v, self.bias_v.expand(v.shape[0], -1, -1)], 1)
         return q, k, v
 
     def _heads(self, x: Tensor) -> Tensor:
         heads: Tensor = x.unflatten(-1, (-1, self.head_dim))
         return heads.transpose(1, 2)
 
-    def _mask(
-        self, q: Tensor, k: Tensor, padding: Tensor | None, attention: Tensor | None
-    ) -> Tensor | None:
-        """Join the masks to one that is added, and pad it for keys that were appended."""
+    def _mask(self, q: Tensor, padding: Tensor | None, attention: Tensor | None) -> Tensor | None:
+        """Join the masks to one that is added, and pad it for the key that was appended."""
         padding, attention = _additive(padding, q), _additive(attention, q)
         if attention is not None and attention.dim() == 3:
-            attention = attention.unflatten(0, (len(q), -1))
+            attention = attention.unflatten(0, (q.shape[0], -1))
         if padding is not None:
             padding = padding[:, None, None, :]
             attention = padding if attention is None else attention + padding
-        if attention is None or attention.shape[-1] == k.shape[-2]:
-            return attention
-        return F.pad(attention, (0, k.shape[-2] - attention.shape[-1]))
+        return attention if attention is None or self.bias_k is None else F.pad(attention, (0, 1))
 
 
 def _additive(mask: Tensor | None, like: Tensor) -> Tensor | None:

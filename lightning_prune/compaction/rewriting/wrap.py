@@ -3,7 +3,8 @@
 The syntax tree of its source is changed and compiled. Where a sum is reduced to one of its terms,
 what only computed the other one is left out. Everything else is the function's own:
 defaults, global variables and those of enclosing functions, decorators. Positions stay those of
-the source, so that a copy can be found there, and be copied again.
+the source, so that a copy can be found there, and be copied again; the source that is shown for a
+copy has the same lines.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import ast
 import copy
 import inspect
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
@@ -19,6 +21,7 @@ from typing_extensions import override
 
 from lightning_prune.compaction.rewriting.callees import require_call
 from lightning_prune.compaction.rewriting.liveness import unneeded, without
+from lightning_prune.compaction.rewriting.shown import show
 from lightning_prune.compaction.rewriting.source import (
     Source,
     cell_contents,
@@ -27,7 +30,6 @@ from lightning_prune.compaction.rewriting.source import (
     position_of,
 )
 from lightning_prune.coupling.graph import Position
-from lightning_prune.coupling.sites import file_of_copy
 from lightning_prune.errors import RewriteError
 from lightning_prune.runtime.corrections import Correction
 from lightning_prune.runtime.corrections.base import load
@@ -74,7 +76,8 @@ class Changer:
         first = []
         if isinstance(node.func, ast.Attribute) and is_super(node.func.value):
             first = [load(self._source.function.__code__.co_varnames[0])]
-        name = self._helper("rerouted", function)
+        called = getattr(node.func, "attr", getattr(node.func, "id", "function"))
+        name = self._helper(f"corrected_{called}", function)
         self._wrap(node, lambda it: ast.Call(load(name), [*first, *it.args], it.keywords))
 
     def _find(self, position: Position) -> ast.AST:
@@ -102,24 +105,37 @@ class Changer:
             RewriteError: if it cannot be made.
         """
         function = self._source.function
-        tree = _Rewriter(self._wraps).visit(self._tree)
+        rewriter = _Rewriter(self._wraps)
+        tree = rewriter.visit(self._tree)
         defined = (ast.FunctionDef, ast.AsyncFunctionDef)
         if not isinstance(tree, defined) or not isinstance(self._original, defined):
             raise RewriteError(f"{function.__qualname__} is not defined by a statement of its own")
         # What was computed for nobody in the first place stays.
-        without(tree, unneeded(tree, needed=unneeded(self._original)))
-        code = _compiled(tree, function, list(self._helpers))
+        dead = unneeded(tree, needed=unneeded(self._original))
+        without(tree, dead)
+        file = show(self._source, dict.fromkeys(dead, "pass") | self._shown(rewriter.changed))
+        code = _compiled(tree, function, list(self._helpers), file)
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
         cells |= {name: CellType(helper) for name, helper in self._helpers.items()}
         closure = tuple(cells[name] for name in code.co_freevars)
         made = _like(function, code, closure)
         return _decorated(self._source.decorated, function, made)
 
+    def _shown(self, changed: Mapping[Position, ast.AST]) -> dict[Position, str]:
+        """Return what stands in the source of the copy, with the corrections themselves."""
+        corrections = {n: repr(c) for n, c in self._helpers.items() if isinstance(c, Correction)}
+
+        def shown(node: ast.AST) -> str:
+            return re.sub(r"\w+", lambda word: corrections.get(word[0], word[0]), ast.unparse(node))
+
+        return {position: shown(node) for position, node in changed.items()}
+
 
 class _Rewriter(ast.NodeTransformer):
     """Replaces expressions by what wraps them, at the same positions."""
 
     def __init__(self, wraps: dict[ast.AST, list[Callable[[Any], ast.AST]]]) -> None:
+        self.changed: dict[Position, ast.AST] = {}
         self._wraps = wraps
 
     @override
@@ -131,11 +147,16 @@ class _Rewriter(ast.NodeTransformer):
             for new in ast.walk(changed):
                 if isinstance(new, (ast.expr, ast.stmt)) and not hasattr(new, "lineno"):
                     ast.copy_location(new, node)
+        if node in self._wraps:
+            self.changed[position_of(node)] = changed
         return changed
 
 
 def _compiled(
-    tree: ast.FunctionDef | ast.AsyncFunctionDef, function: FunctionType, helpers: list[str]
+    tree: ast.FunctionDef | ast.AsyncFunctionDef,
+    function: FunctionType,
+    helpers: list[str],
+    file: str,
 ) -> CodeType:
     """Return the code of the changed function, with helpers as variables from outside."""
     tree.decorator_list, tree.returns = [], None
@@ -154,7 +175,7 @@ def _compiled(
     factory = ast.parse(f"def _factory({', '.join(free)}): pass")
     factory.body[0].body = [body]  # type: ignore[attr-defined]
     try:
-        code = compile(factory, file_of_copy(function.__code__), "exec", dont_inherit=True)
+        code = compile(factory, file, "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         raise RewriteError(f"{function.__qualname__} cannot be made anew: {error}") from error
     inside = _codes(next(_codes(code)))

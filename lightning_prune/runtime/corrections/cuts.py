@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from torch import Tensor
 from typing_extensions import override
 
 from lightning_prune.runtime.corrections.base import (
@@ -19,6 +18,7 @@ from lightning_prune.runtime.corrections.base import (
     misfit,
     require,
 )
+from lightning_prune.runtime.corrections.values import is_tensor, is_whole
 
 
 class CutBounds(NamedTuple):
@@ -88,7 +88,7 @@ def _place_of(dim: int, rank: int, places: Sequence[Any]) -> int | None:
         if isinstance(place, slice) and found:
             return index
         after_ellipsis |= place is Ellipsis
-        at += type(place) is not int
+        at += is_tensor(place) or not is_whole(place)
     return None
 
 
@@ -114,7 +114,7 @@ class Renarrow(CallCorrection):
     @override
     def __call__(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call with the start and the length in place of those that were given."""
-        first = 1 if args and isinstance(args[0], Tensor) else 0
+        first = 1 if args and is_tensor(args[0]) else 0
         given = dict(zip(("dim", "start", "length"), args[first:], strict=False)) | kwargs
         return call(*args[:first], **given | {"start": self.start, "length": self.length})
 

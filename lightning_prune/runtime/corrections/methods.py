@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from lightning_prune.errors import RewriteError
 from lightning_prune.runtime.corrections.base import Correction, is_size, misfit, require
+from lightning_prune.runtime.corrections.values import is_tensor
 
 Form = Any
 """What JSON can hold: None, or a tuple of a word and what belongs to it."""
@@ -44,7 +45,7 @@ class GiveBack(Correction):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return something of the form."""
-        given = next((t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)), None)
+        given = next((t for t in (*args, *kwargs.values()) if is_tensor(t)), None)
         return _filled(self.form, args, given)
 
     @override

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from torch import Tensor
 from typing_extensions import override
 
 from lightning_prune.runtime.corrections.base import (
@@ -21,6 +20,7 @@ from lightning_prune.runtime.corrections.base import (
     misfit,
     require,
 )
+from lightning_prune.runtime.corrections.values import is_tensor, is_whole
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class Pin(Correction):
 
 def _times(value: Any, numerator: Number, denominator: Number) -> Any:
     """Return a number times a fraction, or a tensor as it is."""
-    if isinstance(value, Tensor):
+    if is_tensor(value):
         return value
-    if isinstance(value, int) and isinstance(numerator, int) and isinstance(denominator, int):
+    if is_whole(value) and isinstance(numerator, int) and isinstance(denominator, int):
         return value * numerator // denominator
     return value * (numerator / denominator)
 

@@ -17,6 +17,7 @@ from lightning_prune.runtime.corrections.base import (
     fraction_product,
     require,
 )
+from lightning_prune.runtime.corrections.values import is_tensor
 
 
 class SizeFactor(NamedTuple):
@@ -57,7 +58,7 @@ class Resize(CallCorrection):
         for index, arg in enumerate(args):
             if isinstance(arg, (tuple, list)):
                 return call(*args[:index], self._resized(arg), *args[index + 1 :], **kwargs)
-        first = 1 if args and isinstance(args[0], Tensor) else 0
+        first = 1 if args and isinstance(args[0], Tensor) and is_tensor(args[0]) else 0
         return call(*args[:first], *self._resized(args[first:]), **kwargs)
 
     def _resized(self, values: Sequence[int]) -> list[int]:
@@ -109,7 +110,7 @@ class Resplit(CallCorrection):
         for name in _PARTS:
             if name in kwargs:
                 return call(*args, **kwargs | {name: list(self.parts)})
-        place = 1 if args and isinstance(args[0], Tensor) else 0
+        place = 1 if args and is_tensor(args[0]) else 0
         return call(*args[:place], list(self.parts), *args[place + 1 :], **kwargs)
 
     @override

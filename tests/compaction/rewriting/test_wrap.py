@@ -118,7 +118,7 @@ def test_its_positions_are_those_of_the_source():
     made, original = copied("plain", "x.reshape(2, width)"), Net.plain
     lines = {line for _, _, line in made.__code__.co_lines() if line}
     assert lines <= {line for _, _, line in original.__code__.co_lines() if line}
-    assert made.__code__.co_filename == f"<copy of {__file__}>"
+    assert made.__code__.co_filename.startswith(f"<copy of {__file__} ")
 
 
 def test_decorators_stay_and_do_not_run_again():
