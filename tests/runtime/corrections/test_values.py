@@ -95,5 +95,5 @@ def test_sizes_in_a_trace_are_whole() -> None:
 
 
 def test_symbols_are_refused_and_not_guessed() -> None:
-    with pytest.raises(TypeError, match="but got a Proxy of torch.fx, .* Use torch.export"):
+    with pytest.raises(TypeError, match=r"but got a Proxy of torch.fx, .* Use torch.export"):
         fx.symbolic_trace(Asks(lambda s, z: z))
