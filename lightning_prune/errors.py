@@ -4,7 +4,7 @@ An argument that is wrong by itself raises a plain `ValueError` or `TypeError`. 
 between an argument and a model raises one of these::
 
     PruningError
-    ├── ExampleInputsError   no example inputs, or the model does not run on them
+    ├── ExampleInputsError   no example inputs, or the model does not run on them; a ValueError
     ├── RewriteError         a size in a module's source cannot be brought up to date
     ├── TargetError          nothing can be pruned, or not as much as was asked for
     └── VerificationError    a compact model would differ from the masked one; nothing was changed
@@ -17,7 +17,7 @@ class PruningError(Exception):
     """Base class of what this package raises about a model."""
 
 
-class ExampleInputsError(PruningError):
+class ExampleInputsError(PruningError, ValueError):
     """No example inputs were found, or the model does not run on them."""
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_prune.allocations.base import Allocation, quantiles
+from lightning_prune.arguments import check_flags
 from lightning_prune.units.group import Group
 
 
@@ -32,11 +33,20 @@ class ErdosRenyi(Allocation):
     Args:
         max_sparsity: the largest fraction that a single group may lose, in (0, 1].
         kernel: count the kernel sizes, too; else only the channels, in numerator and denominator.
+
+    Raises:
+        ValueError: if ``max_sparsity`` is outside its range.
+        TypeError: if ``kernel`` is neither True nor False.
     """
 
     within_groups: ClassVar[bool] = True
 
     kernel: bool = True
+
+    @override
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_flags(kernel=self.kernel)
 
     @override
     def priorities(

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from lightning_prune.allocations.base import Allocation, quantiles
 from lightning_prune.allocations.sensitivity import Sensitivity
-from lightning_prune.arguments import check_sparsity
+from lightning_prune.arguments import check_kind, check_list, check_sparsity
 from lightning_prune.modules.names import plain_name
 from lightning_prune.modules.patterns import matches
 from lightning_prune.units.group import Group
@@ -39,6 +39,7 @@ class PerLayer(Allocation):
 
     Raises:
         ValueError: if a sparsity is outside its range.
+        TypeError: if ``sparsities`` is no dict of numbers under patterns.
     """
 
     within_groups: ClassVar[bool] = True
@@ -50,6 +51,8 @@ class PerLayer(Allocation):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_sparsity(self.default, "default")
+        check_kind("sparsities", self.sparsities, Mapping)
+        check_list("sparsities", list(self.sparsities))
         for pattern, sparsity in self.sparsities.items():
             check_sparsity(sparsity, f"sparsities[{pattern!r}]")
 
@@ -74,7 +77,12 @@ class PerLayer(Allocation):
 
         Returns:
             The allocation.
+
+        Raises:
+            ValueError: if a number is outside its range.
+            TypeError: if an argument is of another type.
         """
+        check_kind("report", report, Sensitivity)
         tolerated = report.tolerated(max_drop, higher_is_better=higher_is_better)
         # Groups of single weights are named by parameters, patterns match modules.
         names = {name.removesuffix(".weight"): sparsity for name, sparsity in tolerated.items()}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from lightning_prune.arguments import check_flags, check_number
 from lightning_prune.display.plots import require_axes
 from lightning_prune.display.tables import format_table
 
@@ -73,7 +74,13 @@ class Sensitivity:
 
         Returns:
             Sparsities that were measured, by group; 0 where none is tolerated.
+
+        Raises:
+            ValueError: if ``max_drop`` is negative.
+            TypeError: if an argument is of another type.
         """
+        check_number("max_drop", max_drop, 0.0, "It is in the unit of the metric.")
+        check_flags(higher_is_better=higher_is_better)
         sign = 1.0 if higher_is_better else -1.0
         return {
             name: _last_good(curve, sign, sign * self.reference - max_drop)

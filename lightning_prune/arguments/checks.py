@@ -1,7 +1,7 @@
-"""Checks of single arguments: numbers, words, objects and lists, refused before anything starts.
+"""Checks of numbers and words, refused before anything starts.
 
 A check raises `TypeError` for what is of another kind altogether and `ValueError` for what is of
-the kind, but out of range. Where a number is meant, neither a bool nor NaN is one.
+the kind, but out of range. Where a number is meant, a bool, NaN and infinity are none.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def check_number(argument: str, value: object, least: float, cure: str) -> None:
         cure: what to do instead, or what the number means; a sentence.
 
     Raises:
-        ValueError: if it is another number, NaN, or a bool.
+        ValueError: if it is another number, not finite, or a bool.
         TypeError: if it is no number.
     """
     if not _number(value) >= least:
-        _refuse(argument, f"a number of at least {least:g}", value, cure)
+        _refuse(argument, f"a finite number of at least {least:g}", value, cure)
 
 
 def check_positive(argument: str, value: object, cure: str) -> None:
@@ -69,11 +69,11 @@ def check_positive(argument: str, value: object, cure: str) -> None:
         cure: what to do instead, or what the number means; a sentence.
 
     Raises:
-        ValueError: if it is another number, NaN, or a bool.
+        ValueError: if it is another number, not finite, or a bool.
         TypeError: if it is no number.
     """
     if not _number(value) > 0.0:
-        _refuse(argument, "greater than 0", value, cure)
+        _refuse(argument, "a finite number greater than 0", value, cure)
 
 
 def check_fraction(argument: str, value: object, interval: Interval, cure: str) -> None:
@@ -86,7 +86,7 @@ def check_fraction(argument: str, value: object, interval: Interval, cure: str) 
         cure: what to do instead, or what the fraction is one of; a sentence.
 
     Raises:
-        ValueError: if it is another number, NaN, or a bool.
+        ValueError: if it is another number, not finite, or a bool.
         TypeError: if it is no number.
     """
     bounds = {0.0: interval.startswith("["), 1.0: interval.endswith("]")}
@@ -99,7 +99,7 @@ def check_sparsity(value: object, argument: str = "sparsity") -> None:
     """Refuse what is no fraction in [0, 1).
 
     Raises:
-        ValueError: if it is another number, NaN, or a bool.
+        ValueError: if it is another number, not finite, or a bool.
         TypeError: if it is no number.
     """
     check_fraction(argument, value, "[0, 1)", "It is the share removed, not the share kept.")
@@ -124,44 +124,41 @@ def check_choice(argument: str, value: object, choices: Sequence[object], cure: 
         )
 
 
-def check_kind(argument: str, value: object, kind: type) -> None:
-    """Refuse what is no object of ``kind``: its class, say, or its name.
+def check_flags(**flags: object) -> None:
+    """Refuse what is neither True nor False; any other value would pass for one of the two.
+
+    Args:
+        flags: what was passed, by argument.
+
+    Raises:
+        TypeError: if one is something else.
+    """
+    for argument, value in flags.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"Expected `{argument}` to be True or False, but got {value!r}.")
+
+
+def check_name(argument: str, value: object, cure: str) -> None:
+    """Refuse what is no text, or an empty one.
 
     Args:
         argument: the argument that holds the value, for the message.
         value: what was passed.
-        kind: the base class of what is expected.
+        cure: what it names; a sentence.
 
     Raises:
-        TypeError: if it is none.
+        ValueError: if it is empty.
+        TypeError: if it is no text.
     """
-    if not isinstance(value, kind):
-        raise TypeError(
-            f"Expected `{argument}` to be an object of {kind.__name__}, but got {value!r}. "
-            "Pass an object, not a class or a name; names alone work in a configuration file only."
-        )
-
-
-def check_list(argument: str, patterns: object) -> None:
-    """Refuse patterns that are no list of strings.
-
-    Raises:
-        TypeError: if they are none.
-    """
-    if isinstance(patterns, str):
-        cure = f"Write [{patterns!r}]."
-    elif isinstance(patterns, Sequence) and all(isinstance(pattern, str) for pattern in patterns):
-        return
-    else:
-        cure = "Write each as a string; for none, leave the argument out."
-    raise TypeError(
-        f"Expected `{argument}` to be a list of glob patterns, but got {patterns!r}. {cure}"
-    )
+    if not isinstance(value, str) or not value:
+        error = ValueError if value == "" else TypeError
+        raise error(f"Expected `{argument}` to be a name, but got {value!r}. {cure}")
 
 
 def _number(value: object) -> float:
     """Return the number; for what is none NaN, which fails every comparison."""
-    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def _integer(value: object) -> float:

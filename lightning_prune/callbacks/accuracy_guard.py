@@ -17,6 +17,7 @@ from lightning_prune.arguments import (
     check_choice,
     check_fraction,
     check_integer,
+    check_name,
     check_number,
 )
 from lightning_prune.callbacks.trainer.namespaces import Callback
@@ -85,6 +86,7 @@ class AccuracyGuard(Callback):
 
     Raises:
         ValueError: if an argument is outside its range.
+        TypeError: if an argument is of another type.
     """
 
     def __init__(
@@ -98,6 +100,8 @@ class AccuracyGuard(Callback):
         min_step: float = 0.01,
         name: str = "pruning",
     ) -> None:
+        check_name("monitor", monitor, "It is a metric that the validation logs.")
+        check_name("name", name, "It is that of the `Pruning` callback to guard.")
         check_number("max_drop", max_drop, 0.0, "It is in the unit of the metric.")
         check_choice("mode", mode, ("max", "min"), "Is more better, or less?")
         check_integer("patience", patience, 1, "It counts validations.")

@@ -46,6 +46,7 @@ class LatencyMonitor(Callback):
 
     Raises:
         ValueError: if an argument is out of range.
+        TypeError: if an argument is no number.
     """
 
     def __init__(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_prune.arguments import check_flags, check_model
 from lightning_prune.compaction.branches.bypass import Bypass, dead_branches
 from lightning_prune.compaction.constants.folding import Constants, fold_constants, may_be_constant
 from lightning_prune.compaction.foreign_masks import warn_of_masks
@@ -66,7 +67,10 @@ def compact(
         ExampleInputsError: if the model does not run on the inputs.
         VerificationError: if no removal would leave the outputs as they are; the model is then
             exactly as it was.
+        TypeError: if ``model`` is no module, or an option neither True nor False.
     """
+    check_model(model)
+    check_flags(latency=latency, allow_unused=allow_unused)
     require_numbers(model)
     warn_of_masks(model)
     examples = [example.on(model) for example in examples_of(example_inputs)]

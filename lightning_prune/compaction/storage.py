@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from lightning_prune.arguments import check_kind, check_model, check_writable, path_of
 from lightning_prune.compaction.checkpoints import compact_file_in, read_checkpoint
 from lightning_prune.compaction.compact_file import CompactFile
 from lightning_prune.compaction.fitting import Fitting, tensors_of
@@ -41,8 +42,13 @@ def save_compact(
         report: what `compact` returned; its errors are written, too.
 
     Raises:
-        ValueError: if a module keeps state that is no tensor.
+        ValueError: if a module keeps state that is no tensor, or ``path`` cannot be written to.
+        TypeError: if an argument is of another type.
     """
+    check_model(model)
+    check_writable(path)
+    if report is not None:
+        check_kind("report", report, CompactionReport)
     for name, module in model.named_modules():
         if type(module).get_extra_state is not nn.Module.get_extra_state:
             raise ValueError(
@@ -76,9 +82,11 @@ def load_compact(model: _Model, path: str | PathLike[str]) -> _Model:
     Raises:
         ValueError: if the file is damaged, has no plan, holds another model, or would do anything
             else than shrink this one; the model is then as it was.
+        TypeError: if an argument is of another type.
     """
-    is_checkpoint = zipfile.is_zipfile(path)
-    file = read_checkpoint(path) if is_checkpoint else CompactFile.read(path)
+    check_model(model)
+    text = path_of(path)
+    file = read_checkpoint(text) if zipfile.is_zipfile(text) else CompactFile.read(text)
     _follow(model, file.plan, file.stored)
     return model
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from typing_extensions import override
 
+from lightning_prune.arguments import check_flags, check_model
 from lightning_prune.coupling.branches import Branch, find_branches
 from lightning_prune.coupling.forecast import Trace, Traces
 from lightning_prune.coupling.groups import Frozen, build_groups
@@ -124,7 +125,10 @@ def couple(model: nn.Module, example_inputs: Any, *, allow_unused: bool = False)
 
     Raises:
         ExampleInputsError: if the model does not run on the inputs.
+        TypeError: if ``model`` is no module, or ``allow_unused`` neither True nor False.
     """
+    check_model(model)
+    check_flags(allow_unused=allow_unused)
     examples = [_on(model, example) for example in examples_of(example_inputs)]
     recordings = record_modes(model, examples)
     with real():

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_prune.arguments import check_flags
 from lightning_prune.criteria.base import Criterion, Reads
 
 
@@ -26,12 +27,18 @@ class Fisher(Criterion):
     Args:
         obd: score by :math:`\frac12 g_i^2 w_i^2`, the increase of the loss, to second order, if
             the weight were zero.
+
+    Raises:
+        TypeError: if ``obd`` is neither True nor False.
     """
 
     obd: bool = False
 
     reads: ClassVar[Reads] = "gradients"
     elementwise: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_flags(obd=self.obd)
 
     @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_prune.arguments import check_flags
 from lightning_prune.criteria.base import Criterion, Reads
 from lightning_prune.units.scores import sum_of
 
@@ -28,12 +29,18 @@ class Taylor(Criterion):
             their signs, before the square: :math:`s_u = (\sum_{i \in u} g_i w_i)^2`. It is the
             change for the unit as a whole, where the default adds up the absolute changes for its
             weights; it costs a reduction to units in every step.
+
+    Raises:
+        TypeError: if ``squared`` is neither True nor False.
     """
 
     squared: bool = False
 
     reads: ClassVar[Reads] = "gradients"
     elementwise: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_flags(squared=self.squared)
 
     @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:

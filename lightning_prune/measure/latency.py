@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from typing_extensions import override
 
-from lightning_prune.arguments import check_integer, check_positive
+from lightning_prune.arguments import check_integer, check_model, check_positive
 from lightning_prune.display.tables import format_table
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.twin import twin
@@ -78,7 +78,13 @@ def measure_latency(
 
     Returns:
         Quantiles over the runs and the conditions that they hold under.
+
+    Raises:
+        ValueError: if a number is out of range.
+        TypeError: if ``model`` is no module, or an argument no number.
+        ExampleInputsError: if the model does not run on the inputs.
     """
+    check_model(model)
     return measure_in_turns(
         [model],
         example_inputs,

@@ -18,6 +18,7 @@ from torch import nn
 from torch.backends import cudnn, mha, mkldnn
 from torch.utils.flop_counter import FlopCounterMode
 
+from lightning_prune.arguments import check_model
 from lightning_prune.modules.inputs import examples_of
 from lightning_prune.modules.twin import twin
 
@@ -46,10 +47,15 @@ def count_macs(model: nn.Module, example_inputs: Any) -> int:
     Returns:
         Multiply-adds, half of what torch counts as FLOPs.
 
+    Raises:
+        TypeError: if ``model`` is no module.
+        ExampleInputsError: if the model does not run on the inputs.
+
     Example:
         >>> count_macs(nn.Linear(16, 32), torch.zeros(1, 16)) == 1 * 16 * 32
         True
     """
+    check_model(model)
     # Hooks of the counter fail on views of parameters that require gradients.
     measured = twin(model).eval()
     for parameter in measured.parameters():  # one by one: a scripted module has no method for it

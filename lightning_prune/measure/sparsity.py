@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from lightning_prune.arguments import check_integer
+from lightning_prune.arguments import check_integer, check_model
 from lightning_prune.display.tables import format_table
 from lightning_prune.modules.names import parameters_by_name
 from lightning_prune.modules.shards import whole
@@ -59,6 +59,7 @@ def measure_sparsity(model: nn.Module, *, min_ndim: int = 0) -> Sparsity:
 
     Raises:
         ValueError: if ``min_ndim`` is negative.
+        TypeError: if ``model`` is no module, or ``min_ndim`` no number.
 
     Example:
         >>> layer = nn.Linear(3, 2)
@@ -66,6 +67,7 @@ def measure_sparsity(model: nn.Module, *, min_ndim: int = 0) -> Sparsity:
         >>> measure_sparsity(layer).parameters
         {'weight': 0.0, 'bias': 1.0}
     """
+    check_model(model)
     check_min_ndim(min_ndim)
     measured = {
         name: parameter.detach()

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lightning_prune.arguments import check_name
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.modules.nesting import map_tensors, tensors_in
 
@@ -26,6 +27,10 @@ class Call:
         args: its positional arguments.
         kwargs: its keyword arguments.
 
+    Raises:
+        ValueError: if ``method`` is empty.
+        TypeError: if it is no text.
+
     Examples:
         >>> import torch
         >>> Call("encode", torch.zeros(2), scale=3)
@@ -37,6 +42,7 @@ class Call:
     kwargs: dict[str, Any]
 
     def __init__(self, method: str, /, *args: Any, **kwargs: Any) -> None:
+        check_name("method", method, "It is the name of a method of the model.")
         for name, value in (("method", method), ("args", args), ("kwargs", kwargs)):
             object.__setattr__(self, name, value)
 

@@ -17,7 +17,8 @@ def check_regrows(granularity: Granularity) -> None:
     """
     if not granularity.regrows:
         raise ValueError(
-            f"Expected a granularity whose removed units can grow again, but got {granularity}. "
+            f"Expected `granularity` to be one whose removed units can grow again, but got "
+            f"{granularity}. "
             "Use Weight() or Block(rows, cols), or a schedule that does not regrow."
         )
 
@@ -60,6 +61,6 @@ def check_regularization(regularization: object, criterion: Criterion) -> None:
     check_kind("regularization", regularization, Regularization)
     if criterion.reads == "activations":
         raise ValueError(
-            "Expected a criterion that is equal on all ranks at every step for `regularization`, "
+            "Expected `criterion` to be equal on all ranks at every step for `regularization`, "
             f"but got {criterion}. Choose one that reads weights or gradients."
         )

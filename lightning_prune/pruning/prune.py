@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_prune.allocations import Allocation, Global
+from lightning_prune.arguments import check_function
 from lightning_prune.coupling.unused import warn_unused
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.criteria.base import Reads
@@ -64,6 +65,7 @@ def prune(
     Raises:
         ValueError: if an argument is out of range, a pattern names no module, or ``batches`` and
             ``loss`` are missing.
+        TypeError: if an argument is of another type.
         TargetError: if nothing can be pruned, or not as much as was asked for.
 
     Examples:
@@ -129,16 +131,25 @@ def gather_scores(
             scored.zero_grad()
             with torch.set_grad_enabled(criterion.reads != "activations"):
                 value = loss(scored, batch)
-                _backward(value, scored, criterion.reads)
+                if criterion.reads != "activations":
+                    _backward(value, scored, criterion.reads)
             pruner.accumulate()
     return pruner
 
 
 def _backward(value: Tensor, model: nn.Module, reads: Reads) -> None:
-    """Leave in ``.grad`` the gradient of the loss, or the product of its Hessian with that."""
+    """Leave in ``.grad`` the gradient of the loss, or the product of its Hessian with that.
+
+    Raises:
+        ValueError: if the loss has no gradient.
+    """
+    if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+        raise ValueError(
+            f"Expected `loss` to return a scalar tensor with a gradient, but got {value!r}. Return "
+            "the mean over the batch, without `item()` and outside of `torch.no_grad()`."
+        )
     if reads == "gradients":
         value.backward()
-    if reads != "curvature":
         return
     parameters = [p for p in model.parameters() if p.requires_grad]
     found = torch.autograd.grad(value, parameters, create_graph=True, allow_unused=True)
@@ -156,11 +167,18 @@ def _check_data(
 
     Raises:
         ValueError: if it has none.
+        TypeError: if these are no iterable and no function.
     """
+    if loss is not None:
+        check_function("loss", loss, "loss(model, batch)")
+    if batches is not None and not isinstance(batches, Iterable):
+        raise TypeError(
+            f"Expected `batches` to be an iterable, but got {batches!r}. A data loader is one."
+        )
     if criterion.averaged and (batches is None or loss is None):
         missing = " and ".join(n for n, v in (("batches", batches), ("loss", loss)) if v is None)
         raise ValueError(
-            f"Expected `batches` and `loss` to be given for {criterion}, but {missing} is missing. "
-            "Pass an iterable and a function loss(model, batch) -> scalar, or choose a criterion "
+            f"Expected `batches` and `loss` to be given for {criterion}, but got None for {missing}"
+            ". Pass an iterable and a function loss(model, batch) -> scalar, or choose a criterion "
             "that reads weights only, such as Magnitude()."
         )

@@ -12,7 +12,14 @@ from typing import Any, get_args
 from torch import nn
 
 from lightning_prune.allocations import Allocation
-from lightning_prune.arguments import check_choice, check_kind, check_list, check_sparsity
+from lightning_prune.arguments import (
+    check_choice,
+    check_flags,
+    check_kind,
+    check_list,
+    check_model,
+    check_sparsity,
+)
 from lightning_prune.coupling import couple
 from lightning_prune.criteria import Criterion
 from lightning_prune.errors import TargetError
@@ -69,6 +76,9 @@ class Recipe:
             check_regrows(self.granularity)
         check_list("include", () if self.include is None else self.include)
         check_list("exclude", self.exclude)
+        check_flags(allow_unused=self.allow_unused)
+        # A float of NumPy's prints in another way, by which a checkpoint would be refused.
+        object.__setattr__(self, "sparsity", float(self.sparsity))
 
     @property
     def needs_inputs(self) -> bool:
@@ -85,8 +95,10 @@ class Recipe:
 
         Raises:
             ValueError: if a pattern names no module.
+            TypeError: if ``model`` is no module.
             TargetError: if every parameter is frozen.
         """
+        check_model(model)
         names = [plain_name(name) for name, module in model.named_modules()]
         check_patterns("include", self.include or (), names)
         check_patterns("exclude", self.exclude, names)

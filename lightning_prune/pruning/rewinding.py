@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from lightning_prune.arguments import check_flags
 from lightning_prune.modules.cpu_copies import cpu_copies
 from lightning_prune.modules.names import parameters_by_name
 from lightning_prune.schedules.base import Schedule
@@ -35,6 +36,7 @@ class Rewinding:
     Raises:
         ValueError: unless exactly one of ``epoch`` and ``step`` is given, and there is something
             to rewind.
+        TypeError: if ``weights`` or ``learning_rate`` is neither True nor False.
     """
 
     epoch: int | None = None
@@ -44,6 +46,7 @@ class Rewinding:
 
     def __post_init__(self) -> None:
         _ = self.window  # which checks the position
+        check_flags(weights=self.weights, learning_rate=self.learning_rate)
         if not (self.weights or self.learning_rate):
             raise ValueError(
                 "Expected `weights` or `learning_rate` to be rewound, but got neither. "
@@ -63,7 +66,7 @@ class Rewinding:
         """
         if schedule.period == self.window.period and schedule.start < self.window.end:
             raise ValueError(
-                f"Expected the schedule to start at {schedule.period} {self.window.end} or later, "
+                f"Expected `schedule` to start at {schedule.period} {self.window.end} or later, "
                 f"as weights are rewound to there, but got {schedule!r}. Rewind to an earlier "
                 f"{schedule.period}, or start later."
             )

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from lightning_prune.allocations import Global
 from lightning_prune.allocations.sensitivity import Sensitivity
-from lightning_prune.arguments import check_sparsity
+from lightning_prune.arguments import check_flags, check_function, check_sparsity, check_writable
 from lightning_prune.criteria import Criterion, Magnitude
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.modules.names import parameters_by_any_name
@@ -69,6 +69,7 @@ def sensitivity(
 
     Raises:
         ValueError: if an argument is out of range, or data for the criterion are missing.
+        TypeError: if an argument is of another type, or the metric returns no number.
         TargetError: if nothing can be pruned.
 
     Examples:
@@ -86,8 +87,11 @@ def sensitivity(
         >>> list(report.curves), [sorted(curve) for curve in report.curves.values()]
         (['0'], [[0.25, 0.5]])
     """
-    for sparsity in sparsities:
-        check_sparsity(sparsity)
+    check_function("metric", metric, "metric(model, data)")
+    check_flags(progress=progress)
+    _check_sparsities(sparsities)
+    if path is not None:
+        check_writable(path)
     recipe = Recipe(
         0.0,
         criterion,
@@ -103,7 +107,7 @@ def sensitivity(
     changed = clone(model).eval()
     known = Sensitivity.load(path) if path is not None and Path(path).exists() else None
     with torch.no_grad():
-        reference = float(metric(changed, data)) if known is None else known.reference
+        reference = _number(metric(changed, data)) if known is None else known.reference
     curves = {} if known is None else {name: dict(curve) for name, curve in known.curves.items()}
     scores = pruner.scorer.scores()
     least = floors(pruner.groups, granularity, Global())
@@ -138,7 +142,38 @@ def _measure(
     try:
         for name, mask in masks.items():
             parameters[name].mul_(mask)
-        return float(metric(model, data))
+        return _number(metric(model, data))
     finally:
         for name, value in before.items():
             parameters[name].copy_(value)
+
+
+def _check_sparsities(sparsities: object) -> None:
+    """Refuse what is no list of sparsities.
+
+    Raises:
+        ValueError: if it is empty, or one is out of range.
+        TypeError: if it is no list of numbers.
+    """
+    if isinstance(sparsities, str) or not isinstance(sparsities, Sequence) or not sparsities:
+        error = ValueError if isinstance(sparsities, Sequence) else TypeError
+        raise error(
+            f"Expected `sparsities` to be a list of fractions, but got {sparsities!r}. "
+            "Each is a share of the units of a group, such as [0.3, 0.5]."
+        )
+    for sparsity in sparsities:
+        check_sparsity(sparsity, "sparsities")
+
+
+def _number(value: Any) -> float:
+    """Return what a metric has returned.
+
+    Raises:
+        TypeError: if it is no number.
+    """
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"Expected `metric` to return a number, but got {value!r}. Return a mean over the data."
+        ) from error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from typing_extensions import override
 
+from lightning_prune.arguments import check_kind, check_number
 from lightning_prune.schedules.base import Schedule
 from lightning_prune.schedules.window import Window, points
 
@@ -25,6 +27,7 @@ class Steps(Schedule):
     Raises:
         ValueError: unless exactly one of the two is given, with positions of at least 0 and shares
             that never fall and end with 1.
+        TypeError: if it is no dict of numbers.
 
     Examples:
         >>> schedule = Steps(epochs={2: 0.5, 8: 1.0})
@@ -36,11 +39,17 @@ class Steps(Schedule):
     steps: dict[int, float] | None = None
 
     def __post_init__(self) -> None:
+        for argument, given in (("epochs", self.epochs), ("steps", self.steps)):
+            if given is not None:
+                check_kind(argument, given, Mapping)
+        argument = f"{self.window.period}s"
         shares = [self._shares[position] for position in self.window.positions]
-        if shares != sorted(shares) or shares[0] < 0.0 or shares[-1] != 1.0:
+        for share in shares:
+            check_number(argument, share, 0.0, "It is a share of the final sparsity.")
+        if shares != sorted(shares) or shares[-1] != 1.0:
             raise ValueError(
-                "Expected the shares of the final sparsity to start at 0 or more, never to fall "
-                f"and to end with 1, but got {shares}. They are shares, not sparsities: "
+                f"Expected `{argument}` to be shares of the final sparsity that never fall and end "
+                f"with 1, but got {shares}. They are shares, not sparsities: "
                 "`Steps(epochs={2: 0.5, 8: 1.0})`."
             )
 

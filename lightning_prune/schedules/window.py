@@ -142,7 +142,8 @@ def points(epochs: Sequence[int] | None, steps: Sequence[int] | None) -> Window:
             f"epochs={epochs} and steps={steps}. Give at least one position."
         )
     period: Period = "epoch" if epochs else "step"
-    *grid, end = sorted(_check(period, position, least=0) for position in epochs or steps or ())
+    given = epochs or steps or ()
+    *grid, end = sorted(_check(f"{period}s", position, least=0) for position in given)
     return Window(period, tuple(grid), end)
 
 
@@ -183,7 +184,7 @@ def rounds(
 
 
 def _check(argument: str, value: int | None, least: int) -> int:
-    """Return ``value``.
+    """Return ``value`` as an int of Python's, which a checkpoint can hold.
 
     Raises:
         ValueError: unless it is an integer of at least ``least``.
@@ -192,4 +193,4 @@ def _check(argument: str, value: int | None, least: int) -> int:
         raise ValueError(f"Expected `{argument}` to be given, but got None. Give both of a pair.")
     cure = "Positions are counted from 0; an interval is at least 1."
     check_integer(argument, value, least, cure)
-    return value
+    return int(value)

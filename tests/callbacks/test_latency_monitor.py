@@ -214,7 +214,10 @@ def test_a_sharded_module_is_refused() -> None:
         ({"every_n_epochs": 0}, "Expected `every_n_epochs` to be an integer of at least 1"),
         ({"warmup_runs": -1}, "Expected `warmup_runs` to be an integer of at least 0"),
         ({"min_runs": 0}, "Expected `min_runs` to be an integer of at least 1"),
-        ({"max_seconds": -0.5}, "Expected `max_seconds` to be greater than 0, but got -0.5"),
+        (
+            {"max_seconds": -0.5},
+            "Expected `max_seconds` to be a finite number greater than 0, but got -0.5",
+        ),
     ],
     ids=["every_n_epochs", "warmup_runs", "min_runs", "max_seconds"],
 )

@@ -37,7 +37,7 @@ def test_units_that_fire_least_go():
 def test_a_threshold_counts_absolute_values():
     criterion = ActivationRate(threshold=0.5)
     assert criterion.observe(torch.tensor([-1.0, 0.5, 0.6, 0.0])).tolist() == [1.0, 0.0, 1.0, 0.0]
-    with pytest.raises(ValueError, match="Expected `threshold` to be a number of at least 0"):
+    with pytest.raises(ValueError, match="Expected `threshold` to be a finite number of"):
         ActivationRate(threshold=-1.0)
 
 

@@ -162,8 +162,14 @@ def test_a_latency_prints_as_a_table() -> None:
     [
         ({"warmup_runs": -1}, "Expected `warmup_runs` to be an integer of at least 0, but got -1"),
         ({"min_runs": 0}, "Expected `min_runs` to be an integer of at least 1, but got 0"),
-        ({"max_seconds": 0.0}, "Expected `max_seconds` to be greater than 0, but got 0.0"),
-        ({"max_seconds": float("nan")}, "Expected `max_seconds` to be greater than 0, but got nan"),
+        (
+            {"max_seconds": 0.0},
+            "Expected `max_seconds` to be a finite number greater than 0, but got 0.0",
+        ),
+        (
+            {"max_seconds": float("nan")},
+            "Expected `max_seconds` to be a finite number greater than 0, but got nan",
+        ),
     ],
     ids=["warmup_runs", "min_runs", "max_seconds", "nan"],
 )

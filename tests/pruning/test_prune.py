@@ -86,7 +86,7 @@ def test_five_lines_leave_a_convolution_of_half_the_channels():
 
 
 def test_a_gradient_criterion_without_data_is_refused():
-    with pytest.raises(ValueError, match=r"Expected `batches` and `loss`.*loss is missing"):
+    with pytest.raises(ValueError, match=r"Expected `batches` and `loss`.*got None for loss"):
         lp.prune(Net(), X, sparsity=0.5, batches=batches())
 
 

@@ -1,5 +1,6 @@
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -73,3 +74,7 @@ def test_a_target_out_of_reach_names_the_maximum() -> None:
     # The last unit of either layer stays: 1 * 5 + 1 * (1 + 1) + 1 * 2 of 40 + 54 + 12 elements.
     with pytest.raises(TargetError, match=r"at most 0\.9150 here, but got 0\.99"):
         recipe(0.99).pruner(net(), X)
+
+
+def test_a_number_of_numpy_is_the_same_recipe() -> None:
+    assert repr(recipe(np.float32(0.5))) == repr(recipe(0.5))

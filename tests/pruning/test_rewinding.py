@@ -51,7 +51,7 @@ def test_something_must_be_rewound():
 
 
 def test_a_schedule_that_starts_before_is_refused():
-    with pytest.raises(ValueError, match="Expected the schedule to start at epoch 3 or later"):
+    with pytest.raises(ValueError, match="Expected `schedule` to start at epoch 3 or later"):
         Rewinding(epoch=3).check(Linear(start_epoch=2, end_epoch=5))
     Rewinding(epoch=2).check(Linear(start_epoch=2, end_epoch=5))
     Rewinding(epoch=3).check(OneShot(step=1))

@@ -40,7 +40,9 @@ def test_is_a_value(regularization):
 
 @pytest.mark.parametrize("regularization", ALL)
 def test_wrong_options_are_refused(regularization):
-    with pytest.raises(ValueError, match="Expected `strength` to be greater than 0"):
+    with pytest.raises(
+        ValueError, match="Expected `strength` to be a finite number greater than 0"
+    ):
         replace(regularization, strength=0.0)
     with pytest.raises(ValueError, match="Expected `refresh` to be an integer of at least 1"):
         replace(regularization, refresh=0)

@@ -14,7 +14,7 @@ def test_grows_up_to_its_ceiling(steps, strength):
 
 
 def test_refuses_what_does_not_grow():
-    with pytest.raises(ValueError, match="Expected `ceiling` to be a number of at least 1, but"):
+    with pytest.raises(ValueError, match="Expected `ceiling` to be a finite number of at least 1"):
         GrowingL2(strength=1.0, ceiling=0.5)
     with pytest.raises(ValueError, match="Expected `every` to be an integer of at least 1"):
         GrowingL2(every=0)

@@ -18,7 +18,7 @@ def test_counts_steps():
     "shares", [{1: 0.5}, {1: 0.6, 2: 0.5, 3: 1.0}, {1: -0.1, 2: 1.0}, {1: 1.0, 2: 1.5}]
 )
 def test_refuses_shares_that_do_not_rise_to_one(shares):
-    with pytest.raises(ValueError, match="Expected the shares of the final sparsity"):
+    with pytest.raises(ValueError, match=r"Expected `epochs` to be .*of the final sparsity"):
         Steps(epochs=shares)
 
 

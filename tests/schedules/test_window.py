@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from lightning_prune.schedules.window import Window, moment, points, rounds, span
@@ -76,7 +77,7 @@ def test_points_are_of_one_kind(given):
 
 
 def test_points_are_not_negative():
-    with pytest.raises(ValueError, match=r"Expected `epoch`.*got -1"):
+    with pytest.raises(ValueError, match=r"Expected `epochs`.*got -1"):
         points([-1, 2], None)
 
 
@@ -97,3 +98,16 @@ def test_rounds_are_equally_far_apart():
 def test_wrong_rounds_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         rounds(*given)
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        moment(np.int64(3), None),
+        span(np.int64(1), np.int64(4), None, None, np.int32(2)),
+        points([np.int64(1), np.int64(2)], None),
+        rounds(np.int64(2), np.int64(1), np.int64(2), None, None),
+    ],
+)
+def test_positions_are_integers_that_checkpoints_can_hold(window: Window) -> None:
+    assert {type(position) for position in window.positions} == {int}

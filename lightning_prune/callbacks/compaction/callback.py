@@ -7,7 +7,7 @@ because averaging callbacks copy weights back in ``on_train_end``.
 from __future__ import annotations
 
 import logging
-from os import PathLike, fspath
+from os import PathLike
 from typing import Any, get_args
 
 import lightning as L
@@ -15,12 +15,17 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from typing_extensions import override
 
-from lightning_prune.arguments import check_choice
+from lightning_prune.arguments import (
+    check_choice,
+    check_flags,
+    check_name,
+    check_writable,
+    path_of,
+)
 from lightning_prune.callbacks.compaction.best_weights import BestWeights, Mode
 from lightning_prune.callbacks.compaction.checks import (
     check_copied,
     check_gathered_options,
-    check_path,
     check_sizes_agree,
     cut_optimizer_states,
     forget_checkpoint,
@@ -77,7 +82,7 @@ class Compaction(Callback):
 
     Raises:
         ValueError: if ``mode`` is none of its words.
-        TypeError: if ``path`` is no path.
+        TypeError: if an argument is of another type.
     """
 
     def __init__(
@@ -92,12 +97,10 @@ class Compaction(Callback):
         untried_strategy: bool = False,
     ) -> None:
         check_choice("mode", mode, get_args(Mode), "It says which values of `monitor` are better.")
-        if path is not None and not isinstance(path, (str, PathLike)):
-            raise TypeError(
-                f"Expected `path` to be a path or None, but got {path!r}. It names the file to "
-                "which the compact model is written."
-            )
-        self.path = None if path is None else fspath(path)
+        if monitor is not None:
+            check_name("monitor", monitor, "It is a metric that the validation logs.")
+        check_flags(latency=latency, allow_unused=allow_unused, untried_strategy=untried_strategy)
+        self.path = None if path is None else path_of(path)
         self.monitor = monitor
         self.mode: Mode = mode
         self.latency = latency
@@ -117,7 +120,8 @@ class Compaction(Callback):
         if shards_weights(trainer):
             check_gathered_options(self.path, self.monitor)
         if stage == "fit":
-            check_path(self.path)
+            if self.path is not None:
+                check_writable(self.path)
             self._best = BestWeights(self.mode)
 
     @override

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -78,31 +76,6 @@ def check_gathered_options(path: str | None, monitor: str | None) -> None:
             f"Expected `monitor` to be None where the model is sharded, but got {monitor!r}. The "
             "last weights are compacted; to compact others, load their checkpoint and fit no step."
         )
-
-
-def check_path(path: str | None) -> None:
-    """Refuse a path to which no file can be written; called before the training.
-
-    Args:
-        path: where to write the compact model.
-
-    Raises:
-        ValueError: if it names no file, its folder does not exist, or nothing can be written there.
-    """
-    if path is None:
-        return
-    file = Path(path)
-    if not file.name or file.is_dir() or path.endswith(os.sep):
-        problem = "which names no file. Add a name, such as 'small.safetensors'"
-    elif not file.parent.is_dir():
-        problem = f"whose folder {str(file.parent)!r} does not exist. Make it first"
-    elif not os.access(file if file.exists() else file.parent, os.W_OK):
-        problem = "which must not be written to. Change its permissions, or choose another folder"
-    else:
-        return
-    raise ValueError(
-        f"Expected `path` to be a file that can be written, but got {path!r}, {problem}."
-    )
 
 
 def refuse_full_size(

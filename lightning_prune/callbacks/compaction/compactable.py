@@ -33,7 +33,14 @@ def compactable(kind: _Class) -> _Class:
 
     Returns:
         The same class.
+
+    Raises:
+        TypeError: if it is none.
     """
+    if not (isinstance(kind, type) and hasattr(kind, "on_load_checkpoint")):
+        raise TypeError(
+            f"Expected `kind` to be a LightningModule's class, but got {kind!r}. Pass the class."
+        )
     own: Any = edits_of(kind)[0]
     load, save = own.on_load_checkpoint, own.on_save_checkpoint
     if hasattr(load, _MARK):

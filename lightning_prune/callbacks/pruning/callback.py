@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_prune.allocations import Allocation, Global
-from lightning_prune.arguments import check_kind
+from lightning_prune.arguments import check_flags, check_kind, check_name
 from lightning_prune.callbacks.pruning.binding import Binding
 from lightning_prune.callbacks.pruning.checks import (
     check_length,
@@ -79,7 +79,8 @@ class Pruning(Callback):
         progress: which updates are done, and the sparsity beyond which none goes.
 
     Raises:
-        ValueError: if ``sparsity`` is outside its range, or ``of`` is none of its words.
+        ValueError: if ``sparsity`` is outside its range, ``of`` is none of its words, or options do
+            not go together.
         TypeError: if an argument is of another type, a class or a name instead of an object, say.
     """
 
@@ -103,6 +104,10 @@ class Pruning(Callback):
         untried_strategy: bool = False,
     ) -> None:
         check_kind("schedule", schedule, Schedule)
+        check_name("name", name, "It is the prefix of the metrics and the key of the state.")
+        check_flags(
+            restart_early_stopping=restart_early_stopping, untried_strategy=untried_strategy
+        )
         what = (sparsity, criterion, granularity, allocation, of, include, exclude)
         self.recipe = Recipe(*what, schedule.regrows, allow_unused)
         self.schedule = schedule

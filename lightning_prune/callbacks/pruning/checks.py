@@ -26,12 +26,12 @@ def check_schedule(trainer: L.Trainer, schedule: Schedule, criterion: Criterion)
     """
     if criterion.reads == "curvature":
         raise ValueError(
-            f"Expected a criterion that training can score, but got {criterion}, which takes "
-            "second derivatives of the loss. Call `prune` with it before the training."
+            f"Expected `criterion` to be one that training can score, but got {criterion}, which "
+            "takes second derivatives of the loss. Call `prune` with it before the training."
         )
     if criterion.averaged and schedule.sparsity(0, final=0.5) > 0:
         raise ValueError(
-            f"Expected the schedule of `{criterion}` to start after {schedule.period} 0, but got "
+            f"Expected `schedule` to start after {schedule.period} 0 for {criterion}, but got "
             f"{schedule!r}: no {criterion.reads} have been seen yet. Start at {schedule.period} 1 "
             "or later."
         )
@@ -152,7 +152,7 @@ def _check_end(schedule: Schedule, limit: float, what: str) -> None:
     """
     if schedule.end >= limit:
         raise ValueError(
-            f"Expected the schedule to end at {schedule.period} {limit - 1} or earlier, as {what} "
+            f"Expected `schedule` to end at {schedule.period} {limit - 1} or earlier, as {what} "
             f"is {limit}, but got {schedule!r}. Positions count from 0; end it earlier or train "
             "longer."
         )

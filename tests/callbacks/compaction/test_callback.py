@@ -254,7 +254,7 @@ def test_a_path_is_checked_before_the_training(tmp_path: Path) -> None:
 
 
 def test_a_path_is_a_path() -> None:
-    with pytest.raises(TypeError, match="Expected `path` to be a path or None, but got 5"):
+    with pytest.raises(TypeError, match="Expected `path` to be a path, but got 5"):
         lp.Compaction(path=5)  # type: ignore[arg-type]
 
 

@@ -1,5 +1,3 @@
-import os
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +7,6 @@ import torch
 from torch import nn
 
 from lightning_prune.callbacks.compaction.checks import (
-    check_path,
     check_sizes_agree,
     forget_checkpoint,
     monitored,
@@ -60,33 +57,3 @@ def test_ranks_of_different_sizes_are_refused() -> None:
         check_sizes_agree(trainer, Net())
     strategy.reduce = lambda tensor, reduce_op: tensor
     check_sizes_agree(trainer, Net())
-
-
-@pytest.mark.parametrize(
-    ("path", "message"),
-    [
-        ("", "names no file"),
-        (".", "names no file"),
-        ("absent/", "names no file"),
-        ("absent/small.safetensors", "whose folder 'absent' does not exist"),
-    ],
-)
-def test_a_path_that_cannot_be_written_is_refused(
-    path: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=f"Expected `path` .*{message}"):
-        check_path(path)
-
-
-def test_a_folder_that_must_not_be_written_to_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(ValueError, match="must not be written to"):
-        check_path(str(tmp_path / "small.safetensors"))
-
-
-def test_a_path_in_a_folder_passes(tmp_path: Path) -> None:
-    assert check_path(str(tmp_path / "small.safetensors")) is None
-    assert check_path(None) is None
