@@ -11,7 +11,7 @@ from typing_extensions import override
 from lightning_prune.arguments import check_integer
 from lightning_prune.callbacks.trainer.example_inputs import (
     find_example_inputs,
-    require_example_inputs,
+    require_forward_inputs,
 )
 from lightning_prune.callbacks.trainer.monitors import Attempts
 from lightning_prune.callbacks.trainer.namespaces import Callback
@@ -38,8 +38,9 @@ class LatencyMonitor(Callback):
         min_runs: timed runs even where they take longer than ``max_seconds``, at least 1.
         max_seconds: when to stop, in seconds after the warm-up, greater than 0.
         example_inputs: a tensor, a tuple of positional or a dict of keyword arguments of
-            ``forward``. By default ``example_input_array`` of the LightningModule, or else the
-            inputs in the first training batch. Of a list of examples the first is measured.
+            ``forward``. By default ``example_input_array`` of the LightningModule, or else what its
+            steps call ``forward`` with, or the inputs in the first training batch. Of a list of
+            examples the first is measured.
 
     Attributes:
         latency: the last measurement, or None before the first and on all ranks but zero.
@@ -94,7 +95,7 @@ class LatencyMonitor(Callback):
     ) -> None:
         """Find the example inputs at the first batch, so that missing ones are reported at once."""
         if self._inputs is None:
-            inputs = require_example_inputs(self.example_inputs, pl_module, batch)[0]
+            inputs = require_forward_inputs(self.example_inputs, pl_module, batch)
             # Kept for the whole fit, so not in the accelerator's memory.
             self._inputs = inputs.map(Tensor.cpu)
 

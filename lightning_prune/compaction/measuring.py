@@ -31,10 +31,11 @@ def with_macs(
         report: what a compaction did.
         before: the masked model.
         after: the compact one.
-        examples: arguments for both.
+        examples: arguments for both; those that are measured count.
     """
     try:
-        counts = [count_macs(model, list(examples)) for model in (before, after)]
+        measured = [example for example in examples if example.measured]
+        counts = [count_macs(model, measured) for model in (before, after)]
     except Exception as error:  # whatever a model's own code raises, or no memory
         return _without(report, "multiply-adds", error)
     return replace(report, macs_before=counts[0], macs_after=counts[1])

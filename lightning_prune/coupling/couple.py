@@ -40,7 +40,8 @@ class Coupling:
         groups: coupled axes that share their units, in the order of the network.
         frozen: what cannot be removed, with the reason.
         unused: names of the parameters, of more than one element, that no example runs.
-        prices: multiply-adds per element of each weight, for a small batch of every example.
+        prices: multiply-adds per element of each weight, for a small batch of every measured
+            example.
         grouped: weights of grouped convolutions and group norms that lose whole groups.
         shapes: of every parameter, by name.
         traces: the recorded passes with their labels.
@@ -168,10 +169,11 @@ class _Labelled:
 def _label(recordings: Sequence[Recording], labels: Labels) -> _Labelled:
     prices: dict[str, float] = {}
     traces = []
-    for recording in recordings:  # those in eval mode come first
+    for recording in recordings:  # those in eval mode come first, and there those that are measured
         planes = Propagation(recording.graph, labels, RULES).run()
         traces.append(Trace(recording.graph, planes, recording.inputs, recording.training))
-        prices = prices if recording.training else dict(labels.prices)
+        counts = recording.inputs.measured and not recording.training
+        prices = dict(labels.prices) if counts else prices
     return _Labelled(tuple(traces), labels, solve(labels), prices)
 
 

@@ -52,11 +52,13 @@ def record_modes(model: nn.Module, examples: Sequence[ExampleInputs]) -> list[Re
         examples: arguments for its methods, on its device.
 
     Returns:
-        The recordings: first every example in eval mode, then in train mode.
+        The recordings: first every example in eval mode, then in train mode; in each those that
+        are measured come first.
 
     Raises:
         ExampleInputsError: if the model does not run on an example in eval mode.
     """
+    examples = sorted(examples, key=lambda example: not example.measured)
     devices = list({p.device for p in model.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
         recordings = [_record_small(in_mode(model, False), one, False) for one in examples]

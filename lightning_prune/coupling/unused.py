@@ -1,6 +1,6 @@
 """Unused: parameters that no example runs, and what they may read.
 
-An auxiliary head that only ``training_step`` runs reads hidden features of which a recording of
+An auxiliary head that only the training runs reads hidden features of which a recording of
 ``forward`` knows nothing. Whatever has as many coordinates as some dimension of such a parameter
 may be read by it and stays. Which parameters ran is taken from the recordings alone.
 """

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lightning_prune.arguments import check_name
@@ -55,11 +56,14 @@ class ExampleInputs:
         args: positional arguments.
         kwargs: keyword arguments.
         method: name of the method.
+        measured: whether multiply-adds and latency are those of this call. One that is not is
+            coupled and verified all the same.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any] = field(default_factory=dict)
     method: str = "forward"
+    measured: bool = True
 
     @classmethod
     def of(cls, example_inputs: Any) -> ExampleInputs:
@@ -128,14 +132,35 @@ class ExampleInputs:
     def narrowed(self, batch_size: int) -> ExampleInputs:
         """Return these arguments cut to at most ``batch_size`` along the first dimension.
 
-        Only tensors that share the size of the first dimension with the first tensor are cut.
+        Only tensors that share the size of the first dimension with the first tensor are cut, and
+        nothing where whole numbers might point beyond the cut.
         """
         full = self.batch_size
 
         def cut(t: Tensor) -> Tensor:
             return t[:batch_size] if t.dim() and t.shape[0] == full else t
 
-        return self.map(cut) if full > batch_size else self
+        narrow = self.map(cut) if full > batch_size else self
+        return self if narrow.points_outside(self) else narrow
+
+    def points_outside(self, full: ExampleInputs) -> bool:
+        """Tell whether an accelerator might read beyond the end of these inputs, and stop for good.
+
+        A CPU raises an error instead, and so never does.
+
+        Args:
+            full: the same inputs in sizes in which whole numbers point inside, as the edges of a
+                graph do at its nodes.
+
+        Returns:
+            Whether whole numbers that are still all there fit into what was cut before, not after.
+        """
+        pairs = list(zip(self.tensors, full.tensors, strict=False))
+        if all(tensor.device.type in {"cpu", "meta"} for tensor in self.tensors):
+            return False
+        cuts = [cut for now, old in pairs for cut in zip(now.shape, old.shape, strict=False)]
+        kept = [now for now, old in pairs if now.shape == old.shape and is_index(now)]
+        return any(now <= int(index.max()) < old for index in kept for now, old in cuts)
 
     def __call__(self, model: nn.Module) -> Any:
         """Return what the method of ``model`` returns; ``forward`` runs with its hooks.
@@ -188,3 +213,9 @@ def output_tensors(output: Any) -> list[Tensor]:
         The tensors of floating or complex type, in a stable order.
     """
     return [t for t in tensors_in(output) if t.is_floating_point() or t.is_complex()]
+
+
+def is_index(tensor: Tensor) -> bool:
+    """Tell whether a tensor holds whole numbers, which may be positions in another one."""
+    is_number = tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool
+    return not is_number and tensor.numel() > 0

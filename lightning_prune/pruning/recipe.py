@@ -109,7 +109,12 @@ class Recipe:
             )
 
     def pruner(
-        self, model: nn.Module, example_inputs: Any, among: Collection[str] | None = None
+        self,
+        model: nn.Module,
+        example_inputs: Any,
+        among: Collection[str] | None = None,
+        *,
+        averaged: Collection[str] = (),
     ) -> Pruner:
         """Return a pruner over the prunable units of ``model``; nothing is pruned yet.
 
@@ -118,6 +123,8 @@ class Recipe:
             example_inputs: what ``model(...)`` takes; not used unless `needs_inputs`.
             among: names of the groups that were chosen before, as those of a checkpoint; ``None``
                 = choose now.
+            averaged: names of frozen parameters that follow others, as an average does, and are
+                pruned with them.
 
         Returns:
             The pruner.
@@ -142,7 +149,9 @@ class Recipe:
             include=self.include,
             exclude=self.exclude,
             among=among,
+            averaged=averaged,
         )
+        examples = examples_of(example_inputs) if self.needs_inputs else []
         pruner = Pruner(
             model,
             selection.groups,
@@ -151,7 +160,7 @@ class Recipe:
             granularity=self.granularity,
             of=self.of,
             prices=coupling.prices if coupling else None,
-            examples=examples_of(example_inputs) if self.needs_inputs else (),
+            examples=[example for example in examples if example.measured],
             left_alone=self.granularity.refused(weights)
             | selection.left_alone
             | (coupling.readable if coupling else {}),

@@ -160,6 +160,7 @@ class Gan(L.LightningModule):
         ]
 
 
+@pytest.mark.filterwarnings("ignore:The training step of Gan .* optimizes manually")
 @pytest.mark.parametrize("granularity", [Weight(), Channel()], ids=str)
 def test_two_networks_pruned_by_two_callbacks(granularity: Any) -> None:
     first = Pruning(

@@ -106,6 +106,21 @@ def test_only_what_shares_the_batch_is_narrowed():
     assert [tuple(t.shape) for t in narrow.tensors] == [(2, 3), (3, 3), ()]
 
 
+class Elsewhere(Tensor):
+    """A tensor that says it is on an accelerator."""
+
+    device = torch.device("cuda")  # type: ignore[assignment]
+
+
+def test_what_edges_point_at_is_cut_on_a_cpu_alone():
+    nodes, edges, inner = X, torch.tensor([[0, 1], [3, 2]]), torch.tensor([[0, 1], [1, 0]])
+    assert ExampleInputs.of((nodes, edges)).narrowed(2).batch_size == 2
+    there = [t.as_subclass(Elsewhere) for t in (nodes, edges, inner)]
+    assert ExampleInputs.of((there[0], there[1])).narrowed(2).batch_size == 4
+    assert ExampleInputs.of((there[0], there[2])).narrowed(2).batch_size == 2
+    assert ExampleInputs.of((there[0], there[1][0].repeat(2))).narrowed(2).batch_size == 2
+
+
 def test_a_small_batch_is_not_narrowed():
     inputs = ExampleInputs.of(X)
     assert inputs.narrowed(4) is inputs

@@ -32,9 +32,12 @@ from lightning_prune.callbacks.compaction.checks import (
     monitored,
     refuse_full_size,
     say_why_nothing,
+    warn_left_behind,
 )
 from lightning_prune.callbacks.compaction.compactable import compactable
 from lightning_prune.callbacks.trainer.example_inputs import (
+    can_run,
+    examples_in_training,
     find_example_inputs,
     require_example_inputs,
 )
@@ -74,10 +77,10 @@ class Compaction(Callback):
         latency: measure the latency of the masked and the compact model, in turns, on the device
             of the fit.
         example_inputs: what ``forward`` takes, or a `Call` of another method, or a list of such
-            examples; by default the LightningModule's ``example_input_array``, else the first
-            training batch.
-        allow_unused: units may also go where a parameter that no example runs, such as one that
-            only ``training_step`` uses, might read them.
+            examples; by default the LightningModule's ``example_input_array``, else what its steps
+            call ``forward`` with, else the first element of the first training batch. The steps
+            themselves are compacted and verified beside it, as far as they run on that batch.
+        allow_unused: units may also go where a parameter that no example runs might read them.
         untried_strategy: let strategies through with which compaction was not tried.
 
     Raises:
@@ -150,12 +153,11 @@ class Compaction(Callback):
     ) -> None:
         """Find the example inputs at the first batch, so that wrong ones are reported at once."""
         if not self._examples:
-            examples = require_example_inputs(self.example_inputs, pl_module, batch)
-            # Kept for the whole fit, so not in the accelerator's memory.
-            self._examples = [example.map(Tensor.cpu) for example in examples]
+            self._examples = examples_in_training(self.example_inputs, pl_module, batch).calls
             if has_shards(pl_module):  # a forward pass takes all ranks
                 return
-            count_macs(pl_module, self._examples)  # only to run the model once, on a twin
+            measured = [example for example in self._examples if example.measured]
+            count_macs(pl_module, measured)  # only to run the model once, on a twin
 
     @override
     def on_train_batch_end(
@@ -218,6 +220,8 @@ class Compaction(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, examples: list[ExampleInputs]
     ) -> None:
         """Compact the model where it is, and say what came of it."""
+        # Without the steps that ask the Trainer for something that is gone by now.
+        examples = [one for one in examples if one.measured or can_run(pl_module, one)]
         states = FullSizeStates(pl_module, examples, allow_unused=self.allow_unused)
         before = twin(pl_module)
         self.report = compact(pl_module, examples, latency=False, allow_unused=self.allow_unused)
@@ -227,6 +231,7 @@ class Compaction(Callback):
         forget_averages(trainer)
         check_sizes_agree(trainer, pl_module)
         if trainer.is_global_zero:
+            warn_left_behind(before, pl_module)
             self.report = self._published(trainer, before, pl_module, self.report, examples[0])
 
     def _compact_gathered(

@@ -167,3 +167,28 @@ def say_why_nothing(module: nn.Module) -> None:
         "Nothing was removed: no unit is exactly zero in all its weights. Compaction removes "
         "channels that are; granularity=Channel() makes them, once its schedule has begun."
     )
+
+
+def warn_left_behind(before: nn.Module, module: nn.Module) -> None:
+    """Warn of frozen layers that are like trained ones, but have not shrunk with them.
+
+    Args:
+        before: the module as it was.
+        module: the compact module.
+    """
+    old = {name: parameter.shape for name, parameter in before.named_parameters()}
+    shrunk, left = set(), []
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad and parameter.shape != old[name]:
+            shrunk |= {(name, old[name]), (name.partition(".")[2], old[name])}
+    for name, parameter in module.named_parameters():
+        alike = (name.partition(".")[2], parameter.shape) in shrunk
+        if alike and not parameter.requires_grad and parameter.shape == old[name]:
+            left.append(name.rpartition(".")[0])
+    if left:
+        log.warning(
+            "%s kept the full size, for no recorded step ties it to the trained layers of the same "
+            "names, which shrank. If it follows their weights, as a momentum teacher does, the "
+            "next fit cannot: update it in `training_step`, or copy it from the compact layers.",
+            ", ".join(dict.fromkeys(left)),
+        )

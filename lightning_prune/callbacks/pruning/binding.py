@@ -12,11 +12,13 @@ from typing import Any
 import lightning as L
 
 from lightning_prune.callbacks.trainer.example_inputs import (
+    TrainingExamples,
+    examples_in_training,
     find_example_inputs,
-    require_example_inputs,
 )
 from lightning_prune.coupling.unused import warn_unused
 from lightning_prune.errors import TargetError
+from lightning_prune.modules.gathering import has_shards
 from lightning_prune.pruning import Pruner, Recipe
 
 
@@ -108,15 +110,20 @@ class Binding:
         self, pl_module: L.LightningModule, batch: Any, among: Sequence[str] | None = None
     ) -> Pruner | None:
         """Return a pruner, None if it takes a batch to find the groups."""
-        inputs = None
+        found = TrainingExamples([])
         if self._recipe.needs_inputs:
-            if batch is None and not find_example_inputs(self._example_inputs, pl_module, None):
+            if batch is None and not self._needs_no_batch(pl_module):
                 return None
-            inputs = require_example_inputs(self._example_inputs, pl_module, batch)
-        pruner = self._recipe.pruner(pl_module, inputs, among)
+            found = examples_in_training(self._example_inputs, pl_module, batch)
+        pruner = self._recipe.pruner(pl_module, found.calls, among, averaged=found.averaged)
         if self.pruner is None and not self._recipe.allow_unused:
             warn_unused(pruner.unused, dict(pl_module.named_parameters()))
         return pruner
+
+    def _needs_no_batch(self, pl_module: L.LightningModule) -> bool:
+        """Tell whether the groups are known without one, because no step is recorded."""
+        given = find_example_inputs(self._example_inputs, pl_module, None)
+        return bool(given) and has_shards(pl_module)
 
 
 def _count_trainable(pl_module: L.LightningModule) -> int:

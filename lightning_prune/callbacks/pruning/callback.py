@@ -65,10 +65,11 @@ class Pruning(Callback):
         name: prefix of the metrics, and key of the state in checkpoints; two of these callbacks
             need two names.
         example_inputs: what ``forward`` takes, or a `Call` of another method, or a list of such
-            examples; by default the LightningModule's ``example_input_array``, else the first
-            training batch. Single weights need none.
-        allow_unused: units may also go where a parameter that no example runs, such as one that
-            only ``training_step`` uses, might read them.
+            examples; by default the LightningModule's ``example_input_array``, else what its steps
+            call ``forward`` with, else the first element of the first training batch. The steps
+            themselves are coupled beside it, as far as they run on that batch. Single weights
+            need none.
+        allow_unused: units may also go where a parameter that no example runs might read them.
         restart_early_stopping: let no `EarlyStopping` end the training by its patience before the
             last update of the masks, and let it count from zero then.
         untried_strategy: let strategies through with which pruning was not tried.
@@ -184,7 +185,7 @@ class Pruning(Callback):
         self._guard.start(trainer)
         # First the masks, so that layers unfrozen just now are not judged before their first step.
         self._advance(trainer, pl_module)
-        self._bind(pl_module, batch)
+        self._bind(pl_module, () if batch is None else batch)  # a step may fetch it by itself
         self._advance(trainer, pl_module)
         if self.pruner is not None and self.progress.is_unfinished(self.schedule):
             self.pruner.scorer.start(only_training=True)

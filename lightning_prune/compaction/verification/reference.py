@@ -198,8 +198,12 @@ class Reference:
 
     def _answer(self, question: Question, example: ExampleInputs) -> Trial | None:
         """Return the first choice that the model takes, and that shows something."""
-        choices = [one for one in question.choices if not _are_equal(one, example)]
-        if not choices:
+        choices = [
+            one
+            for one in question.choices
+            if not (_are_equal(one, example) or one.points_outside(example))
+        ]
+        if not choices or not (question.is_basic or example.measured):
             return None
         if self._seconds_left <= 0 and not question.is_basic:
             self.no_time.append(question.about)

@@ -35,6 +35,7 @@ def select(
     include: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     among: Collection[str] | None = None,
+    averaged: Collection[str] = (),
 ) -> Selection:
     """Choose the groups that may be pruned.
 
@@ -47,14 +48,20 @@ def select(
             matches one.
         among: names of groups that were chosen before: these stay chosen, frozen or not, and no
             others are. ``None`` = no choice was made yet.
+        averaged: names of frozen parameters that follow trainable ones. They keep no group of
+            these from being chosen.
 
     Returns:
         The chosen groups in their order, and a reason for each of the others.
     """
     chosen, left_alone = [], {}
+    trained = {name for name, weight in weights.items() if weight.requires_grad}
     for group in groups:
+        written = [m.axis.tensor for m in group.parameters if m.side == "out"]
+        followed = averaged if trained.intersection(written) else ()
+        frozen = [name for name in written if name not in trained and name not in followed]
         reason = (
-            _reason(group, weights, include, exclude) if among is None else _not_among(group, among)
+            _reason(group, frozen, include, exclude) if among is None else _not_among(group, among)
         )
         if reason is None:
             chosen.append(group)
@@ -70,7 +77,7 @@ def _not_among(group: Group, among: Collection[str]) -> str | None:
 
 def _reason(
     group: Group,
-    weights: Mapping[str, Tensor],
+    frozen: Sequence[str],
     include: Sequence[str] | None,
     exclude: Sequence[str],
 ) -> str | None:
@@ -81,10 +88,7 @@ def _reason(
             return f"`{writer}` is excluded"
     if include is not None and not any(matches(writer, include) for writer in writers):
         return "no writer is included"
-    for member in group.parameters:
-        if member.side == "out" and not weights[member.axis.tensor].requires_grad:
-            return f"`{member.axis.tensor}` is frozen"
-    return None
+    return f"`{frozen[0]}` is frozen" if frozen else None
 
 
 def nothing_to_prune(left_alone: Mapping[str, str]) -> str:

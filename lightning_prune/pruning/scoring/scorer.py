@@ -86,12 +86,15 @@ class Scorer:
     def weights_without_optimizer(self, stepped: Collection[int]) -> list[str]:
         """Return the names of the weights whose scores stay zero, as no optimizer steps on them.
 
+        Frozen ones, which follow others, are not among them.
+
         Args:
             stepped: ids of the parameters that some optimizer steps on.
         """
         if self._criterion.reads not in {"gradients", "curvature"}:
             return []
-        return [name for name, weight in self._weights.items() if id(weight) not in stepped]
+        trained = {name: weight for name, weight in self._weights.items() if weight.requires_grad}
+        return [name for name, weight in trained.items() if id(weight) not in stepped]
 
     def start(self, *, only_training: bool) -> None:
         """Begin to observe activations, if the criterion reads them.

@@ -188,11 +188,13 @@ class Text(Dataset):
 
 def test_a_lack_of_example_inputs_shows_before_the_first_step():
     class Second(Model):
-        def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
-            return self(batch[1]).square().mean()
+        automatic_optimization = False
 
     model = Second()
-    with pytest.raises(lp.ExampleInputsError, match="a list without a tensor in front"):
+    with (
+        pytest.warns(UserWarning, match="training step of Second .* optimizes manually"),
+        pytest.raises(lp.ExampleInputsError, match="a list without a tensor in front"),
+    ):
         fit(model, lp.Compaction(latency=False), data=Text())
     assert model.trainer.global_step == 0
 
@@ -259,20 +261,17 @@ def test_a_path_is_a_path() -> None:
 
 
 class WithAuxiliary(Model):
-    """A second head reads the hidden features; only the training step runs it."""
+    """A second head reads the hidden features; neither ``forward`` nor a step runs it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.aux = nn.Linear(8, 3)
 
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        return super().training_step(batch, batch_idx) + self.loss(batch[0])
-
     def loss(self, x: Tensor) -> Tensor:
         return self.aux(self.first(x).relu()).square().mean()
 
 
-def test_what_only_the_training_step_reads_stays_and_is_named(caplog):
+def test_what_no_step_runs_may_read_stays_and_is_named(caplog):
     model, compaction = WithAuxiliary(), lp.Compaction(latency=False)
     fit(model, Zero(), compaction)
     assert model.first.out_features == 8
@@ -282,7 +281,7 @@ def test_what_only_the_training_step_reads_stays_and_is_named(caplog):
     assert "allow_unused=True" in warning.getMessage()
 
 
-def test_a_call_of_what_the_training_step_runs_compacts_that_too():
+def test_a_call_of_what_no_step_runs_compacts_that_too():
     x = torch.randn(2, 4)
     model = WithAuxiliary()
     fit(model, Zero(), lp.Compaction(latency=False, example_inputs=[x, lp.Call("loss", x)]))

@@ -120,7 +120,8 @@ def test_channels_wait_for_a_batch() -> None:
     assert binding.pruner is None
     state = binding.state_dict()
     assert not binding.restore(model, None, state)
-    binding.bind(model, next(iter(data())), widen=True)
+    with pytest.warns(UserWarning, match="training step of Net .* not attached to a `Trainer`"):
+        binding.bind(model, next(iter(data())), widen=True)
     assert binding.pruner is not None
     assert binding.fits(model)
     assert not binding.fits(Net())

@@ -206,20 +206,17 @@ def test_what_is_excluded_or_frozen_is_left_alone_with_a_reason() -> None:
 
 
 class WithAuxiliary(Net):
-    """A second head reads the first features; only the training step runs it."""
+    """A second head reads the first features; neither ``forward`` nor a step runs it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.aux = nn.Conv2d(8, 2, 1)
 
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        return super().training_step(batch, batch_idx) + self.loss(batch[0])
-
     def loss(self, x: Tensor) -> Tensor:
         return self.aux(self.body[0](x)).square().mean()
 
 
-def test_what_only_the_training_step_reads_is_left_alone_and_named_once(caplog: Any) -> None:
+def test_what_no_step_runs_may_read_is_left_alone_and_named_once(caplog: Any) -> None:
     pruning = Pruning(0.2, schedule=Linear(start_epoch=0, end_epoch=2))
     fit(WithAuxiliary(), pruning)
     assert pruning.report is not None
@@ -230,7 +227,7 @@ def test_what_only_the_training_step_reads_is_left_alone_and_named_once(caplog: 
     assert "do not run aux. " in warning
 
 
-def test_a_call_of_what_the_training_step_runs_prunes_that_too(caplog: Any) -> None:
+def test_a_call_of_what_no_step_runs_prunes_that_too(caplog: Any) -> None:
     x = torch.randn(2, 2, 6, 6)
     model = WithAuxiliary()
     examples = [x, Call("loss", x)]
@@ -382,7 +379,10 @@ def test_channels_need_inputs() -> None:
 
     rows = [{"x": x, "y": y} for x, y in data().dataset]
     loader = DataLoader(rows, batch_size=4, collate_fn=lambda b: _Opaque(b))
-    with pytest.raises(ExampleInputsError, match="Expected `example_inputs`"):
+    with (
+        pytest.warns(UserWarning, match="training step of Bare .* KeyError"),
+        pytest.raises(ExampleInputsError, match="Expected `example_inputs`"),
+    ):
         make_trainer(Pruning(0.5)).fit(Bare(), loader)
 
 

@@ -1,0 +1,312 @@
+"""Steps: the methods of a LightningModule that a Trainer calls with a batch, as further examples.
+
+What a step reads beside ``forward`` (an auxiliary head, a hidden feature, the weight of an
+embedding) is then coupled and verified like the rest. Steps run on copies only, which share no
+parameter with the module: a step may write to some. Nothing that they log, print or ask for
+reaches the Trainer.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
+from typing_extensions import override
+
+from lightning_prune.compaction.verification.runs import RatesAtZero
+from lightning_prune.coupling.modes import in_mode, prepare_training
+from lightning_prune.coupling.record import record
+from lightning_prune.coupling.rules import RULES
+from lightning_prune.errors import ExampleInputsError
+from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.nesting import tensors_in
+from lightning_prune.modules.tensor_copies import TensorCopies
+
+STEPS = ("training_step", "validation_step", "predict_step")
+
+
+@dataclass(frozen=True)
+class Step(ExampleInputs):
+    """A call of a step; what it returns are the tensors that the step returns and logs.
+
+    Args:
+        trains: whether it needs train mode; in place of eval mode, it then gets a train mode
+            without batch statistics and dropout.
+        watch: called when the step has run, before its parameters are as before; None for nothing.
+    """
+
+    trains: bool = False
+    watch: Callable[[], None] | None = None
+
+    @override
+    def __call__(self, model: nn.Module) -> list[Tensor]:
+        """Run the step on a copy of the module, whose parameters stay as they are."""
+        mode = _train_mode(model) if self.trains and not model.training else nullcontext()
+        with _random_numbers_kept(), _parameters_kept(model), mode, _unheard(model) as logged:
+            output = super().__call__(model)
+            if self.watch is not None:
+                self.watch()
+            return tensors_in((output, logged))
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What came of recording the steps of a module.
+
+    Args:
+        examples: the calls that can be recorded.
+        forward: the arguments of the first call of ``forward`` in any of them, None if there was
+            none.
+        failures: why others cannot be recorded, by name.
+        averaged: names of the frozen parameters that a step changes by itself, as it does with
+            those of a momentum teacher.
+        done: the operations of each of the calls.
+    """
+
+    examples: tuple[Step, ...] = ()
+    forward: ExampleInputs | None = None
+    failures: dict[str, str] = field(default_factory=dict)
+    averaged: frozenset[str] = frozenset()
+    done: tuple[list[Any], ...] = ()
+
+
+def try_steps(pl_module: L.LightningModule, batch: Any) -> Steps:
+    """Record every step that the module defines once, to know which can be.
+
+    All are given the batch of the training: a step that takes another kind of batch is left out,
+    and so is one that does the very same as an earlier one.
+
+    Args:
+        pl_module: the module; copies of it run in eval mode.
+        batch: a batch of the training data.
+
+    Returns:
+        The steps that can be recorded, with what was learnt on the way.
+    """
+    found = Steps()
+    for name in filter(lambda name: _defines(pl_module, name), STEPS):
+        if name == "training_step" and not pl_module.automatic_optimization:
+            found = replace(found, failures={name: "it optimizes manually"})
+        else:
+            step = _call(pl_module, name, batch)
+            found = _try(pl_module, step, found)
+            if name == "training_step" and found.failures:  # it may expect losses of the model
+                found = _try(pl_module, replace(step, trains=True), replace(found, failures={}))
+    return found
+
+
+def _defines(pl_module: L.LightningModule, name: str) -> bool:
+    """Tell whether the user's own class has a step."""
+    owner = next((base for base in type(pl_module).__mro__ if name in vars(base)), None)
+    return owner is not None and owner.__name__ != "LightningModule"
+
+
+def _call(pl_module: L.LightningModule, name: str, batch: Any) -> Step:
+    """Return a step with as many indices behind the batch as it asks for."""
+    signature = inspect.signature(getattr(pl_module, name))
+    for args in ((batch, 0), (batch,), (batch, 0, 0)):
+        try:
+            signature.bind(*args)
+        except TypeError:
+            continue
+        break
+    return Step(args, method=name, measured=False)
+
+
+def _try(pl_module: L.LightningModule, step: Step, found: Steps) -> Steps:
+    """Record one step, and add what came of it."""
+    copied = in_mode(pl_module, False)
+    frozen = {name: p for name, p in copied.named_parameters() if not p.requires_grad}
+    for parameter in frozen.values():  # else an average of equal weights would change nothing
+        if parameter.is_floating_point():
+            parameter.data = parameter.data * 1.01 + 0.001
+    before = {name: parameter.data for name, parameter in frozen.items()}
+    averaged: set[str] = set()
+
+    def watch() -> None:
+        averaged.update(n for n, p in frozen.items() if not torch.equal(p.data, before[n]))
+
+    calls = _calls_of_forward(copied)
+    try:
+        done = run(copied, replace(step, watch=watch))
+    except ExampleInputsError as error:
+        failure = f"{type(error.__cause__).__name__}: {error.__cause__}"
+        found = replace(found, failures=found.failures | {step.method: failure})
+    else:
+        if done not in found.done:
+            found = replace(found, examples=(*found.examples, step), done=(*found.done, done))
+    first = found.forward or next(iter(calls), None)
+    return replace(found, forward=first, averaged=found.averaged | averaged)
+
+
+def run(copied: nn.Module, example: ExampleInputs) -> list[Any]:
+    """Run a copy of a module in the way in which it is recorded.
+
+    Args:
+        copied: the copy.
+        example: what it is called with.
+
+    Returns:
+        The operations; two calls with the same ones do the same.
+
+    Raises:
+        ExampleInputsError: if it does not run.
+    """
+    devices = list({p.device for p in copied.parameters() if p.device.type == "cuda"})
+    with torch.random.fork_rng(devices=devices):
+        graph = record(copied, example.on(copied), RULES.__contains__)
+    return [graph.values, [(n.op, n.args, n.kwargs, n.outputs) for n in graph], graph.outputs]
+
+
+def _calls_of_forward(copied: nn.Module) -> list[ExampleInputs]:
+    """Return a list to which the arguments of the first call of ``forward`` will be added."""
+    calls: list[ExampleInputs] = []
+    forward = copied.forward
+
+    def remember(*args: Any, **kwargs: Any) -> Any:
+        if not calls:
+            with _disable_current_modes(), torch.inference_mode(False):
+                calls.append(ExampleInputs(args, kwargs).map(lambda t: t.detach().clone()))
+        return forward(*args, **kwargs)
+
+    vars(copied)["forward"] = remember
+    return calls
+
+
+@contextmanager
+def _train_mode(copied: nn.Module) -> Iterator[None]:
+    """Put a module in train mode, but for what makes numbers depend on the batch or on chance."""
+    modes = [(module, module.training) for module in copied.modules()]
+    prepare_training(copied)
+    try:
+        with RatesAtZero():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+@contextmanager
+def _random_numbers_kept() -> Iterator[None]:
+    """Leave the generators of Python and numpy as they are; others see to those of torch."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)
+
+
+@contextmanager
+def _parameters_kept(copied: nn.Module) -> Iterator[None]:
+    """Let parameters lie in memory of their own meanwhile: that of a twin is the original's."""
+    copies = TensorCopies(lambda tensor: False)
+    with _disable_current_modes(), torch.inference_mode(False), torch.no_grad():  # not recorded
+        held = [(parameter, parameter.data) for parameter in copied.parameters()]
+        for parameter, data in held:
+            parameter.data = copies(data)
+    try:
+        yield
+    finally:
+        with _disable_current_modes():
+            for parameter, data in held:
+                parameter.data = data
+
+
+@contextmanager
+def _unheard(copied: nn.Module) -> Iterator[list[Any]]:
+    """Keep from the Trainer and from other ranks what a step has to say; yield what it logs."""
+    logged: list[Any] = []
+    before = []
+    for module in copied.modules():
+        held, changes = vars(module), _unheard_attributes(module, logged)
+        before.append((held, changes, {name: held[name] for name in changes if name in held}))
+        held.update(changes)
+    try:
+        yield logged
+    finally:
+        for held, changes, kept in before:
+            for name in changes:
+                held.pop(name, None)
+            held.update(kept)
+
+
+def _unheard_attributes(module: nn.Module, logged: list[Any]) -> dict[str, Any]:
+    """Return what a module that may speak to others has to hold in order not to."""
+    if "distributed_available_fn" in vars(module):  # a metric, which would ask the other ranks
+        return {"distributed_available_fn": lambda: False}
+    if "_trainer" not in vars(module):
+        return {}
+    trainer = vars(module)["_trainer"]
+
+    def log(name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+        logged.append(value)
+
+    def log_dict(values: Any, *args: Any, **kwargs: Any) -> None:
+        logged.append(values)
+
+    def optimizers(*args: Any, **kwargs: Any) -> Any:
+        shown = [_Settings(optimizer) for optimizer in trainer.optimizers]
+        return shown[0] if len(shown) == 1 else shown
+
+    return {
+        "log": log,
+        "log_dict": log_dict,
+        "print": _Nowhere(),
+        "optimizers": optimizers,
+        **dict.fromkeys(("lr_schedulers", "manual_backward", "toggle_optimizer"), _refuse),
+        "_trainer": None if trainer is None else _Unheard(trainer),
+    }
+
+
+def _refuse(*args: Any, **kwargs: Any) -> None:
+    """Do not optimize.
+
+    Raises:
+        RuntimeError: always.
+    """
+    raise RuntimeError("a copy of the module is not optimized")
+
+
+class _Settings:
+    """An optimizer that only tells its settings, such as the learning rate."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self.param_groups = [
+            {name: value for name, value in group.items() if name != "params"}
+            for group in optimizer.param_groups
+        ]
+
+
+class _Unheard:
+    """A Trainer that answers and remembers nothing; its loggers lead nowhere."""
+
+    def __init__(self, trainer: Any) -> None:
+        vars(self)["_trainer"] = trainer
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(vars(self)["_trainer"], name)
+        if name == "logger":
+            return None if value is None else _Nowhere()
+        if name == "loggers":
+            return [_Nowhere() for _ in value]
+        return dict(value) if name.endswith("_metrics") else value
+
+
+class _Nowhere:
+    """An object whose attributes and results are itself."""
+
+    def __getattr__(self, name: str) -> _Nowhere:
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> _Nowhere:
+        return self
