@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from support.fits import Validated, data, make_trainer
+from torch import nn
 
 import lightning_prune as lp
 from lightning_prune.schedules import Linear, OneShot
@@ -183,6 +184,47 @@ def test_the_best_weights_at_the_target_are_compacted(
     assert compaction.report.removed > 0
 
 
+@pytest.mark.filterwarnings("ignore:Expected `pruning` to reach", "ignore:Expected a validation")
+@pytest.mark.parametrize("epochs", [4, 7], ids=["at the end", "before"])
+def test_weights_of_masks_that_were_taken_back_are_not_compacted(epochs: int) -> None:
+    """Half of the sparsity is good in epoch 2, all of it is too much in epoch 3."""
+    losses = (0.5, 0.4, 0.45, 0.9, 0.5, 0.42, 0.43)
+    pruning = lp.Pruning(0.6, lp.Magnitude(), schedule=lp.Steps(epochs={2: 0.5, 3: 1.0}))
+    guard = lp.AccuracyGuard("val_loss", 0.2, mode="min", patience=1, action="stop")
+    compaction = lp.Compaction(monitor="val_loss", latency=False)
+    model = Losses(*losses)
+    make_trainer(pruning, guard, compaction, epochs=epochs).fit(model, data(), data())
+    assert pruning.pruner is not None
+    assert pruning.pruner.sparsity == pytest.approx(0.3, abs=0.1)
+    kept = [int(mask.sum()) for mask in pruning.pruner.unit_masks]
+    assert kept == [model.body[0].out_channels, model.body[3].out_channels]
+
+
+class Adapted(Losses):
+    """An adapter that starts from zero is trained from epoch 1 on."""
+
+    def __init__(self, *losses: float) -> None:
+        super().__init__(*losses)
+        self.adapter = nn.Linear(72, 30, bias=False).requires_grad_(False)
+        self.out = nn.Linear(30, 3)
+        nn.init.zeros_(self.adapter.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + self.out(self.adapter(x.flatten(1)))
+
+    def on_train_epoch_start(self) -> None:
+        self.adapter.requires_grad_(self.current_epoch >= 1)
+
+
+def test_adapters_that_start_from_zero_do_not_make_weights_sparse() -> None:
+    compaction = lp.Compaction(monitor="val_loss", latency=False)
+    pruning = lp.Pruning(0.5, lp.Magnitude(), include=["body.*"], schedule=OneShot(epoch=2))
+    model = Adapted(*LOSSES)
+    make_trainer(pruning, compaction, epochs=5).fit(model, data(), data())
+    assert model.adapter.weight.all()
+    assert model.body[0].weight.shape[0] < 8
+
+
 def test_a_metric_that_nobody_logs_is_named() -> None:
     trainer = make_trainer(lp.Compaction(monitor="acc", latency=False), num_sanity_val_steps=0)
     with pytest.raises(ValueError, match=r"logs, but got 'acc'\. There are: val_loss"):
@@ -193,7 +235,7 @@ def test_without_a_validation_at_the_target_the_last_weights_are_compacted() -> 
     compaction = lp.Compaction(monitor="val_loss", latency=False)
     pruning = lp.Pruning(0.5, schedule=OneShot(epoch=3))
     trainer = make_trainer(pruning, compaction, check_val_every_n_epoch=3)
-    with pytest.warns(UserWarning, match="a validation with `val_loss` after the last update"):
+    with pytest.warns(UserWarning, match="a validation with `val_loss` under the masks in force"):
         trainer.fit(Validated(), data(), data())
     assert compaction.report is not None
     assert compaction.report.removed > 0

@@ -41,6 +41,7 @@ from lightning_prune.callbacks.trainer.example_inputs import (
     find_example_inputs,
     require_example_inputs,
 )
+from lightning_prune.callbacks.trainer.masking import masks_in_force
 from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.other_callbacks import forget_averages
 from lightning_prune.callbacks.trainer.strategies import check_strategy, shards_weights
@@ -71,8 +72,8 @@ class Compaction(Callback):
             None to keep it in memory only. A sharded model (`ModelParallelStrategy`) keeps its
             size: its weights are gathered on rank zero, compacted and written there.
         monitor: name of a metric that the validation logs: the best weights by it are compacted,
-            among those as sparse as the last ones. They are kept in memory and in checkpoints.
-            None to compact the last weights.
+            among those under the last masks. They are kept in memory and in checkpoints. None to
+            compact the last weights.
         mode: ``"min"`` if a lower metric is better, else ``"max"``.
         latency: measure the latency of the masked and the compact model, in turns, on the device
             of the fit.
@@ -174,22 +175,23 @@ class Compaction(Callback):
             check_copied(pl_module)
 
     @override
-    def on_validation_batch_start(
+    def on_validation_batch_end(
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
+        outputs: Any,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Look at the very weights that are validated, which may be averages."""
+        """Look at the very weights that are validated, once others have put theirs there."""
         first = batch_idx == 0 and dataloader_idx == 0
         if self.monitor is not None and first and trainer.state.fn == "fit":
-            self._best.look(pl_module)
+            self._best.look(pl_module, masks_in_force(trainer))
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Keep the weights if they are the best ones as sparse as this."""
+        """Keep the weights if they are the best ones under these masks."""
         if self.monitor is not None and trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._best.judge(monitored(trainer, self.monitor), trainer.global_step)
 
@@ -208,7 +210,7 @@ class Compaction(Callback):
         if has_shards(pl_module):
             self._compact_gathered(trainer, pl_module, examples)
             return
-        self._choose_weights(pl_module)
+        self._choose_weights(trainer, pl_module)
         home = pl_module.device
         pl_module.to(trainer.strategy.root_device)
         try:
@@ -275,19 +277,20 @@ class Compaction(Callback):
             logger.save()
         return report
 
-    def _choose_weights(self, pl_module: L.LightningModule) -> None:
+    def _choose_weights(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put the best weights back, where they were asked for, and say which."""
         if self.monitor is None:
             return
-        if self._best.restore(pl_module):
+        if self._best.restore(pl_module, masks_in_force(trainer)):
             pl_module.print(
                 f"compacting the weights of step {self._best.step}, the best at this sparsity: "
                 f"{self.monitor} {self._best.value:.4g}"
             )
             return
         rank_zero_warn(
-            f"Expected a validation with `{self.monitor}` after the last update of the masks, but "
-            "got none. The last weights are compacted; train or validate for longer."
+            f"Expected a validation with `{self.monitor}` under the masks in force, but got none "
+            "since they were updated or taken back. The last weights are compacted; train or "
+            "validate for longer."
         )
 
     @override

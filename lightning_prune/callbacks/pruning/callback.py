@@ -145,6 +145,12 @@ class Pruning(Callback):
             return float(self._loaded["sparsity"])
         return 0.0 if self.pruner is None else self.pruner.sparsity
 
+    def masks_in_force(self) -> int:
+        """Return a checksum of the masks, the same as long as these are."""
+        if self._loaded is not None:
+            return int(self._loaded["checksum"])
+        return 0 if self.pruner is None else self.pruner.fingerprint()
+
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Check the options against the trainer; forget what belongs to another model."""
@@ -269,6 +275,7 @@ class Pruning(Callback):
             "version": VERSION,
             "options": options_of(self.recipe, self.schedule),
             "sparsity": self._sparsity,
+            "checksum": self.masks_in_force(),
             **self.progress.state_dict(),
             "rewind": self._rewinder.state_dict(),
             "regularizer": self._shrinkage.state_dict(),

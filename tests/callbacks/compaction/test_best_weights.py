@@ -25,7 +25,7 @@ def after(mode, *seen):
     best, layer = BestWeights(mode), net(0.0)
     for step, (metric, zeros) in enumerate(seen, start=1):
         set_weights(layer, float(step), zeros)
-        best.look(layer)
+        best.look(layer, ())
         set_weights(layer, 100.0 + step, zeros)  # between the look and the end of the validation
         best.judge(metric, step)
     set_weights(layer, -1.0)
@@ -47,21 +47,21 @@ def test_which_weights_are_the_best(mode, seen, step):
     best = after(mode, *seen)
     assert best.step == step
     restored = net(9.0, zeros=2 if any(zeros for _, zeros in seen) else 0)
-    assert best.restore(restored)
+    assert best.restore(restored, ())
     assert restored.weight[0, -1].item() == step
 
 
 def test_nothing_is_restored_over_sparser_weights():
     best = after("min", (0.1, 1))
     last = net(9.0, zeros=3)
-    assert not best.restore(last)
+    assert not best.restore(last, ())
     assert last.weight[0, -1].item() == 9.0
 
 
 def test_nothing_is_judged_that_was_not_seen():
     best = BestWeights("min")
     best.judge(0.5, 1)
-    assert not best.restore(net(1.0))
+    assert not best.restore(net(1.0), ())
 
 
 def test_the_state_is_plain_and_comes_back():
@@ -71,28 +71,52 @@ def test_the_state_is_plain_and_comes_back():
     best = BestWeights("min")
     best.load_state_dict(torch.load(buffer, weights_only=True))
     restored = net(9.0)
-    assert best.restore(restored)
+    assert best.restore(restored, ())
     assert (best.step, best.value, restored.weight[0, 0].item()) == (2, 0.2, 2.0)
 
 
 def test_zeros_of_biases_do_not_count():
     best, layer = BestWeights("min"), net(1.0, zeros=1)
     nn.init.zeros_(layer.bias)  # where biases start from
-    best.look(layer)
+    best.look(layer, ())
     best.judge(0.9, 1)
     set_weights(layer, 2.0, zeros=1)
     nn.init.constant_(layer.bias, 0.5)
-    best.look(layer)
+    best.look(layer, ())
     best.judge(0.1, 2)
     nn.init.zeros_(layer.bias)
     assert best.step == 2
-    assert best.restore(layer)
+    assert best.restore(layer, ())
     assert (layer.weight[0, 1].item(), layer.bias.item()) == (2.0, 0.5)
 
 
 def test_what_was_looked_at_is_judged_once():
     best, layer = BestWeights("min"), net(1.0)
-    best.look(layer)
+    best.look(layer, ())
     best.judge(0.9, 1)
     best.judge(0.1, 2)
     assert (best.step, best.value) == (1, 0.9)
+
+
+@pytest.mark.parametrize("zeros", [0, 3])
+def test_where_something_masks_zeros_do_not_count(zeros):
+    best, layer = BestWeights("max"), net(1.0, zeros)
+    best.look(layer, [7])
+    best.judge(0.5, 1)
+    set_weights(layer, 2.0)
+    best.look(layer, [7])
+    best.judge(0.9, 2)
+    assert best.restore(net(3.0, zeros=4), [7])
+    assert best.step == 2
+
+
+def test_weights_of_other_masks_are_forgotten():
+    best, layer = BestWeights("max"), net(1.0)
+    for step, (masks, value) in enumerate([([1], 0.9), ([2], 0.4), ([2], 0.3)], start=1):
+        set_weights(layer, float(step))
+        best.look(layer, masks)
+        best.judge(value, step)
+    assert not best.restore(layer, [1])
+    assert not best.restore(layer, [1, 2])
+    assert best.restore(layer, [2])
+    assert (best.step, best.value, layer.weight[0, 0].item()) == (2, 0.4, 2.0)
