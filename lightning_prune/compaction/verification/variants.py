@@ -122,11 +122,14 @@ def _sizes_together(inputs: ExampleInputs) -> Questions:
 
 
 def _other_batches(inputs: ExampleInputs) -> list[int | None]:
-    """Return a larger and a smaller number of examples."""
+    """Return the number of examples beside larger sizes, and beside smaller ones.
+
+    Fewer examples go with larger sizes, which take their time.
+    """
     full = inputs.batch_size
     if not full or not batch_places(inputs):
         return [None, None]
-    return [full + 1, 1 if full > 1 else None]
+    return [1 if full > 1 else None, full + 1]
 
 
 def _moved(base: ExampleInputs, example: ExampleInputs, sizes: _Sizes) -> Iterator[ExampleInputs]:

@@ -94,8 +94,8 @@ def test_what_was_tried_is_said():
         "float32",
         "float64",
         "train mode",
-        "larger sizes and a batch of 3",
-        "smaller sizes and a batch of 1",
+        "larger sizes and a batch of 1",
+        "smaller sizes and a batch of 3",
     ]
     assert untried == []
 
@@ -170,7 +170,7 @@ def test_without_time_only_what_is_basic_is_tried(monkeypatch):
     monkeypatch.setattr(reference, "_MOST_SECONDS", 0.0)
     found = of(nn.Conv2d(3, 2, 3), torch.randn(2, 3, 8, 8))
     list(found)
-    assert found.tried[3:] == ["larger sizes and a batch of 3", "smaller sizes and a batch of 1"]
+    assert found.tried[3:] == ["larger sizes and a batch of 1", "smaller sizes and a batch of 3"]
     assert "values ten times as large" in found.no_time
 
 
