@@ -314,7 +314,23 @@ class Adding(Student):
             q.data.mul_(0.9).add_(p.detach().data, alpha=0.1)
 
 
-@pytest.mark.parametrize("kind", [Student, Replacing, Adding], ids=lambda kind: kind.__name__)
+class Later(Student):
+    """The teacher follows after the step, which a hook prepares."""
+
+    def on_train_batch_start(self, batch: list[Any], batch_idx: int) -> None:
+        self.views = batch[0]
+
+    def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
+        return mse_loss(self.body(self.views[0]), self.teacher(self.views[1]))
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        with torch.no_grad():
+            self.follow()
+
+
+@pytest.mark.parametrize(
+    "kind", [Student, Replacing, Adding, Later], ids=lambda kind: kind.__name__
+)
 def test_a_teacher_shrinks_with_the_student_that_it_follows(kind: type[Student]) -> None:
     model = kind()
     batches = [[[torch.randn(4, 6), torch.randn(4, 6)], torch.zeros(4)] for _ in range(4)]
@@ -324,23 +340,25 @@ def test_a_teacher_shrinks_with_the_student_that_it_follows(kind: type[Student])
     assert model.body[0].out_features < 16
 
 
-class Later(Student):
-    """The teacher, which no step runs, follows between the steps."""
+class Follow(L.Callback):
+    """Lets the teacher follow, of which the module itself knows nothing."""
 
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
+        with torch.no_grad():
+            Student.follow(pl_module)
+
+
+class Led(Student):
     def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
-        return self(batch[0][0]).square().mean()
-
-    def on_train_batch_end(self, *args: Any) -> None:
-        if self.teacher[0].weight.shape == self.body[0].weight.shape:
-            with torch.no_grad():
-                self.follow()
+        return mse_loss(self(batch[0][0]), self.head(self.teacher(batch[0][1])))
 
 
-def test_a_teacher_that_follows_elsewhere_keeps_its_size_and_is_named(caplog: Any) -> None:
-    model = Later()
+def test_a_teacher_that_another_callback_leads_keeps_its_size_and_is_named(caplog: Any) -> None:
+    model, compaction = Led(), lp.Compaction(latency=False)
     batches = [[[torch.randn(4, 6), torch.randn(4, 6)], torch.zeros(4)] for _ in range(4)]
-    shrunk(model, batches, allow_unused=True)
-    assert model.teacher[0].out_features == 16
+    trainer = make_trainer(lp.Pruning(0.3), Follow(), compaction, epochs=2)
+    trainer.fit(model, torch.utils.data.DataLoader(batches, batch_size=None))
+    assert model.body[0].out_features < model.teacher[0].out_features == 16
     [warning] = [r.getMessage() for r in caplog.records if "full size" in r.getMessage()]
     assert "teacher.0, teacher.2 kept the full size" in warning
 

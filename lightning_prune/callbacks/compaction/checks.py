@@ -187,8 +187,8 @@ def warn_left_behind(before: nn.Module, module: nn.Module) -> None:
             left.append(name.rpartition(".")[0])
     if left:
         log.warning(
-            "%s kept the full size, for no recorded step ties it to the trained layers of the same "
-            "names, which shrank. If it follows their weights, as a momentum teacher does, the "
-            "next fit cannot: update it in `training_step`, or copy it from the compact layers.",
+            "%s kept the full size, for no recorded step ties these layers to trained ones of the "
+            "same names, which shrank. If they follow those, as a momentum teacher does, the next "
+            "fit cannot: let the training step update them, or copy them from the compact layers.",
             ", ".join(dict.fromkeys(left)),
         )

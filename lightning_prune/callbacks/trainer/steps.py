@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -39,11 +39,13 @@ class Step(ExampleInputs):
     """A call of a step; what it returns are the tensors that the step returns and logs.
 
     Args:
+        hooked: whether the hooks of the module before and after a batch of the training run, too.
         trains: whether it needs train mode; in place of eval mode, it then gets a train mode
             without batch statistics and dropout.
         watch: called when the step has run, before its parameters are as before; None for nothing.
     """
 
+    hooked: bool = False
     trains: bool = False
     watch: Callable[[], None] | None = None
 
@@ -52,7 +54,12 @@ class Step(ExampleInputs):
         """Run the step on a copy of the module, whose parameters stay as they are."""
         mode = _train_mode(model) if self.trains and not model.training else nullcontext()
         with _random_numbers_kept(), _parameters_kept(model), mode, _unheard(model) as logged:
+            if self.hooked:
+                ExampleInputs((*self.args[:1], 0), method="on_train_batch_start")(model)
             output = super().__call__(model)
+            if self.hooked:
+                results = output if isinstance(output, Mapping) else {"loss": output}
+                ExampleInputs((results, *self.args[:1], 0), method="on_train_batch_end")(model)
             if self.watch is not None:
                 self.watch()
             return tensors_in((output, logged))
@@ -97,10 +104,7 @@ def try_steps(pl_module: L.LightningModule, batch: Any) -> Steps:
         if name == "training_step" and not pl_module.automatic_optimization:
             found = replace(found, failures={name: "it optimizes manually"})
         else:
-            step = _call(pl_module, name, batch)
-            found = _try(pl_module, step, found)
-            if name == "training_step" and found.failures:  # it may expect losses of the model
-                found = _try(pl_module, replace(step, trains=True), replace(found, failures={}))
+            found = _try_ways(pl_module, _call(pl_module, name, batch), found)
     return found
 
 
@@ -120,6 +124,20 @@ def _call(pl_module: L.LightningModule, name: str, batch: Any) -> Step:
             continue
         break
     return Step(args, method=name, measured=False)
+
+
+def _try_ways(pl_module: L.LightningModule, step: Step, found: Steps) -> Steps:
+    """Record one step in the first way that works."""
+    if step.method != "training_step":
+        return _try(pl_module, step, found)
+    ways = [step, replace(step, trains=True)]
+    if any(_defines(pl_module, name) for name in ("on_train_batch_start", "on_train_batch_end")):
+        ways = [*(replace(way, hooked=True) for way in ways), *ways]
+    for way in ways:
+        found = _try(pl_module, way, replace(found, failures={}))
+        if not found.failures:
+            break
+    return found
 
 
 def _try(pl_module: L.LightningModule, step: Step, found: Steps) -> Steps:

@@ -122,6 +122,33 @@ def test_a_step_that_needs_train_mode_gets_it() -> None:
     assert not copied.training
 
 
+class Hooked(Lit):
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.x = batch[0]
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self(self.x).sum() if hasattr(self, "x") else self(batch[0]).mean()
+
+
+def test_the_hooks_around_a_step_run_with_it() -> None:
+    model = Hooked()
+    [step] = try_steps(model, BATCH).examples
+    assert step.hooked
+    assert torch.allclose(step(twin(model))[0], model(BATCH[0]).sum())
+
+
+def test_hooks_that_cannot_run_on_a_copy_are_left_out() -> None:
+    class Net(Hooked):
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            assert outputs["loss"].dim() == 0
+            self.lr_schedulers().step()
+
+    model = Net()
+    [step] = try_steps(model, BATCH).examples
+    assert not step.hooked
+    assert torch.allclose(step(twin(model))[0], model(BATCH[0]).mean())
+
+
 class Loud(Lit):
     """Speaks to everyone that there is."""
 
