@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -114,6 +115,12 @@ def test_an_exception_in_any_forward_pass_leaves_the_model_whole() -> None:
     assert ended[False]
 
 
+def seconds_of_a_compaction() -> float:
+    started = time.perf_counter()
+    lp.compact(masked(), X, latency=False)
+    return time.perf_counter() - started
+
+
 def interrupt_after(seconds: float) -> threading.Timer:
     timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
@@ -124,13 +131,11 @@ def interrupt_after(seconds: float) -> threading.Timer:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 def test_an_interrupt_at_any_moment_leaves_the_model_whole() -> None:
-    lp.compact(masked(), X, latency=False)
-    started = time.perf_counter()
-    lp.compact(masked(), X, latency=False)
-    seconds = time.perf_counter() - started
     generator = random.Random(0)
-    interrupted = 0
-    for _ in range(200):
+    interrupted, seconds = 0, seconds_of_a_compaction()
+    for attempts in itertools.count(1):
+        if attempts % 10 == 0:  # the machine may be busy with something else by now
+            seconds = seconds_of_a_compaction()
         model = masked()
         before = state(model)
         report = None
@@ -145,4 +150,5 @@ def test_an_interrupt_at_any_moment_leaves_the_model_whole() -> None:
             timer.cancel()
         interrupted += report is None
         check(model, before, report)
-    assert interrupted > 100
+        if interrupted > 100:
+            break

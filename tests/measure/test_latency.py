@@ -1,11 +1,11 @@
 import re
-import time
 from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import lightning_prune.measure.latency as latency_module
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.measure.latency import Latency, measure_in_turns, measure_latency
 
@@ -26,14 +26,36 @@ class Recorder(nn.Module):
         return x
 
 
-class Sleep(nn.Module):
-    def __init__(self, seconds: float) -> None:
+class Clock:
+    """Stands in for the module ``time``; it goes on only while a `Takes` runs."""
+
+    now_ns = 0
+
+    @classmethod
+    def perf_counter_ns(cls) -> int:
+        return cls.now_ns
+
+    @classmethod
+    def perf_counter(cls) -> float:
+        return cls.now_ns / 1e9
+
+
+class Takes(nn.Module):
+    """Takes so many milliseconds in each run, the last number in all further ones."""
+
+    def __init__(self, *times_ms: int) -> None:
         super().__init__()
-        self.seconds = seconds
+        self.times_ms = list(times_ms)
 
     def forward(self, x: Tensor) -> Tensor:
-        time.sleep(self.seconds)
+        time_ms = self.times_ms.pop(0) if len(self.times_ms) > 1 else self.times_ms[0]
+        Clock.now_ns += time_ms * 1_000_000
         return x
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency_module, "time", Clock)
 
 
 class Vandal(nn.Module):
@@ -45,30 +67,19 @@ class Vandal(nn.Module):
         return x
 
 
-def test_a_module_that_sleeps_5_ms_is_measured_at_5_ms_or_more() -> None:
-    latency = measure_latency(Sleep(0.005), torch.zeros(1), **QUICK)
-    assert 5.0 <= latency.p50_ms <= latency.p95_ms
-    assert latency.measuring_s >= (1 + 3) * 0.005
+def test_a_real_run_takes_time() -> None:
+    latency = measure_latency(nn.Linear(4, 4), torch.zeros(1, 4), **QUICK)
+    assert 0 < latency.p50_ms <= latency.p95_ms < 1000 * latency.measuring_s
 
 
+@pytest.mark.usefixtures("clock")
 def test_the_quantiles_are_those_of_the_runs() -> None:
-    # 1 warm-up, then sleeps of 2 ms but for two of 20: the median is short, the tail is long.
-    sleeps = iter([0.0] + [0.002] * 8 + [0.02] * 2)
-
-    class Uneven(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.sleep = lambda: time.sleep(next(sleeps))
-
-        def forward(self, x: Tensor) -> Tensor:
-            self.sleep()
-            return x
-
-    latency = measure_latency(
-        Uneven(), torch.zeros(1), warmup_runs=1, min_runs=10, max_seconds=1e-9
-    )
-    assert 2 <= latency.p50_ms < 20 <= latency.p95_ms
+    # 1 warm-up of 50 ms, then 2 ms but for two of 10 runs: the median is short, the tail is long.
+    model = Takes(50, *[2] * 8, 20, 20)
+    latency = measure_latency(model, torch.zeros(1), warmup_runs=1, min_runs=10, max_seconds=1e-9)
+    assert (latency.p50_ms, latency.p95_ms) == (2.0, 20.0)
     assert latency.runs == 10
+    assert latency.measuring_s == pytest.approx((50 + 8 * 2 + 2 * 20) / 1000)
 
 
 def test_the_conditions_are_reported() -> None:
@@ -92,18 +103,19 @@ def test_runs_alternate_between_the_models() -> None:
     assert [latency.runs for latency in latencies] == [3, 3]
 
 
+@pytest.mark.usefixtures("clock")
 def test_each_latency_belongs_to_its_model() -> None:
-    fast, slow = measure_in_turns([nn.Identity(), Sleep(0.005)], torch.zeros(1), **QUICK)
-    assert fast.p50_ms < 5 <= slow.p50_ms
+    fast, slow = measure_in_turns([Takes(1), Takes(5)], torch.zeros(1), **QUICK)
+    assert (fast.p50_ms, slow.p50_ms) == (1.0, 5.0)
 
 
+@pytest.mark.usefixtures("clock")
 def test_runs_go_on_until_the_time_is_used_up() -> None:
-    latency = measure_latency(
-        Sleep(0.002), torch.zeros(1), warmup_runs=0, min_runs=1, max_seconds=0.2
-    )
-    assert 1 < latency.runs <= 100
+    options: dict[str, Any] = {"warmup_runs": 1, "min_runs": 1, "max_seconds": 0.2}
+    assert measure_latency(Takes(2), torch.zeros(1), **options).runs == 200 / 2
 
 
+@pytest.mark.usefixtures("clock")
 def test_a_fast_model_stops_at_1000_runs() -> None:
     latency = measure_latency(
         nn.Identity(), torch.zeros(1), warmup_runs=0, min_runs=1, max_seconds=60

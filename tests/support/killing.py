@@ -111,7 +111,9 @@ def main(folder: Path, times: int) -> dict[str, Any]:
     for index in range(times):
         one = _made(folder / str(index))
         process = start(one, data, None)
-        time.sleep(random.Random(index).uniform(0.0, duration))
+        generator = random.Random(index)
+        _wait_for(one, checkpoints=generator.randrange(EPOCHS))
+        time.sleep(generator.uniform(0.0, duration / EPOCHS))
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
         (one / "result.json").unlink(missing_ok=True)
@@ -121,6 +123,12 @@ def main(folder: Path, times: int) -> dict[str, Any]:
         os.waitpid(start(one, data, last), 0)
         runs.append({"resumed from": last and last.name, **_result(one)})
     return {"whole": _result(folder / "whole"), "runs": runs}
+
+
+def _wait_for(folder: Path, checkpoints: int) -> None:
+    """Wait until a run is so far, however fast it is."""
+    while len(list(folder.glob("*.ckpt"))) < checkpoints:
+        time.sleep(0.001)
 
 
 def _made(folder: Path) -> Path:

@@ -26,7 +26,7 @@ class Exchange:
     """What two threads, standing for ranks, tell each other."""
 
     def __init__(self) -> None:
-        self.barrier = threading.Barrier(2, timeout=20)
+        self.barrier = threading.Barrier(2, timeout=300)
         self.slots: list[Any] = [None, None]
 
     def all(self, tensor: Tensor, like: Any) -> Tensor:
