@@ -9,7 +9,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from support.fits import Validated, data, make_trainer
+from support.fits import SAFELY, Validated, data, make_trainer
 from torch import nn
 
 import lightning_prune as lp
@@ -66,7 +66,7 @@ def test_a_metric_belongs_to_the_weights_of_its_checkpoint(
     assert len(paths) >= 4
     for path in paths:
         step = torch.load(path, weights_only=False)["global_step"]
-        found = loss_on_test(Validated(), ckpt_path=path, weights_only=True)
+        found = loss_on_test(Validated(), ckpt_path=path, **SAFELY)
         assert found == pytest.approx(model.noted[step], rel=1e-5)
 
 
@@ -170,7 +170,7 @@ def test_the_best_weights_at_the_target_are_compacted(
         compaction, mine = callbacks()
         model = Losses(*LOSSES)
         make_trainer(*mine, epochs=5).fit(
-            model, data(), data(), ckpt_path=tmp_path / "epoch=3.ckpt", weights_only=True
+            model, data(), data(), ckpt_path=tmp_path / "epoch=3.ckpt", **SAFELY
         )
     assert "compacting the weights of step 16, the best at this sparsity: val_loss 0.3" in (
         capsys.readouterr().out

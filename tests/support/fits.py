@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import lightning as L
@@ -13,6 +14,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_prune.callbacks.pruning.callback import Pruning
 
 BATCHES = 4
+# Before 2.6, lightning has no such option.
+SAFELY: dict[str, Any] = (
+    {"weights_only": True} if "weights_only" in signature(L.Trainer.fit).parameters else {}
+)
 OPTIMIZERS = {
     "SGD": lambda p: torch.optim.SGD(p, lr=0.1),
     "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.01),

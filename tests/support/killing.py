@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_prune as lp
+from support.fits import SAFELY
 
 EPOCHS = 8
 
@@ -75,7 +76,7 @@ def train(folder: Path, data: TensorDataset, checkpoint: Path | None) -> None:
         enable_model_summary=False,
     )
     model = Digits()
-    trainer.fit(model, DataLoader(data, batch_size=64), ckpt_path=checkpoint, weights_only=True)
+    trainer.fit(model, DataLoader(data, batch_size=64), ckpt_path=checkpoint, **SAFELY)
     # A run that was killed after its last checkpoint has nothing left to do, nor a pruner.
     states = [pruning.state_dict() for pruning in (channels, weights)]
     digest = hashlib.sha256()

@@ -6,12 +6,12 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import weight_averaging as averaging
-from support.fits import Net, data, make_trainer
+from support.fits import SAFELY, Net, data, make_trainer
 
 import lightning_prune as lp
 from lightning_prune.compaction.records import plan_of
 
+averaging = pytest.importorskip("lightning.pytorch.callbacks.weight_averaging")
 # `Pruning` has done its work, and weights are averaged anew.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Be aware that when using `ckpt_path`",
@@ -46,9 +46,7 @@ def new_class() -> type[Net]:
 def test_load_from_checkpoint_gives_the_compact_module(weights_only: bool, tmp_path: Path) -> None:
     model = Net("AdamW")
     compacted(model, tmp_path / "x.ckpt", weights_only=weights_only)
-    loaded = lp.compactable(new_class()).load_from_checkpoint(
-        tmp_path / "x.ckpt", weights_only=True
-    )
+    loaded = lp.compactable(new_class()).load_from_checkpoint(tmp_path / "x.ckpt", **SAFELY)
     assert plan_of(loaded) == plan_of(model) != lp.compaction.Plan()
     assert_same(loaded, model)
     assert loaded.noted == [model.head.in_features]  # the user's own hook sees the compact module
@@ -66,7 +64,7 @@ def test_compaction_makes_the_class_compactable(tmp_path: Path) -> None:
     kind = new_class()
     model = kind("AdamW")
     compacted(model, tmp_path / "x.ckpt")
-    assert_same(kind.load_from_checkpoint(tmp_path / "x.ckpt", weights_only=True), model)
+    assert_same(kind.load_from_checkpoint(tmp_path / "x.ckpt", **SAFELY), model)
 
 
 class Summed(Net):
@@ -98,7 +96,7 @@ def test_training_goes_on_under_weight_averaging(make: Any, tmp_path: Path) -> N
     other = make(path)
     ema = averaging.EMAWeightAveraging(decay=0.5)
     trainer = make_trainer(ema, lp.Compaction(latency=False), epochs=6)
-    trainer.fit(other, data(same=True), ckpt_path=path, weights_only=True)
+    trainer.fit(other, data(same=True), ckpt_path=path, **SAFELY)
     assert other.head.in_features == model.head.in_features < 6
     assert trainer.global_step == 6 * 4
 
@@ -107,7 +105,7 @@ def test_pruning_does_not_go_on_in_the_compact_module(tmp_path: Path) -> None:
     compacted(Net("AdamW"), tmp_path / "x.ckpt")
     trainer = make_trainer(lp.Pruning(0.5), lp.Compaction(latency=False), epochs=6)
     with pytest.raises(ValueError, match="become compact since trains on without this pruning"):
-        trainer.fit(Net("AdamW"), data(same=True), ckpt_path=tmp_path / "x.ckpt", weights_only=True)
+        trainer.fit(Net("AdamW"), data(same=True), ckpt_path=tmp_path / "x.ckpt", **SAFELY)
 
 
 def test_another_compact_module_is_refused(tmp_path: Path) -> None:
@@ -117,7 +115,7 @@ def test_another_compact_module_is_refused(tmp_path: Path) -> None:
     trainer = make_trainer(lp.Compaction(latency=False), epochs=6)
     other = lp.load_compact(Net("SGD"), tmp_path / "other.ckpt")
     with pytest.raises(ValueError, match="but got one that lost others"):
-        trainer.fit(other, data(same=True), ckpt_path=tmp_path / "x.ckpt", weights_only=True)
+        trainer.fit(other, data(same=True), ckpt_path=tmp_path / "x.ckpt", **SAFELY)
 
 
 class Again(Net):
@@ -135,9 +133,7 @@ def test_a_second_fit_goes_on_with_the_same_optimizer(tmp_path: Path) -> None:
     compacted(model, tmp_path / "x.ckpt")
     make_trainer(epochs=2).fit(model, data(same=True))
     other = lp.load_compact(Again("AdamW"), tmp_path / "x.ckpt")
-    make_trainer(epochs=6).fit(
-        other, data(same=True), ckpt_path=tmp_path / "x.ckpt", weights_only=True
-    )
+    make_trainer(epochs=6).fit(other, data(same=True), ckpt_path=tmp_path / "x.ckpt", **SAFELY)
     assert_same(model, other)
     assert model.made.state[model.head.weight]["step"] == 6 * 4
 
