@@ -32,6 +32,7 @@ from lightning_prune.pruning.choosing.regrowth import exchange
 from lightning_prune.pruning.choosing.selection import nothing_to_prune
 from lightning_prune.pruning.choosing.sharded_choice import check_sharded, choose_shards
 from lightning_prune.pruning.enforcement import Enforcement
+from lightning_prune.pruning.release import restart
 from lightning_prune.pruning.report import PruningReport, report_of
 from lightning_prune.pruning.scoring.scorer import Scorer
 from lightning_prune.pruning.state import VERSION, check_groups_match
@@ -135,11 +136,7 @@ class Pruner:
         return self.scorer.ready
 
     def check_reachable(self, sparsity: float) -> None:
-        """Refuse a sparsity that the groups cannot give.
-
-        Raises:
-            TargetError: if every group would be at its bound before.
-        """
+        """Refuse a sparsity before which every group is at its bound, by a `TargetError`."""
         most = [g.units - floor for g, floor in zip(self.groups, self._floors, strict=True)]
         check_reachable(self._cost, sparsity, self._cost.removed(most))
 
@@ -193,8 +190,10 @@ class Pruner:
         return self.report(sparsity)
 
     def release(self) -> None:
-        """Take all masks away: what was removed trains on from zero."""
+        """Take all masks away: what was removed starts again from small random values."""
+        masks, seed = self.masks, self.fingerprint()
         self._set([torch.ones_like(mask) for mask in self._unit_masks])
+        restart(self.weights, masks, seed)
 
     def report(self, target: float) -> PruningReport:
         """Return what is reached, with the ``target`` asked for."""
@@ -204,19 +203,15 @@ class Pruner:
     def enforce(self, parameters: Iterable[Tensor] | None = None) -> None:
         """Zero what is masked in the weights among ``parameters``, ``None`` = in all of them.
 
-        Call it after every step, with the optimizer's parameters: others may be part of a graph
-        that is still to be differentiated.
+        Call it after every step with those of the optimizer: others may be in a graph still.
         """
         self._enforcement.mask_weights(parameters)
 
     def clear(self, state: Mapping[str, Tensor] | None = None) -> dict[str, int]:
-        """Zero what is masked, and count what was finite and not zero. Synchronises.
-
-        Args:
-            state: a state dict of the model in which to do so, instead of in its weights.
+        """Zero what is masked, in a state dict if one is given. Synchronises with the device.
 
         Returns:
-            Numbers of masked weights, by the names of the parameters that had some.
+            How many of it were finite and not zero, by name.
         """
         enforcement = self._enforcement if state is None else self._enforcement.on(state)
         return enforcement.clear_weights()
@@ -238,11 +233,7 @@ class Pruner:
         return zlib.crc32(bytes(pack(torch.cat(self._unit_masks)).tolist()))
 
     def mask_copy(self, model: nn.Module) -> None:
-        """Zero what is masked in a copy of the model, such as an average of its weights.
-
-        Args:
-            model: a module with the parameters of the pruned one, by their names.
-        """
+        """Zero what is masked in a copy of the model, such as an average of its weights."""
         self._enforcement.on(parameters_by_any_name(model)).mask_weights()
 
     def adopt(self, other: Pruner) -> None:
@@ -265,11 +256,7 @@ class Pruner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over masks and scores of the same groups, and zero what is masked.
-
-        Raises:
-            ValueError: if it is of other groups or of another version.
-        """
+        """Take over masks and scores of the same groups, else raise a `ValueError`."""
         check_groups_match(state, self.groups)
         pairs = zip(state["kept"], state["units"], strict=True)
         self._set([unpack(packed.cpu(), units) for packed, units in pairs])

@@ -16,11 +16,12 @@ class DenseSparseDense(Schedule):
     """Train dense, train sparse, train dense again: pruning as a regulariser.
 
     From the start to the end the final sparsity is in force; from the end on no weight is masked:
-    those that were removed start again from zero and train. The model ends dense.
+    those that were removed train again. The model ends dense.
 
     Han et al., 2017, "DSD: Dense-Sparse-Dense Training for Deep Neural Networks",
-    arXiv:1607.04381. Single weights get gradients and grow again; a channel that is zero on all
-    sides gets none and would not, so use `Weight` or `Block`.
+    arXiv:1607.04381. There, weights start again from zero. Here, they start from a tenth of kept
+    weights of their parameter, drawn at random: a channel that is zero on all its sides would get
+    no gradient. Whole branches (`Layer`) cannot come back.
 
     Args:
         start_epoch: first sparse epoch, at least 0.

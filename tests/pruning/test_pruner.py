@@ -213,15 +213,17 @@ def test_diverged_weights_are_refused():
         make_pruner(model).update(0.5)
 
 
-def test_released_units_train_from_zero():
+def test_released_units_start_from_small_values():
     model = make_model()
     pruner = make_pruner(model)
     pruner.update(0.5)
     gone = ~pruner.masks["0.weight"]
+    largest = model[0].weight.abs().max()
     pruner.release()
     assert pruner.sparsity == 0.0
     assert pruner.masks == {}
-    assert (model[0].weight[gone] == 0).all()
+    assert model[0].weight.all()
+    assert model[0].weight[gone].abs().max() <= 0.11 * largest
 
 
 def test_regrowth_exchanges_at_constant_sparsity():

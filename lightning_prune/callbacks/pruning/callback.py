@@ -19,6 +19,7 @@ from lightning_prune.arguments import check_flags, check_kind, check_name
 from lightning_prune.callbacks.pruning.binding import Binding
 from lightning_prune.callbacks.pruning.checks import (
     check_length,
+    check_release,
     check_schedule,
     is_trial,
     warn_missed,
@@ -111,6 +112,7 @@ class Pruning(Callback):
         )
         what = (sparsity, criterion, granularity, allocation, of, include, exclude)
         self.recipe = Recipe(*what, schedule.regrows, allow_unused)
+        check_release(schedule, granularity)
         self.schedule = schedule
         self.name = name
         self.example_inputs = example_inputs

@@ -15,6 +15,7 @@ from lightning_prune.callbacks.trainer.namespaces import classes
 from lightning_prune.callbacks.trainer.ranks import ranks_agree
 from lightning_prune.criteria import Criterion
 from lightning_prune.errors import PruningError, TargetError
+from lightning_prune.granularities import Granularity
 from lightning_prune.schedules import Schedule
 
 
@@ -41,6 +42,20 @@ def check_schedule(trainer: L.Trainer, schedule: Schedule, criterion: Criterion)
         _check_end(schedule, trainer.max_epochs or 0, "max_epochs")
     if schedule.period == "step" and trainer.max_steps != -1:
         _check_end(schedule, trainer.max_steps, "max_steps")
+
+
+def check_release(schedule: Schedule, granularity: Granularity) -> None:
+    """Refuse a schedule that brings back what has nothing to start from.
+
+    Raises:
+        ValueError: if it does.
+    """
+    if granularity.whole_groups and not schedule.monotone:
+        raise ValueError(
+            f"Expected a schedule whose sparsity never falls for {granularity}, but got "
+            f"{schedule!r}: of a group that is removed as a whole no weight is left whose size "
+            "says how large new ones should be. Use Channel(), or another schedule."
+        )
 
 
 def is_trial(trainer: L.Trainer) -> bool:

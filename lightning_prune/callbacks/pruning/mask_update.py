@@ -64,7 +64,7 @@ class MaskUpdate:
         Raises:
             PruningError: if the target is out of reach, or the masks of ranks differ.
         """
-        if self.target > pruner.sparsity and not pruner.ready:
+        if self._removes(pruner) and not pruner.ready:
             if self.due > self.progress.due:
                 warn_waiting(self.name, self.schedule, self.due, stepped=pruner.scorer.started)
             self.progress.due = self.due
@@ -77,6 +77,14 @@ class MaskUpdate:
             pl_module.print(f"{self.name}: {report.summary()}")
         return report
 
+    def _releases(self, pruner: Pruner) -> bool:
+        """Return whether masks are taken away."""
+        return self.target < pruner.sparsity and not self.schedule.monotone
+
+    def _removes(self, pruner: Pruner) -> bool:
+        """Return whether something is removed, be it again, for which there must be scores."""
+        return self.target > (0.0 if self._releases(pruner) else pruner.sparsity)
+
     def _update(
         self,
         trainer: L.Trainer,
@@ -86,13 +94,15 @@ class MaskUpdate:
     ) -> PruningReport:
         """Update the masks and what depends on them."""
         optimizers = find_optimizers(trainer, pl_module)
-        if self.target > pruner.sparsity:
+        if self._removes(pruner):
             stepped = {id(p) for optimizer in optimizers for p in parameters_of(optimizer)}
             names = pruner.scorer.weights_without_optimizer(stepped)
             warn_weights_without_optimizer(self.name, names)
         before = pruner.fingerprint()
         pruner.scorer.reduce(lambda part: trainer.strategy.reduce(part, reduce_op="sum"))
-        if self.target < pruner.sparsity and not self.schedule.monotone:
+        if self._releases(pruner):
+            for optimizer in optimizers:  # what it has kept of masked weights is not theirs
+                pruner.mask_optimizer_state(optimizer)
             pruner.release()
         report = pruner.update(self.target, self.schedule.exchange(self.due))
         if pruner.fingerprint() != before:

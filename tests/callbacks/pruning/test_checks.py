@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lightning_prune.callbacks.pruning.checks import (
     check_length,
     check_masks_agree,
+    check_release,
     check_schedule,
     warn_missed,
     warn_skipped,
@@ -17,7 +18,8 @@ from lightning_prune.callbacks.pruning.checks import (
 )
 from lightning_prune.criteria import Gradient, Magnitude
 from lightning_prune.errors import PruningError, TargetError
-from lightning_prune.schedules import Cubic, Linear, OneShot
+from lightning_prune.granularities import Channel, Layer
+from lightning_prune.schedules import Cubic, DenseSparseDense, Linear, OneShot
 
 
 def trainer(**options: Any) -> Any:
@@ -147,3 +149,13 @@ def test_an_update_may_be_skipped_unless_it_is_the_last() -> None:
 def test_a_missed_target_is_named() -> None:
     with pytest.warns(UserWarning, match=r"sparsity 0\.5 at step 9, but got 0\.2500"):
         warn_missed("p", SCHEDULE, 0.5, 0.25)
+
+
+def test_whole_branches_are_not_released() -> None:
+    falling = DenseSparseDense(start_epoch=1, end_epoch=2)
+    check_release(falling, Channel())
+    check_release(SCHEDULE, Layer())
+    with pytest.raises(
+        ValueError, match=r"sparsity never falls for Layer\(\), but got DenseSparse"
+    ):
+        check_release(falling, Layer())

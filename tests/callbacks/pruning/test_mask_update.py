@@ -1,13 +1,17 @@
+from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
-from support.fits import Net, fit
+from lightning.pytorch.callbacks import ModelCheckpoint
+from support.fits import Net, data, fit, make_trainer
 
 from lightning_prune.callbacks.pruning.callback import Pruning
 from lightning_prune.criteria import Criterion, Fisher, Gradient, Magnitude
-from lightning_prune.granularities import Weight
-from lightning_prune.schedules import Linear, OneShot
+from lightning_prune.granularities import Channel, Weight
+from lightning_prune.schedules import DenseSparseDense, Linear, OneShot
+from lightning_prune.schedules.window import Window, points
 
 
 class Headless(Net):
@@ -43,3 +47,68 @@ def test_an_update_masks_the_momentum_as_well() -> None:
         momentum = optimizer.state[model.get_parameter(name)]["momentum_buffer"]
         assert not momentum[~mask].any()
         assert momentum[mask].any()
+
+
+DSD = DenseSparseDense(start_epoch=1, end_epoch=2)
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+def test_a_release_is_the_same_in_a_resumed_run(tmp_path: Path) -> None:
+    models = []
+    for path in (None, tmp_path / "epoch=1.ckpt"):
+        models.append(Net("Adam"))
+        pruning = Pruning(0.5, Gradient(), granularity=Channel(), schedule=DSD)
+        save = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1 if path is None else 0)
+        trainer = make_trainer(pruning, save, epochs=3, enable_checkpointing=True)
+        trainer.fit(models[-1], data(), ckpt_path=path, weights_only=path and True)
+    one, two = (model.state_dict() for model in models)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert all(weight.all() for weight in models[0].parameters())
+
+
+def test_what_is_released_has_no_momentum_from_before() -> None:
+    class Rest(L.Callback):
+        """Notes the momentum of the weights that are masked before the release, and after."""
+
+        def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+            assert pruning.pruner is not None
+            if trainer.current_epoch == 1:
+                self.masks = dict(pruning.pruner.masks)
+
+        def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, *args: Any) -> None:
+            if trainer.current_epoch == 2 and args[-1] == 0:
+                state = trainer.optimizers[0].state
+                momenta = {
+                    n: state[pl_module.get_parameter(n)]["momentum_buffer"] for n in self.masks
+                }
+                self.any = any(momenta[n][~mask].any() for n, mask in self.masks.items())
+
+    pruning = Pruning(0.5, Gradient(), granularity=Channel(), schedule=DSD)
+    rest = Rest()
+    fit(Net("momentum"), pruning, rest, epochs=3)
+    assert rest.masks
+    assert not rest.any
+
+
+class Falling(OneShot):
+    """Half of what is removed in epoch 1 comes back in epoch 2."""
+
+    monotone = False
+
+    @property
+    def window(self) -> Window:
+        return points([1, 2], None)
+
+    def level(self, due: int, final: float) -> float:
+        return final if due == 1 else final / 2
+
+
+@pytest.mark.parametrize("criterion", [Magnitude(), Gradient()], ids=str)
+def test_a_part_may_be_released(criterion: Criterion) -> None:
+    model = Net()
+    pruning = Pruning(0.5, criterion, granularity=Channel(), of="units", schedule=Falling(epoch=1))
+    fit(model, pruning, epochs=3)
+    assert pruning.pruner is not None
+    assert pruning.pruner.sparsity == pytest.approx(0.25, abs=1 / 14)
+    for name, mask in pruning.pruner.masks.items():
+        assert torch.equal(model.get_parameter(name) != 0, mask)
