@@ -11,7 +11,7 @@ from os import PathLike
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_prune.compaction.compact_file import (
     FORMAT,
@@ -58,7 +58,6 @@ def compact_file_in(checkpoint: Mapping[str, Any]) -> CompactFile | None:
         case {"format": found, "plan": str(text), "tensors": dict(missing)}:
             require_format(found)
             tensors = {**missing, **checkpoint["state_dict"]}
-            tensors = {name: t for name, t in tensors.items() if isinstance(t, Tensor)}
             return CompactFile(tensors, {}, plan_from_text(text), {})
     raise ValueError(
         f"Expected {KEY!r} of the checkpoint to hold a format, a plan and tensors, but got "

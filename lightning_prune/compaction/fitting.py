@@ -120,10 +120,12 @@ class Fitting:
 
     def _require_tensors(self) -> None:
         first: dict[int, str] = {}
+        # A tensor of several names may be cut under one of them.
+        cuts = {(id(self._tensors[a.tensor]), a.dim): cut for a, cut in self._plan.axes.items()}
         for name, tensor in tensors_of(self._model, self._plan).items():
             stored, shape = self._stored[name], list(tensor.shape)
             for dim in range(len(shape)):
-                cut = self._plan.axes.get(Axis(name, dim))
+                cut = cuts.get((id(tensor), dim))
                 shape[dim] = shape[dim] if cut is None else len(cut.kept)
             if list(stored.shape) != shape:
                 raise self._misfit(

@@ -39,6 +39,7 @@ SCHEDULES: dict[str, lp.Schedule] = {
 GRANULARITIES: dict[str, tuple[str, lp.Granularity]] = {
     "channels": ("convolutions", lp.Channel()),
     "rounded channels": ("convolutions", lp.Channel(round_to=2)),
+    "channels under a correction": ("corrected", lp.Channel()),
     "channels of a stream": ("stream", lp.Channel()),
     "layers of a stream": ("stream", lp.Layer()),
 }
@@ -152,7 +153,7 @@ def test_another_process_trains_on_to_the_same_weights(tmp_path: Path) -> None:
     cases = [
         Case(tmp_path, optimizer, "epochs", granularity)
         for optimizer in optimizers
-        for granularity in ("channels", "channels of a stream")
+        for granularity in ("channels", "channels under a correction", "channels of a stream")
     ]
     (tmp_path / "before.ckpt").unlink()
     subprocess.run(

@@ -124,6 +124,20 @@ def test_the_proof_names_versions_and_errors(small, x, tmp_path):
     assert proof["max_rel_error"] == report.max_rel_error
 
 
+def test_a_module_of_two_names_is_loaded(tmp_path):
+    def build() -> nn.Sequential:
+        twice = nn.Linear(6, 6)
+        return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), twice, nn.ReLU(), twice, nn.Linear(6, 3))
+
+    x = torch.randn(3, 4)
+    model = halved(build(), (x,)).eval()
+    assert compact(model, x, latency=False).removed == 3
+    save_compact(model, tmp_path / "small.safetensors")
+    loaded = load_compact(build().eval(), tmp_path / "small.safetensors")
+    assert loaded[2] is loaded[4]
+    assert torch.equal(loaded(x), model(x))
+
+
 def test_tied_weights_are_stored_once_and_stay_tied(tmp_path):
     class Tied(nn.Module):
         def __init__(self) -> None:

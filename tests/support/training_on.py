@@ -36,6 +36,20 @@ class Convolutions(Net):
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.7)]
 
 
+class Corrected(Convolutions):
+    """Its own class becomes a corrected one: a width is a number in its source."""
+
+    def __init__(self, optimizer: str = "SGD") -> None:
+        super().__init__(optimizer)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.head = nn.Linear(1, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x).mean((2, 3))
+        return self.head(x.sum(-1, keepdim=True) / x.shape[-1])
+
+
 class Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +79,11 @@ class Stream(Convolutions):
         return self.head(self.norm(x).mean(1))
 
 
-NETS: dict[str, type[Convolutions]] = {"convolutions": Convolutions, "stream": Stream}
+NETS: dict[str, type[Convolutions]] = {
+    "convolutions": Convolutions,
+    "corrected": Corrected,
+    "stream": Stream,
+}
 
 
 def fit(model: L.LightningModule, *callbacks: L.Callback, **options: Any) -> L.Trainer:

@@ -146,7 +146,8 @@ def check_sizes_agree(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
     Raises:
         PruningError: if they do.
     """
-    shapes = [(name, *tensor.shape) for name, tensor in pl_module.state_dict().items()]
+    state = pl_module.state_dict()
+    shapes = [(name, *t.shape) for name, t in state.items() if isinstance(t, Tensor)]
     if not ranks_agree(trainer, pl_module, zlib.crc32(repr(shapes).encode())):
         raise PruningError(
             "Expected the compact models of all ranks to have the same sizes, but got different "

@@ -67,6 +67,31 @@ def test_compaction_makes_the_class_compactable(tmp_path: Path) -> None:
     assert_same(kind.load_from_checkpoint(tmp_path / "x.ckpt", **SAFELY), model)
 
 
+class Counted(torch.nn.Linear):
+    """Has state that is no tensor."""
+
+    def get_extra_state(self) -> Any:
+        return {"count": 1}
+
+    def set_extra_state(self, state: Any) -> None:
+        self.count = state["count"]
+
+
+def test_state_that_is_no_tensor_is_loaded_with_it(tmp_path: Path) -> None:
+    class Counting(Net):
+        def __init__(self, optimizer: str = "AdamW") -> None:
+            super().__init__(optimizer)
+            self.head = Counted(6, 3)
+
+    model = Counting()
+    compacted(model, tmp_path / "x.ckpt")
+    loaded = Counting.load_from_checkpoint(tmp_path / "x.ckpt", weights_only=True)
+    assert torch.equal(loaded.head.weight, model.head.weight)
+    assert loaded.head.count == 1
+    with pytest.raises(ValueError, match=r"the model lacks: head\._extra_state"):
+        lp.load_compact(Counting(), tmp_path / "x.ckpt")
+
+
 class Summed(Net):
     def test_step(self, batch: Any, batch_idx: int) -> None:
         self.log("sum", self(batch[0]).sum())
