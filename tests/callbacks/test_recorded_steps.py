@@ -48,7 +48,9 @@ def shrunk(
     pruning, masked = lp.Pruning(0.5, **options), Masked()
     compaction = lp.Compaction(latency=False, **options)
     trainer = make_trainer(pruning, masked, compaction, epochs=2)
-    trainer.fit(model, torch.utils.data.DataLoader(batches, batch_size=None))
+    loader = torch.utils.data.DataLoader(batches, batch_size=None)
+    loaders = [loader] * (2 if "validation_step" in steps else 1)
+    trainer.fit(model, *loaders)
     assert pruning.report is not None
     assert compaction.report is not None
     assert compaction.report.refused == {}
@@ -57,8 +59,7 @@ def shrunk(
     for step in steps:
         for other_batch in batches[:2]:
             same(masked.model, model, lambda it, b=other_batch, s=step: called(it, s, b, trainer))
-    trainer = make_trainer(epochs=1)
-    trainer.fit(model, torch.utils.data.DataLoader(batches, batch_size=None))  # it trains on
+    make_trainer(epochs=1).fit(model, *loaders)  # it trains on
     return compaction.report
 
 
@@ -261,6 +262,31 @@ def test_a_loss_that_reads_the_weight_of_an_embedding() -> None:
     batches = [[torch.randint(20, (3, 5)), torch.randint(20, (3, 5))] for _ in range(4)]
     shrunk(model, batches, "training_step")
     assert model.embed.embedding_dim == model.mix[2].out_features < 16
+
+
+class Judging(Lit):
+    """The validation reads hidden features against a buffer, and logs what comes of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("centres", torch.randn(5, 12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x))
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return cross_entropy(self(batch[0]), batch[1])
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        self.log("distance", torch.cdist(self.body(batch[0]), self.centres).min(1).values.mean())
+
+
+def test_what_the_validation_logs_stays_the_same() -> None:
+    model = Judging()
+    batches = [list(rows()) for _ in range(4)]
+    shrunk(model, batches, "training_step", "validation_step")
+    assert model.body[0].out_features < 16
+    assert model.body[2].out_features == model.centres.shape[1]
 
 
 class Asking(Heads):
