@@ -10,7 +10,7 @@ import lightning as L
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from lightning_prune.callbacks.trainer.steps import Steps, run, try_steps
+from lightning_prune.callbacks.trainer.steps import RecordedSteps, run, try_steps
 from lightning_prune.coupling.modes import in_mode
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.modules.gathering import has_shards
@@ -108,7 +108,7 @@ def can_run(pl_module: L.LightningModule, example: ExampleInputs) -> bool:
     return True
 
 
-def _say_what_is_missing(pl_module: L.LightningModule, steps: Steps) -> None:
+def _say_what_is_missing(pl_module: L.LightningModule, steps: RecordedSteps) -> None:
     for step, failure in steps.failures.items():
         kind = type(pl_module).__name__
         if step == "training_step":

@@ -31,7 +31,7 @@ STEPS = ("training_step", "validation_step", "predict_step")
 
 
 @dataclass(frozen=True)
-class Step(ExampleInputs):
+class StepCall(ExampleInputs):
     """A call of a step; what it returns are the tensors that the step returns and logs.
 
     Args:
@@ -62,7 +62,7 @@ class Step(ExampleInputs):
 
 
 @dataclass(frozen=True)
-class Steps:
+class RecordedSteps:
     """What came of recording the steps of a module.
 
     Args:
@@ -75,14 +75,14 @@ class Steps:
         done: the operations of each of the calls.
     """
 
-    examples: tuple[Step, ...] = ()
+    examples: tuple[StepCall, ...] = ()
     forward: ExampleInputs | None = None
     failures: dict[str, str] = field(default_factory=dict)
     averaged: frozenset[str] = frozenset()
     done: tuple[list[Any], ...] = ()
 
 
-def try_steps(pl_module: L.LightningModule, batch: Any) -> Steps:
+def try_steps(pl_module: L.LightningModule, batch: Any) -> RecordedSteps:
     """Record every step that the module defines once, to know which can be.
 
     All are given the batch of the training: a step that takes another kind of batch is left out,
@@ -95,7 +95,7 @@ def try_steps(pl_module: L.LightningModule, batch: Any) -> Steps:
     Returns:
         The steps that can be recorded, with what was learnt on the way.
     """
-    found = Steps()
+    found = RecordedSteps()
     for name in filter(lambda name: _defines(pl_module, name), STEPS):
         if name == "training_step" and not pl_module.automatic_optimization:
             found = replace(found, failures={name: "it optimizes manually"})
@@ -110,7 +110,7 @@ def _defines(pl_module: L.LightningModule, name: str) -> bool:
     return owner is not None and owner.__name__ != "LightningModule"
 
 
-def _call(pl_module: L.LightningModule, name: str, batch: Any) -> Step:
+def _call(pl_module: L.LightningModule, name: str, batch: Any) -> StepCall:
     """Return a step with as many indices behind the batch as it asks for."""
     signature = inspect.signature(getattr(pl_module, name))
     for args in ((batch, 0), (batch,), (batch, 0, 0)):
@@ -119,10 +119,10 @@ def _call(pl_module: L.LightningModule, name: str, batch: Any) -> Step:
         except TypeError:
             continue
         break
-    return Step(args, method=name, measured=False)
+    return StepCall(args, method=name, measured=False)
 
 
-def _try_ways(pl_module: L.LightningModule, step: Step, found: Steps) -> Steps:
+def _try_ways(pl_module: L.LightningModule, step: StepCall, found: RecordedSteps) -> RecordedSteps:
     """Record one step in the first way that works."""
     if step.method != "training_step":
         return _try(pl_module, step, found)
@@ -136,7 +136,7 @@ def _try_ways(pl_module: L.LightningModule, step: Step, found: Steps) -> Steps:
     return found
 
 
-def _try(pl_module: L.LightningModule, step: Step, found: Steps) -> Steps:
+def _try(pl_module: L.LightningModule, step: StepCall, found: RecordedSteps) -> RecordedSteps:
     """Record one step, and add what came of it."""
     copied = in_mode(pl_module, False)
     frozen = {name: p for name, p in copied.named_parameters() if not p.requires_grad}

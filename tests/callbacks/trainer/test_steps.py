@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_prune.callbacks.trainer.steps import Step, run, try_steps
+from lightning_prune.callbacks.trainer.steps import StepCall, run, try_steps
 from lightning_prune.modules.twin import twin
 
 BATCH = [torch.randn(4, 3), torch.randint(2, (4,))]
@@ -163,7 +163,9 @@ def test_a_frozen_parameter_that_follows_another_is_known_even_while_they_are_eq
 
 def test_the_same_operations_are_the_same() -> None:
     model = Lit()
-    steps = [Step((batch, 0), method="training_step") for batch in (BATCH, [t[:2] for t in BATCH])]
+    steps = [
+        StepCall((batch, 0), method="training_step") for batch in (BATCH, [t[:2] for t in BATCH])
+    ]
     first, again, other = (run(twin(model), step) for step in (steps[0], *steps))
     assert first == again
     assert first != other
