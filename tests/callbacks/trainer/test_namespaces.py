@@ -41,7 +41,7 @@ def data() -> Any:
 
 
 def net_of(package: Any) -> Any:
-    """A net whose metric falls by a tenth every epoch."""
+    """A net whose metric falls by a tenth every epoch, with a head that only the training runs."""
 
     class Net(package.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -50,12 +50,14 @@ def net_of(package: Any) -> Any:
                 torch.manual_seed(0)
                 self.body = nn.Sequential(nn.Linear(4, UNITS), nn.ReLU())
                 self.head = nn.Linear(UNITS, 3)
+                self.training_head = nn.Linear(UNITS, 2)
 
         def forward(self, x: Tensor) -> Tensor:
             return self.head(self.body(x))
 
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            return (self(batch[0]) - 1.0).square().mean()
+            auxiliary = self.training_head(self.body(batch[0])).square().mean()
+            return (self(batch[0]) - 1.0).square().mean() + auxiliary
 
         def validation_step(self, batch: Any, batch_idx: int) -> None:
             self.log("accuracy", 1.0 - 0.1 * self.current_epoch)
@@ -124,6 +126,7 @@ def test_the_model_becomes_smaller_and_is_measured(package: Any) -> None:
     compaction = lp.Compaction(monitor="accuracy", mode="max", latency=False)
     trainer = fit(package, pruning(), compaction, lp.SparsityMonitor(), latency)
     assert trainer.lightning_module.body[0].weight.shape == (UNITS // 2, 4)
+    assert trainer.lightning_module.training_head.weight.shape == (2, UNITS // 2)
     measured = {"pruning/sparsity", "sparsity/total", "latency/p50_ms"}
     assert measured <= trainer.callback_metrics.keys()
     assert compaction.report is not None
