@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from lightning_prune.compaction import compact
+from lightning_prune.compaction.verification import FOLDED_TOLERANCES, TOLERANCES
 from lightning_prune.compaction.verification.verification import Verification
 from lightning_prune.coupling import couple
 from lightning_prune.errors import ExampleInputsError, VerificationError
@@ -495,3 +496,22 @@ def test_a_branch_that_one_example_does_not_run_is_taken_out():
     assert {g.name: g.removed for g in report.groups}["a"] == 1
     assert model.a.weight.numel() == 0
     assert torch.equal(model(X), model.encode(X))
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.5])
+def test_only_what_takes_up_constants_may_round(constant, monkeypatch):
+    model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+    with torch.no_grad():
+        model[0].weight[4:] = 0
+        model[0].bias[4:] = constant
+    allowed = []
+    check = Verification.check
+
+    def noting(self, model, tolerances):
+        allowed.append(tolerances)
+        return check(self, model, tolerances)
+
+    monkeypatch.setattr(Verification, "check", noting)
+    compact(model, torch.randn(4, 3), latency=False)
+    assert model[0].out_features == 4
+    assert allowed[-1] == (FOLDED_TOLERANCES if constant else TOLERANCES)

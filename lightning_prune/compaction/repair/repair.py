@@ -215,8 +215,8 @@ class _Findings:
             value = vars(owner).get(name)
             key = Attribute(module, name)
             if key not in self._changed and type(value) is int and value == given:
-                known = self.attributes.setdefault(key, SizeChange(given, size))
-                found |= known.after == size
+                self.attributes.setdefault(key, SizeChange(given, size))
+                found = True  # if it was noted with another size, the next round tells
         return found
 
     def conflict(self) -> Broken | None:

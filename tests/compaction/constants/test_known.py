@@ -1,6 +1,12 @@
 import torch
 
-from lightning_prune.compaction.constants.known import are_equal, fixed, known, unknown
+from lightning_prune.compaction.constants.known import (
+    ROUNDING,
+    are_equal,
+    fixed,
+    known,
+    unknown,
+)
 
 NUMBERS = torch.tensor([[1.0, 2.0], [1.0, 3.0]])
 
@@ -30,6 +36,12 @@ def test_of_nothing_and_of_complex_numbers_nothing_is_known():
 def test_what_counts_varies_or_is_not_zero():
     value = known(torch.tensor([False, False, True]), torch.tensor([0.0, 2.0, 0.0]))
     assert value.counts.tolist() == [False, True, True]
+
+
+def test_real_numbers_are_equal_but_for_rounding():
+    one = torch.ones(2, dtype=torch.float64)
+    other = one + torch.tensor([0.5, 2.0]) * ROUNDING
+    assert are_equal(one, other).tolist() == [True, False]
 
 
 def test_uniform_is_what_is_the_same_and_does_not_vary():

@@ -39,6 +39,11 @@ def test_numbers_of_fewer_digits_are_subtracted_in_float32():
     assert errors_between(run(one), run(other)).max_abs_error == 0.0078125
 
 
+def test_numbers_of_more_digits_are_subtracted_in_these():
+    errors = errors_between(run(tensor(1.0).double()), run(tensor(1.0).double() + 1e-12))
+    assert errors.max_abs_error == pytest.approx(1e-12, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("expected", "obtained", "message"),
     [

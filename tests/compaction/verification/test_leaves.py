@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 from dataclasses import dataclass
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ class Result:
         (Result(4, 8), [4, 8]),
         (torch.Size([2, 3]), [2, 3]),
         (np.array(["a", "b"]), ["['a', 'b']"]),
+        (MappingProxyType({"width": 8}), [8]),
         (SimpleNamespace(time=3), []),
         (nn.Linear(2, 2), []),
         (nn.Linear, []),
