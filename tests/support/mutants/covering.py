@@ -75,7 +75,7 @@ class Covering:
     def plan(self, mutant: Mutant, budget: float) -> Plan:
         """Choose the tests: those of the file's own test file first, then the fastest.
 
-        What runs at import only is left to every test that runs anything of the file.
+        What runs at import is left to every test that runs anything of the file.
 
         Args:
             mutant: the mutant.
@@ -86,7 +86,8 @@ class Covering:
         """
         wanted = sum(1 << line for line in mutant.lines)
         of_file = [test for test in self.tests if test.lines.get(mutant.file)]
-        covering = [test for test in of_file if test.lines[mutant.file] & wanted] or of_file
+        running = [test for test in of_file if test.lines[mutant.file] & wanted]
+        covering = of_file if mutant.is_imported else running or of_file
         own = {mutant.file, mirror(mutant.file)}
         covering.sort(key=lambda test: (test.file not in own, test.seconds, test.node))
         stages: list[list[str]] = [[], []]

@@ -54,6 +54,16 @@ class Mutant:
         return f"{self.file}:{self.line}:{self.column} {self.operator} {before} -> {after}"
 
     @property
+    def is_imported(self) -> bool:
+        """Whether what changes runs when the file is imported, outside of functions."""
+        bodies = (
+            range(node.body[0].lineno, (node.end_lineno or node.lineno) + 1)
+            for node in ast.walk(ast.parse(self.original))
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        )
+        return not any(self.line in body for body in bodies)
+
+    @property
     def diff(self) -> str:
         """The change as a unified diff without context."""
         old, new = (text.splitlines(keepends=True) for text in (self.original, self.source))

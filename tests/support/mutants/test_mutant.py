@@ -99,3 +99,10 @@ def test_lines_behind_a_change_keep_their_numbers(tmp_path):
     assert list(dropped.lines) == [5, 6, 7]
     assert "+    pass\n" in dropped.diff
     assert "\n+\n" not in dropped.diff
+
+
+def test_what_runs_at_import_is_outside_of_functions(tmp_path):
+    text = "x = 7\ndef f(a=8):\n    return 9\nclass A:\n    b = 10\n"
+    (tmp_path / "m.py").write_text(text)
+    found = {mutant.before: mutant.is_imported for mutant in mutants_of(tmp_path, "m.py")}
+    assert (found["7"], found["10"], found["9"]) == (True, True, False)
