@@ -15,7 +15,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from support.fits import BATCHES, Validated, data, make_trainer
+from support.fits import BATCHES, SAFELY, Validated, data, make_trainer
 from torch import nn
 
 from lightning_prune.callbacks.pruning.callback import Pruning
@@ -119,7 +119,7 @@ def test_resumed_from_the_last_checkpoint(
         tmp_path, filename="x", **CHECKPOINTS[when], enable_version_counter=False
     )
     killed(tmp_path, save, Kill(*kill), *first)
-    run(*second, ckpt_path=tmp_path / "x.ckpt", weights_only=True)
+    run(*second, ckpt_path=tmp_path / "x.ckpt", **SAFELY)
     assert_same(whole, second)
 
 
@@ -145,5 +145,5 @@ def test_resumed_from_where_it_was_killed(kill: Any, tmp_path: Path) -> None:
         model.body[1] = nn.Identity()  # batch norm would count the broken batch twice
     run(*whole)
     killed(tmp_path, SaveOnException(tmp_path / "x.ckpt"), Kill(*kill), *first)
-    run(*second, ckpt_path=tmp_path / "x.ckpt", weights_only=True)
+    run(*second, ckpt_path=tmp_path / "x.ckpt", **SAFELY)
     assert_same(whole, second)

@@ -18,7 +18,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from support import training_on
-from support.fits import BATCHES
+from support.fits import BATCHES, SAFELY
 from support.training_on import FIRST, NETS, OPTIMIZERS, fit, train_in_memory, train_on
 from torch import Tensor, nn
 
@@ -142,7 +142,7 @@ def test_every_checkpoint_goes_on_to_the_same_weights(
     """Five moments each: one before the compaction, four after it."""
     case = Case(tmp_path, optimizer, schedule, granularity)
     again = case.make()
-    case.compact(again, ckpt_path=tmp_path / "before.ckpt", weights_only=True)
+    case.compact(again, ckpt_path=tmp_path / "before.ckpt", **SAFELY)
     assert_same(_copied(again), case.compacted)
     check(case)
 

@@ -5,7 +5,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from support.fits import Net, data, fit, make_trainer
+from support.fits import SAFELY, Net, data, fit, make_trainer
 
 from lightning_prune.callbacks.pruning.callback import Pruning
 from lightning_prune.criteria import Criterion, Fisher, Gradient, Magnitude
@@ -60,7 +60,7 @@ def test_a_release_is_the_same_in_a_resumed_run(tmp_path: Path) -> None:
         pruning = Pruning(0.5, Gradient(), granularity=Channel(), schedule=DSD)
         save = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1 if path is None else 0)
         trainer = make_trainer(pruning, save, epochs=3, enable_checkpointing=True)
-        trainer.fit(models[-1], data(), ckpt_path=path, weights_only=path and True)
+        trainer.fit(models[-1], data(), ckpt_path=path, **(SAFELY if path else {}))
     one, two = (model.state_dict() for model in models)
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert all(weight.all() for weight in models[0].parameters())
