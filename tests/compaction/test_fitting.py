@@ -1,8 +1,9 @@
 """What a plan may do to sizes: only make them smaller, by as much as the tensors lose."""
 
 import pytest
+import torch
 
-from lightning_prune.compaction.fitting import _is_same_share, _shrinks
+from lightning_prune.compaction.fitting import _identical, _is_same_share, _shrinks
 from lightning_prune.compaction.plan import Cut, SizeChange
 
 
@@ -21,6 +22,13 @@ from lightning_prune.compaction.plan import Cut, SizeChange
 )
 def test_a_size_becomes_no_larger_and_no_other_kind(before, after, allowed):
     assert _shrinks(before, after) == allowed
+
+
+def test_tensors_are_identical_in_type_and_shape_too():
+    zeros = torch.zeros(2)
+    assert _identical(zeros, zeros.clone())
+    for other in (torch.zeros(1, dtype=torch.float64), torch.zeros(1, 2), -zeros):
+        assert not _identical(zeros, other)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from torch import nn
 from lightning_prune.allocations import Global, Uniform
 from lightning_prune.criteria import Gradient, Magnitude, Random, Taylor
 from lightning_prune.errors import TargetError
-from lightning_prune.granularities import Weight
+from lightning_prune.granularities import Channel, Weight
 from lightning_prune.pruning.pruner import Pruner
 from lightning_prune.units.group import Axis, Group, Member
 from lightning_prune.units.masks import find_dead
@@ -96,6 +96,18 @@ def test_magnitude_removes_the_smallest_weights():
     after = torch.cat([dict(model.named_parameters())[g.name].flatten() for g in groups])
     n = round(0.3 * before.numel())
     assert set(torch.nonzero(after == 0).flatten().tolist()) == set(before.argsort()[:n].tolist())
+
+
+@pytest.mark.parametrize(("reduce", "first"), [("sum", 1), ("max", 0)])
+def test_scores_of_a_unit_become_one_as_the_granularity_says(reduce, first):
+    model = nn.Sequential(nn.Linear(3, 2, bias=False), nn.Linear(2, 1, bias=False))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[2.0, 2.0, 2.0], [3.0, 0.1, 0.1]]))
+        model[1].weight.fill_(0.1)
+    parts = (Member(Axis("0.weight", 0), "out", 2), Member(Axis("1.weight", 1), "in", 2))
+    pruner = make_pruner(model, [Group("0", 2, parts)], granularity=Channel(reduce=reduce))
+    pruner.update(0.5)
+    assert pruner.unit_masks[0].tolist() == [first != 0, first != 1]
 
 
 def test_the_gradient_criterion_removes_the_lowest_average():

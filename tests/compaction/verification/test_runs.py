@@ -58,6 +58,14 @@ def test_nothing_is_left_out_at_random(model):
     assert torch.equal(first.leaves[0], second.leaves[0])
 
 
+@pytest.mark.parametrize(
+    "function",
+    [lambda m, x: x * torch.bernoulli(x, 0.5), lambda m, x: x * torch.empty_like(x).bernoulli_()],
+)
+def test_drawing_what_stays_keeps_everything(function):
+    assert torch.equal(outcome(Net(function)).leaves[0], X)
+
+
 def test_dropout_becomes_the_identity_where_it_is_told_its_rate():
     assert torch.equal(outcome(RATES["native_dropout"]).leaves[0], X)
 

@@ -98,6 +98,10 @@ def test_masks_are_mixed_and_show_the_first_position(dtype):
     assert set(filled_masks(of(mixed), shown=False).tensors[0].flatten().tolist()) == {0}
 
 
+def test_a_mask_without_a_position_is_mixed():
+    assert mixed_masks(of(torch.tensor(True)), 0).tensors[0].shape == ()
+
+
 def test_masks_that_are_added_are_mixed():
     mask = torch.tensor([[0.0, 0.0, 0.0, -INFINITE]] * 9)
     mixed = mixed_masks(of(mask), 0).tensors[0]
