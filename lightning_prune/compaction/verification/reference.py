@@ -23,6 +23,7 @@ from lightning_prune.compaction.verification.runs import Pass, Run, runs
 from lightning_prune.compaction.verification.variants import (
     Question,
     questions,
+    smaller_choices,
     training_choices,
 )
 from lightning_prune.errors import ExampleInputsError, VerificationError
@@ -35,7 +36,7 @@ _LEAST_SECONDS = 0.3
 _MOST_SECONDS = 20.0
 """How long variants may take: so many times the first forward, but within these bounds."""
 _SLOW_SECONDS = 0.5
-"""Models whose first forward takes longer run in train mode in float32 only."""
+"""Models whose first forward takes longer run in float64 on smaller sizes, where they take any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,11 +122,12 @@ class Reference:
     def _following(self, firsts: Sequence[Trial]) -> Iterator[Trial]:
         truths = []
         for first in firsts:
-            exact = self._exact(first.steps[0].inputs)
+            quick = self._quick(first.steps[0].inputs)
+            exact = self._exact(quick)
             truths.append(exact or first)
             trained = exact if exact is not None and len(exact.steps) > 1 else None
             if trained is None:
-                trained = self._trained(first.steps[0].inputs, torch.float32)
+                trained = self._trained(quick, torch.float32)
             yield from self._comparable(exact, trained)
         for first in firsts:
             yield from self._variants(first.steps[0].inputs)
@@ -135,12 +137,21 @@ class Reference:
                 steps, known = truth.steps[:1], truth.runs[:1]
                 yield Trial(steps, None, tuple(runs(self._copies, steps, None, known)), known)
 
+    def _quick(self, example: ExampleInputs) -> ExampleInputs:
+        """Return an example, or one of at most half its size if the model is slow and takes it."""
+        most = sum(tensor.numel() for tensor in example.tensors) // 2
+        for choice in smaller_choices(example) if self._is_slow else []:
+            is_small = sum(tensor.numel() for tensor in choice.tensors) <= most
+            if is_small and self._attempt((Pass(choice),), torch.float32) is not None:
+                return choice
+        return example
+
     def _exact(self, example: ExampleInputs) -> Trial | None:
-        """Run an example in float64, in train mode as well if that is possible and not slow."""
+        """Run an example in float64, in train mode as well if that is possible."""
         if not has_room(self._model):
             self.untried.append("float64: not enough memory for a copy")
             return None
-        trial = None if self._is_slow else self._trained(example, torch.float64)
+        trial = self._trained(example, torch.float64)
         trial = trial or self._attempt((Pass(example),), torch.float64)
         if trial is None:
             self.untried.append(f"float64: {self._why}")

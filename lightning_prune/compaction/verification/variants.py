@@ -69,6 +69,11 @@ def training_choices(inputs: ExampleInputs) -> list[ExampleInputs]:
     return [_fresh(with_batch(inputs, 2), inputs, 0), inputs]
 
 
+def smaller_choices(inputs: ExampleInputs) -> list[ExampleInputs]:
+    """Return inputs of smaller sizes, the most usual first."""
+    return list(_moved(inputs, inputs, smaller))
+
+
 def questions(forward: Callable[..., Any], inputs: ExampleInputs) -> Questions:
     """Ask what a model takes beside an example.
 

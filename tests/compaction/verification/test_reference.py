@@ -158,12 +158,19 @@ def test_without_memory_for_a_copy_it_is_tried_in_float32(monkeypatch):
     assert found.untried == ["float64: not enough memory for a copy"]
 
 
-def test_a_slow_model_runs_in_train_mode_in_float32(monkeypatch):
+@pytest.mark.parametrize(("seconds", "size"), [(0.0, 4), (100.0, 8)])
+def test_a_slow_model_runs_in_float64_on_smaller_sizes(seconds, size, monkeypatch):
+    monkeypatch.setattr(reference, "_SLOW_SECONDS", seconds)
+    found = of(nn.Conv2d(3, 2, 3), torch.randn(2, 3, 8, 8))
+    exact = next(t for t in found if t.dtype == torch.float64)
+    assert {step.inputs.tensors[0].shape[2:] for step in exact.steps} == {(size, size)}
+    assert found.tried[:3] == ["float32", "float64", "train mode"]
+
+
+def test_a_slow_model_that_takes_no_other_size_runs_in_float64_on_its_own(monkeypatch):
     monkeypatch.setattr(reference, "_SLOW_SECONDS", 0.0)
     found = of(nn.Linear(3, 2), torch.randn(4, 3))
-    trained = [t.dtype for t in found if any(step.training for step in t.steps)]
-    assert trained == [torch.float32]
-    assert found.tried[:3] == ["float32", "float64", "train mode"]
+    assert next(t for t in found if t.dtype == torch.float64).steps[0].inputs.batch_size == 2
 
 
 def test_without_time_only_what_is_basic_is_tried(monkeypatch):
