@@ -158,7 +158,7 @@ def _try(pl_module: L.LightningModule, step: StepCall, found: RecordedSteps) -> 
     else:
         if done not in found.done:
             found = replace(found, examples=(*found.examples, step), done=(*found.done, done))
-    first = found.forward or next(iter(calls), None)
+    first = found.forward or next((call for call in calls if call.tensors), None)
     return replace(found, forward=first, averaged=found.averaged | averaged)
 
 
