@@ -40,6 +40,17 @@ def test_equals_pruning_one_group_alone():
             assert value == pytest.approx(error(alone, X), rel=1e-5)
 
 
+def test_of_a_group_one_unit_is_always_left():
+    alive = []
+
+    def count(model, batch):
+        alive.append(int(model[2].weight.any(1).sum()))
+        return 0.0
+
+    sensitivity(make_model(), X, count, example_inputs=X, sparsities=[0.99], progress=False)
+    assert alive == [10, 10, 1]
+
+
 def test_the_model_is_left_as_it_is():
     model = make_model().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}

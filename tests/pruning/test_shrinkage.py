@@ -55,6 +55,17 @@ def test_the_lasso_ends_at_zero():
     assert int((rows(model) == 0).all(1).sum()) == 1
 
 
+def test_the_lasso_takes_as_much_as_the_size_of_a_unit_says():
+    model, pruner = make()
+    shrinkage = Shrinkage(GroupLasso(strength=1.0, refresh=1000))
+    shrinkage.choose(pruner, 0.25)
+    before = rows(model).norm(dim=1)
+    shrinkage.apply(pruner, 0.01, everything(model))
+    lost = (before - rows(model).norm(dim=1)).sort().values
+    expected = torch.tensor([0.0, 0.0, 0.0, 0.01 * 9**0.5])  # five weights, a bias, three readers
+    assert torch.allclose(lost, expected, atol=1e-6)
+
+
 def test_only_weights_that_were_stepped():
     model, pruner = make()
     shrinkage = Shrinkage(GrowingL2(strength=1.0))
