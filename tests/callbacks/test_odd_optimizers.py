@@ -165,7 +165,7 @@ def run(model: Odd, pruning: Pruning, *callbacks: L.Callback, **options: Any) ->
 
 
 @pytest.mark.parametrize("granularity", [Weight(), Channel()], ids=str)
-@pytest.mark.filterwarnings(NO_OPTIMIZER)
+@pytest.mark.filterwarnings(NO_OPTIMIZER, "ignore:The training step of")
 @pytest.mark.parametrize("name", ODD)
 def test_masked_weights_are_zero_in_validations_and_checkpoints(
     name: str, granularity: Any, tmp_path: Path

@@ -120,9 +120,9 @@ class Compaction(Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse untried strategies, a path that cannot be written, and options of no use."""
         check_strategy(trainer, "Compaction", untried=self.untried_strategy)
-        compactable(type(pl_module))
         if shards_weights(trainer):
             check_gathered_options(self.path, self.monitor)
+        compactable(type(pl_module))
         if stage == "fit":
             if self.path is not None:
                 check_writable(self.path)

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
 import pytest
 from lightning.pytorch.strategies import (
     DDPStrategy,
@@ -13,6 +14,10 @@ from lightning.pytorch.strategies import (
 
 import lightning_prune as lp
 from lightning_prune.callbacks.trainer.strategies import check_strategy
+
+
+class Module(L.LightningModule):
+    pass
 
 
 def on(strategy: Any) -> Any:
@@ -35,8 +40,8 @@ def test_others_are_refused_unless_the_user_insists(callback: Any) -> None:
         strategy=FSDPStrategy(), fast_dev_run=False, max_epochs=9, max_steps=-1
     )
     with pytest.raises(ValueError, match=rf"{callback.__name__} was tried with .* FSDPStrategy\."):
-        callback(**options).setup(trainer, None, "fit")
-    callback(**options, untried_strategy=True).setup(trainer, None, "fit")
+        callback(**options).setup(trainer, Module(), "fit")
+    callback(**options, untried_strategy=True).setup(trainer, Module(), "fit")
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork"])
@@ -47,13 +52,13 @@ def test_processes_that_hand_back_weights_only_are_refused(method: Any) -> None:
 
 def test_sharding_is_refused_where_it_was_not_tried() -> None:
     with pytest.raises(ValueError, match=r"for LatencyMonitor, but got ModelParallelStrategy\. R"):
-        lp.LatencyMonitor().setup(on(ModelParallelStrategy()), None, "fit")
+        lp.LatencyMonitor().setup(on(ModelParallelStrategy()), Module(), "fit")
 
 
 def test_monitors_only_look() -> None:
     with pytest.raises(ValueError, match="FSDPStrategy"):
         check_strategy(on(FSDPStrategy()), "Pruning")
-    lp.LatencyMonitor().setup(on(FSDPStrategy()), None, "fit")  # is not refused
+    lp.LatencyMonitor().setup(on(FSDPStrategy()), Module(), "fit")  # is not refused
 
 
 @pytest.mark.parametrize(
@@ -62,5 +67,5 @@ def test_monitors_only_look() -> None:
 )
 def test_a_sharded_model_is_compacted_into_a_file(options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        lp.Compaction(**options).setup(on(ModelParallelStrategy()), None, "fit")
-    lp.Compaction(path="x").setup(on(ModelParallelStrategy()), None, "validate")
+        lp.Compaction(**options).setup(on(ModelParallelStrategy()), Module(), "fit")
+    lp.Compaction(path="x").setup(on(ModelParallelStrategy()), Module(), "validate")
