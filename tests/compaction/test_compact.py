@@ -515,3 +515,13 @@ def test_only_what_takes_up_constants_may_round(constant, monkeypatch):
     compact(model, torch.randn(4, 3), latency=False)
     assert model[0].out_features == 4
     assert allowed[-1] == (FOLDED_TOLERANCES if constant else TOLERANCES)
+
+
+def test_the_report_says_what_was_not_tried():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 2))
+    with torch.no_grad():
+        model[1].weight[4:] = 0
+        model[1].bias[4:] = 0
+    report = compact(model, torch.randn(2, 3, 2, 2), latency=False)
+    assert "float64" in report.tried
+    assert any(what.startswith("larger sizes: RuntimeError: mat1") for what in report.untried)
