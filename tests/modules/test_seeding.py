@@ -26,6 +26,10 @@ def test_later_numbers_do_not_change():
 
 
 def test_cards_without_drawing_are_not_seeded(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: 1 / 0)
+    seeds = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
     with seeded(4):
         torch.rand(1)
+    assert seeds == []
+    torch.manual_seed(4)  # as this would
+    assert seeds == [4]
