@@ -24,8 +24,9 @@ from lightning_prune.coupling.modes import Recording, record_modes
 from lightning_prune.coupling.propagate import Propagation
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.coupling.solve import Solution, solve, stuck_grids
-from lightning_prune.coupling.unused import freeze_readable, may_read, parts_of, unused_parameters
-from lightning_prune.display.tables import format_table
+from lightning_prune.coupling.text import shorten, spell_out
+from lightning_prune.coupling.unused import freeze_readable, may_read, unused_parameters
+from lightning_prune.display.widths import terminal_width
 from lightning_prune.modules.fake import fake_mode, real
 from lightning_prune.modules.inputs import ExampleInputs, examples_of
 from lightning_prune.units.cost import element_cost
@@ -35,6 +36,8 @@ from lightning_prune.units.group import Group, Structure
 @dataclass(frozen=True, eq=False)
 class Coupling:
     """Which units a model has, and what is frozen.
+
+    It prints one line for each group, in the width of the terminal; `details` returns the rest.
 
     Args:
         groups: coupled axes that share their units, in the order of the network.
@@ -77,37 +80,11 @@ class Coupling:
 
     @override
     def __str__(self) -> str:
-        total = sum(shape.numel() for shape in self.shapes.values())
-        share = self.prunable / total if total else 0.0
-        head = f"{self.prunable:,} of {total:,} parameters can be pruned ({share:.1%})"
-        rows = [
-            [
-                group.name,
-                str(group.units),
-                f"{element_cost([group], self.shapes).prunable:,.0f}",
-                ", ".join(_member_names(group)),
-            ]
-            for group in self.groups
-        ]
-        tables = [head, format_table(["group", "units", "parameters", "ties"], rows)]
-        if self.branches:
-            rows = [
-                [branch.name, f"{element_cost([branch], self.shapes).prunable:,.0f}"]
-                for branch in self.structure.branches
-            ]
-            tables.append(format_table(["branch", "parameters"], rows))
-        if self.frozen:
-            rows = [
-                [str(one.axis), f"{one.positions} of {one.size}", one.reason] for one in self.frozen
-            ]
-            tables.append(format_table(["frozen", "positions", "reason"], rows))
-        if self.unused:
-            tables.append("not run: " + ", ".join(parts_of(self.unused, self.shapes)))
-        return "\n\n".join(tables)
+        return shorten(self, terminal_width())
 
-
-def _member_names(group: Group) -> list[str]:
-    return [f"{'reads ' if m.side == 'in' else ''}{m.axis}" for m in group.parameters]
+    def details(self) -> str:
+        """Return every member of every group, every branch and every frozen axis, however long."""
+        return spell_out(self)
 
 
 def couple(model: nn.Module, example_inputs: Any, *, allow_unused: bool = False) -> Coupling:

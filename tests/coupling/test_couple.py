@@ -87,8 +87,8 @@ def test_a_channel_of_a_writer_is_seen_by_the_readers_of_its_unit_only(example):
     assert checked
 
 
-def test_the_table_names_groups_ties_and_what_is_frozen():
-    text = str(couple(PlainCnn(), torch.randn(2, 3, 8, 8)))
+def test_the_details_name_groups_ties_and_what_is_frozen():
+    text = couple(PlainCnn(), torch.randn(2, 3, 8, 8)).details()
     lines = {line.split()[0]: line for line in text.splitlines() if line}
     # 3 * 3 * 3 * 8 weights and two vectors of 8 write it, 3 * 3 * 8 * 6 weights read it.
     assert lines["conv1"].split(maxsplit=3)[1:] == [

@@ -94,8 +94,8 @@ def test_the_weakest_blocks_go_and_compaction_takes_them_out(of: Any) -> None:
     ]
 
 
-def test_the_coupling_lists_the_branches() -> None:
-    rows = [line.split() for line in str(lp.couple(Net(), X)).splitlines()]
+def test_the_details_of_the_coupling_list_the_branches() -> None:
+    rows = [line.split() for line in lp.couple(Net(), X).details().splitlines()]
     assert ["branch", "parameters"] in rows
     assert all([f"blocks.{index}", str(BLOCK)] in rows for index in range(4))
 
