@@ -13,7 +13,7 @@ from lightning_prune.compaction import compact
 from lightning_prune.criteria import Magnitude, SynFlow, Taylor
 from lightning_prune.errors import TargetError
 from lightning_prune.granularities import NM, Block, Channel, Weight
-from lightning_prune.pruning.recipe import Recipe
+from lightning_prune.pruning import BasePruner, Recipe, find_prunable
 from lightning_prune.units.masks import find_erased
 
 MODELS = ["mlp", "plain_cnn", "identity_residual", "inverted_residual", "dense"]
@@ -45,21 +45,21 @@ def build(name):
 
 def pruner_of(model, inputs, criterion, granularity, allocation, sparsity, **options):
     recipe = Recipe(sparsity, criterion, granularity, allocation, "units", None, ())
-    pruner = recipe.pruner(model, inputs)
-    pruner.scorer.start(only_training=False)
+    pruner = BasePruner(model, recipe, find_prunable(recipe, model, inputs))
+    pruner.scorer.evidence.start(only_training=False)
     for _ in range(2):
         model.zero_grad()
         model(*inputs).square().sum().backward()
         pruner.accumulate()
-    pruner.scorer.stop()
+    pruner.scorer.evidence.stop()
     return pruner
 
 
 def assert_obtained(pruner, sparsity, step=1):
     report = pruner.update(sparsity)
-    units = sum(group.units for group in pruner.groups)
+    units = sum(group.units for group in pruner.masks.groups)
     assert abs(report.sparsity - sparsity) <= step * 0.5 / units + 1e-9
-    dead = find_erased(pruner.groups, pruner.weights)
+    dead = find_erased(pruner.masks.groups, pruner.masks.weights)
     assert sum(int(d.sum()) for d in dead) == round(report.sparsity * units)
 
 

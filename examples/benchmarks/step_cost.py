@@ -17,9 +17,8 @@ import torch
 import torch.nn.functional as F
 import torchvision
 
-import lightning_prune as lp
 from lightning_prune.display.tables import format_table
-from lightning_prune.pruning import Recipe
+from lightning_prune.pruning import BasePruner, Recipe, find_prunable
 
 
 def make_step(
@@ -39,8 +38,8 @@ def make_step(
     images, labels = torch.randn(batch_size, 3, size, size), torch.zeros(batch_size).long()
     pruner = None
     if sparsity is not None:
-        recipe = Recipe(sparsity, lp.Gradient(), lp.Channel(), lp.Global(), "parameters", None, ())
-        pruner = recipe.pruner(model, images)
+        recipe = Recipe(sparsity)
+        pruner = BasePruner(model, recipe, find_prunable(recipe, model, images))
 
     def step() -> None:
         optimizer.zero_grad()
@@ -48,10 +47,10 @@ def make_step(
         if pruner is not None:
             if scored:
                 pruner.accumulate()
-            pruner.mask_gradients()
+            pruner.masks.apply_to_gradients()
         optimizer.step()
         if pruner is not None:
-            pruner.enforce()
+            pruner.masks.apply()
 
     if pruner is not None:  # the first update needs gradients
         F.cross_entropy(model(images), labels).backward()

@@ -23,7 +23,7 @@ from lightning_prune.arguments import (
 from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.optimizers import find_optimizers
 from lightning_prune.modules.cpu_copies import cpu_copies
-from lightning_prune.pruning import Pruner, PruningReport
+from lightning_prune.pruning import BasePruner, PruningReport
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Guarded(Protocol):
     report: PruningReport | None
 
     @property
-    def pruner(self) -> Pruner | None:
+    def pruner(self) -> BasePruner | None:
         """The masks."""
 
 
@@ -229,7 +229,7 @@ class AccuracyGuard(Callback):
         step = (self._failed - good) / 2.0
         return good + step if step >= self.min_step else good
 
-    def _remember(self, pl_module: L.LightningModule, pruner: Pruner, value: float) -> None:
+    def _remember(self, pl_module: L.LightningModule, pruner: BasePruner, value: float) -> None:
         """Copy weights and masks, unless sparser ones are known to be good."""
         if self._good is not None and self._good["sparsity"] > pruner.sparsity:
             return
@@ -240,7 +240,9 @@ class AccuracyGuard(Callback):
             "pruner": pruner.state_dict(),
         }
 
-    def _roll_back(self, trainer: L.Trainer, pl_module: L.LightningModule, pruner: Pruner) -> None:
+    def _roll_back(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, pruner: BasePruner
+    ) -> None:
         """Return to the last good weights and masks."""
         if self._good is None:
             return
@@ -248,7 +250,7 @@ class AccuracyGuard(Callback):
         pl_module.load_state_dict(self._good["weights"])
         pruner.load_state_dict(self._good["pruner"])
         for optimizer in find_optimizers(trainer, pl_module):
-            pruner.mask_optimizer_state(optimizer)
+            pruner.masks.apply_to_optimizer(optimizer)
         self._bad = 0
         self._record(f"back from sparsity {failed:.4f} to {pruner.sparsity:.4f}")
 

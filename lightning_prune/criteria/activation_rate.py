@@ -11,7 +11,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_prune.arguments import check_number
-from lightning_prune.criteria.base import Criterion, Reads
+from lightning_prune.criteria.base import Criterion
+from lightning_prune.criteria.evidence import Activations, Evidence
 from lightning_prune.units.scores import Sides
 
 
@@ -36,7 +37,7 @@ class ActivationRate(Criterion):
 
     threshold: float = 0.0
 
-    reads: ClassVar[Reads] = "activations"
+    reads: ClassVar[type[Evidence]] = Activations
     sides: ClassVar[Sides] = "in"
 
     def __post_init__(self) -> None:

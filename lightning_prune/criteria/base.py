@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from typing_extensions import override
 
+from lightning_prune.criteria.evidence.base import Evidence
 from lightning_prune.units.scores import Sides
-
-Reads = Literal["weights", "gradients", "curvature", "activations", "flow"]
 
 
 class Criterion(ABC):
@@ -25,11 +25,11 @@ class Criterion(ABC):
 
     >>> import torch
     >>> from dataclasses import dataclass
-    >>> from typing import ClassVar
+    >>> from lightning_prune.criteria.evidence import Gradients
     >>> @dataclass(frozen=True)
     ... class SignAgreement(Criterion):
     ...     "Keep weights that gradient descent makes larger."
-    ...     reads: ClassVar[Reads] = "gradients"
+    ...     reads = Gradients
     ...
     ...     def write(self, out, weights, observed):
     ...         for score, weight, gradient in zip(out, weights, observed):
@@ -39,17 +39,18 @@ class Criterion(ABC):
     SignAgreement()
 
     Attributes:
-        reads: what is observed in addition to the weights.
+        reads: the class of what is read beside the weights (`lightning_prune.criteria.evidence`).
 
-            * ``"weights"``: nothing; scores are read off the weights when an update is due.
-            * ``"gradients"``: the gradient of every weight; scores are averaged over the steps
+            * ``Weights``: nothing; scores are read off the weights when an update is due.
+            * ``Gradients``: the gradient of every weight; scores are averaged over the steps
               since the last update of the masks.
-            * ``"curvature"``: the product of Hessian and gradient, averaged likewise; it takes the
+            * ``Curvature``: the product of Hessian and gradient, averaged likewise; it takes the
               loss itself, so it works in `prune` and not in training.
-            * ``"activations"``: what `observe` returns for the inputs of every linear layer and
+            * ``Activations``: what `observe` returns for the inputs of every linear layer and
               convolution, averaged over the batches since the last update.
-            * ``"flow"``: the gradient of the summed outputs by the absolute weights, for an input
+            * ``Flow``: the gradient of the summed outputs by the absolute weights, for an input
               of ones, when an update is due; it takes example inputs and no data.
+            * an `Evidence` of your own.
         shares: the scores of a step are divided by their sum before they are averaged, so that
             every step weighs the same.
         elementwise: the score of a weight depends on this weight and what was observed of it, and
@@ -59,12 +60,22 @@ class Criterion(ABC):
         relative: the score of a unit comes from comparing it with the others of its group.
     """
 
-    reads: ClassVar[Reads]
+    reads: ClassVar[type[Evidence]]
     shares: ClassVar[bool] = False
     elementwise: ClassVar[bool] = False
     sides: ClassVar[Sides] = "both"
     single_weights: ClassVar[bool] = True
     relative: ClassVar[bool] = False
+
+    @override
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        reads = getattr(cls, "reads", Evidence)
+        if not (isinstance(reads, type) and issubclass(reads, Evidence)):
+            raise TypeError(
+                f"Expected `{cls.__name__}.reads` to be a subclass of Evidence, but got {reads!r}. "
+                "`lightning_prune.criteria.evidence` has Weights, Gradients, Activations and more."
+            )
 
     @abstractmethod
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
@@ -84,7 +95,7 @@ class Criterion(ABC):
     @property
     def averaged(self) -> bool:
         """Whether scores are averaged over steps, so that no update can come before a step."""
-        return self.reads in {"gradients", "curvature", "activations"}
+        return self.reads.needs_data
 
     @property
     def rounds(self) -> int:
@@ -123,7 +134,7 @@ class Criterion(ABC):
         Raises:
             NotImplementedError: unless the criterion reads activations.
         """
-        raise NotImplementedError(f"{self} reads {self.reads}, not activations.")
+        raise NotImplementedError(f"{self} reads {self.reads.name}, not activations.")
 
     def scored(self, model: nn.Module, names: Collection[str]) -> set[str]:
         """Return which parameters have scores; the others do not count in the score of a unit.

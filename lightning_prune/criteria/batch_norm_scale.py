@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from lightning_prune.criteria.base import Criterion, Reads
+from lightning_prune.criteria.base import Criterion
+from lightning_prune.criteria.evidence import Evidence, Weights
 from lightning_prune.modules.names import plain_name
 
 
@@ -25,7 +26,7 @@ class BatchNormScale(Criterion):
     norm on its channels has no score and is refused by name.
     """
 
-    reads: ClassVar[Reads] = "weights"
+    reads: ClassVar[type[Evidence]] = Weights
     elementwise: ClassVar[bool] = True
 
     @override

@@ -10,7 +10,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_prune.arguments import check_flags
-from lightning_prune.criteria.base import Criterion, Reads
+from lightning_prune.criteria.base import Criterion
+from lightning_prune.criteria.evidence import Evidence, Gradients
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Fisher(Criterion):
 
     obd: bool = False
 
-    reads: ClassVar[Reads] = "gradients"
+    reads: ClassVar[type[Evidence]] = Gradients
     elementwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.criteria.base import Criterion, Reads
+from lightning_prune.criteria.base import Criterion
+from lightning_prune.criteria.evidence import Evidence, Weights
 from lightning_prune.units.scores import Sides
 
 
@@ -26,7 +27,7 @@ class GeometricMedian(Criterion):
     weight, such as `Channel`; single weights are refused.
     """
 
-    reads: ClassVar[Reads] = "weights"
+    reads: ClassVar[type[Evidence]] = Weights
     sides: ClassVar[Sides] = "out"
     single_weights: ClassVar[bool] = False
     relative: ClassVar[bool] = True

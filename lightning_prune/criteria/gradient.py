@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.criteria.base import Criterion, Reads
+from lightning_prune.criteria.base import Criterion
+from lightning_prune.criteria.evidence import Evidence, Gradients
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Gradient(Criterion):
         its outputs is the input, so that this batch gives them:
 
         >>> from lightning_prune import Weight, prune
-        >>> from lightning_prune.pruning.scoring.accumulator import Accumulator
+        >>> from lightning_prune.criteria.evidence.accumulator import Accumulator
         >>> gradients = torch.tensor([0.1, 0.15, 0.05, 0.3, 0.02] * 20) + torch.arange(100) * 1e-4
         >>> layer = torch.nn.Linear(100, 1, bias=False)
         >>> layer(gradients).sum().backward()
@@ -52,7 +53,7 @@ class Gradient(Criterion):
         (20, True)
     """
 
-    reads: ClassVar[Reads] = "gradients"
+    reads: ClassVar[type[Evidence]] = Gradients
     elementwise: ClassVar[bool] = True
     shares: ClassVar[bool] = True
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.criteria.base import Criterion, Reads
+from lightning_prune.criteria.base import Criterion
+from lightning_prune.criteria.evidence import Curvature, Evidence
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Grasp(Criterion):
     `Pruning`.
     """
 
-    reads: ClassVar[Reads] = "curvature"
+    reads: ClassVar[type[Evidence]] = Curvature
 
     @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:

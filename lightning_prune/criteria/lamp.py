@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.criteria.base import Criterion, Reads
+from lightning_prune.criteria.base import Criterion
+from lightning_prune.criteria.evidence import Evidence, Weights
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Lamp(Criterion):
     weights the later one in memory counts as the larger.
     """
 
-    reads: ClassVar[Reads] = "weights"
+    reads: ClassVar[type[Evidence]] = Weights
 
     @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:

@@ -10,7 +10,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_prune.arguments import check_choice
-from lightning_prune.criteria.base import Criterion, Reads
+from lightning_prune.criteria.base import Criterion
+from lightning_prune.criteria.evidence import Evidence, Weights
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Magnitude(Criterion):
 
     p: Literal[1, 2] = 1
 
-    reads: ClassVar[Reads] = "weights"
+    reads: ClassVar[type[Evidence]] = Weights
     elementwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

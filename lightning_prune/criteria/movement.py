@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.criteria.base import Criterion, Reads
+from lightning_prune.criteria.base import Criterion
+from lightning_prune.criteria.evidence import Evidence, Gradients
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Movement(Criterion):
     the paper adds them up over the whole training; meant for fine-tuning.
     """
 
-    reads: ClassVar[Reads] = "gradients"
+    reads: ClassVar[type[Evidence]] = Gradients
     elementwise: ClassVar[bool] = True
 
     @override

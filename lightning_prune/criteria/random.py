@@ -10,7 +10,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_prune.arguments import check_seed
-from lightning_prune.criteria.base import Criterion, Reads
+from lightning_prune.criteria.base import Criterion
+from lightning_prune.criteria.evidence import Evidence, Weights
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Random(Criterion):
 
     seed: int = 0
 
-    reads: ClassVar[Reads] = "weights"
+    reads: ClassVar[type[Evidence]] = Weights
 
     def __post_init__(self) -> None:
         check_seed("seed", self.seed)

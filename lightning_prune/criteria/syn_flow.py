@@ -10,7 +10,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_prune.arguments import check_integer
-from lightning_prune.criteria.base import Criterion, Reads
+from lightning_prune.criteria.base import Criterion
+from lightning_prune.criteria.evidence import Evidence, Flow
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class SynFlow(Criterion):
 
     iterations: int = 100
 
-    reads: ClassVar[Reads] = "flow"
+    reads: ClassVar[type[Evidence]] = Flow
 
     def __post_init__(self) -> None:
         check_integer("iterations", self.iterations, 1, "The paper has 100.")

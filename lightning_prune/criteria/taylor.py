@@ -11,7 +11,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_prune.arguments import check_flags
-from lightning_prune.criteria.base import Criterion, Reads
+from lightning_prune.criteria.base import Criterion
+from lightning_prune.criteria.evidence import Evidence, Gradients
 from lightning_prune.units.scores import sum_of
 
 
@@ -36,7 +37,7 @@ class Taylor(Criterion):
 
     squared: bool = False
 
-    reads: ClassVar[Reads] = "gradients"
+    reads: ClassVar[type[Evidence]] = Gradients
     elementwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

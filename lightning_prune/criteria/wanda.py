@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.criteria.base import Criterion, Reads
+from lightning_prune.criteria.base import Criterion
+from lightning_prune.criteria.evidence import Activations, Evidence
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Wanda(Criterion):
     observed; other weights have no score, and a group with none is refused by name.
     """
 
-    reads: ClassVar[Reads] = "activations"
+    reads: ClassVar[type[Evidence]] = Activations
 
     @override
     def observe(self, inputs: Tensor) -> Tensor:

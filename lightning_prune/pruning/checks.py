@@ -59,7 +59,7 @@ def check_regularization(regularization: object, criterion: Criterion) -> None:
     if regularization is None:
         return
     check_kind("regularization", regularization, Regularization)
-    if criterion.reads == "activations":
+    if not criterion.reads.same_on_ranks:
         raise ValueError(
             "Expected `criterion` to be equal on all ranks at every step for `regularization`, "
             f"but got {criterion}. Choose one that reads weights or gradients."

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lightning_prune.allocations import Allocation, Global
 from lightning_prune.arguments import check_function
 from lightning_prune.coupling.unused import warn_unused
-from lightning_prune.criteria import Criterion, Gradient
-from lightning_prune.criteria.base import Reads
+from lightning_prune.criteria import Criterion, Gradient, Magnitude
 from lightning_prune.granularities import Channel, Granularity
-from lightning_prune.modules.twin import twin
-from lightning_prune.pruning.pruner import Pruner
+from lightning_prune.measure import count_macs
+from lightning_prune.modules.twin import clone, twin
+from lightning_prune.pruning.base_pruner import BasePruner
+from lightning_prune.pruning.prunable import find_prunable
 from lightning_prune.pruning.recipe import Recipe
 from lightning_prune.pruning.report import PruningReport
 from lightning_prune.units.cost import Of
@@ -69,6 +70,7 @@ def prune(
         TargetError: if nothing can be pruned, or not as much as was asked for.
 
     Examples:
+        >>> import torch
         >>> from lightning_prune import Magnitude
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> x = torch.randn(1, 4)
@@ -90,13 +92,72 @@ def prune(
     return gather_scores(recipe, model, example_inputs, batches, loss).update(sparsity)
 
 
+def plan(
+    model: nn.Module,
+    example_inputs: Any = None,
+    *,
+    sparsity: float,
+    criterion: Criterion = Magnitude(),  # noqa: B008
+    granularity: Granularity = Channel(),  # noqa: B008
+    allocation: Allocation = Global(),  # noqa: B008
+    of: Of = "parameters",
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+    batches: Iterable[Any] | None = None,
+    loss: Callable[[nn.Module, Any], Tensor] | None = None,
+    allow_unused: bool = False,
+) -> PruningReport:
+    """Return what `prune` would remove, and what `compact` would leave; nothing changes.
+
+    The arguments are those of `prune`, on a copy of the model. The criterion is `Magnitude` by
+    default, which takes no data.
+
+    Returns:
+        What would be reached, per group, with the parameters and MACs that would be left. MACs
+        are taken to shrink as those with weights do: of products of two activations, as in
+        attention, that is an estimate.
+
+    Raises:
+        ValueError: if an argument is out of range, a pattern names no module, or ``batches`` and
+            ``loss`` are missing.
+        TypeError: if an argument is of another type.
+        TargetError: if nothing can be pruned, or not as much as was asked for.
+
+    Examples:
+        >>> import torch
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> print(plan(model, torch.randn(1, 4), sparsity=0.5))
+        sparsity 0.5000 of parameters (target 0.5000)
+        group  kept  units  sparsity
+        -----  ----  -----  --------
+            0     4      8    0.5000
+        compaction leaves 30 of 58 parameters (51.7%) and 24 of 48 MACs (50.0%)
+    """
+    report = prune(
+        clone(model),
+        example_inputs,
+        sparsity=sparsity,
+        criterion=criterion,
+        granularity=granularity,
+        allocation=allocation,
+        of=of,
+        include=include,
+        exclude=exclude,
+        batches=batches,
+        loss=loss,
+        allow_unused=allow_unused,
+    )
+    macs = None if example_inputs is None else count_macs(model, example_inputs)
+    return replace(report, macs_before=macs)
+
+
 def gather_scores(
     recipe: Recipe,
     model: nn.Module,
     example_inputs: Any,
     batches: Iterable[Any] | None,
     loss: Callable[[nn.Module, Any], Tensor] | None,
-) -> Pruner:
+) -> BasePruner:
     """Return a pruner that has seen the data which its criterion needs; nothing is pruned yet.
 
     Args:
@@ -122,42 +183,15 @@ def gather_scores(
         )
     # On a twin, gradients and batch statistics of the user's model stay as they are.
     scored = twin(model).eval()
-    pruner = recipe.pruner(scored, example_inputs)
+    pruner = BasePruner(scored, recipe, find_prunable(recipe, scored, example_inputs))
     if not recipe.allow_unused:
         warn_unused(pruner.unused, dict(scored.named_parameters()))
-    pruner.scorer.start(only_training=False)
-    if batches is not None and loss is not None and criterion.averaged:
+    evidence = pruner.scorer.evidence
+    evidence.start(only_training=False)
+    if batches is not None and loss is not None and evidence.needs_data:
         for batch in batches:
-            scored.zero_grad()
-            with torch.set_grad_enabled(criterion.reads != "activations"):
-                value = loss(scored, batch)
-                if criterion.reads != "activations":
-                    _backward(value, scored, criterion.reads)
-            pruner.accumulate()
+            evidence.gather(loss, batch)
     return pruner
-
-
-def _backward(value: Tensor, model: nn.Module, reads: Reads) -> None:
-    """Leave in ``.grad`` the gradient of the loss, or the product of its Hessian with that.
-
-    Raises:
-        ValueError: if the loss has no gradient.
-    """
-    if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
-        raise ValueError(
-            f"Expected `loss` to return a scalar tensor with a gradient, but got {value!r}. Return "
-            "the mean over the batch, without `item()` and outside of `torch.no_grad()`."
-        )
-    if reads == "gradients":
-        value.backward()
-        return
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    found = torch.autograd.grad(value, parameters, create_graph=True, allow_unused=True)
-    gradients = [g for g in found if g is not None]
-    # Half of the derivative of the squared norm is H g; a loss that is linear has none.
-    norm = torch.stack([g.square().sum() for g in gradients]).sum() / 2.0
-    if norm.requires_grad:
-        norm.backward()
 
 
 def _check_data(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.display.tables import format_table
-from lightning_prune.units.group import Group, GroupCount
+from lightning_prune.display.tables import format_count, format_table
+from lightning_prune.pruning.masks import Masks
+from lightning_prune.pruning.prunable import Prunable
+from lightning_prune.units.cost import element_cost
+from lightning_prune.units.group import GroupCount
 
 
 @dataclass(frozen=True)
 class PruningReport:
-    """What a mask update has reached.
+    """What a mask update has reached, or would reach; prints as a table.
 
     Args:
         target: sparsity asked for, in [0, 1).
@@ -24,6 +26,11 @@ class PruningReport:
         left_alone: why other groups were not pruned, by name.
         bound: names of the groups that may not lose more.
         unused: parameters that no example runs; what they may read stays, if it is not allowed.
+        params_before: elements of all parameters of the model.
+        params_after: those that compaction leaves; single weights it does not remove.
+        macs_left: fraction of the multiply-adds with weights that compaction leaves, in [0, 1];
+            ``None`` where these are not known, or nothing is removed by compaction.
+        macs_before: multiply-adds of one run of the examples, ``None`` where they are not counted.
     """
 
     target: float
@@ -33,6 +40,34 @@ class PruningReport:
     left_alone: dict[str, str] = field(default_factory=dict)
     bound: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    params_before: int = 0
+    params_after: int = 0
+    macs_left: float | None = None
+    macs_before: int | None = None
+
+    @property
+    def macs_after(self) -> int | None:
+        """Multiply-adds that compaction leaves of `macs_before`, in proportion to the weights'."""
+        if self.macs_before is None:
+            return None
+        return round(self.macs_before * (1.0 if self.macs_left is None else self.macs_left))
+
+    def line(self, width: int) -> str:
+        """Return what was asked and reached, what it leaves, and the group cut most.
+
+        Args:
+            width: of the line, in characters; the name of the group is cut to fit.
+        """
+        parts = [f"asked {self.target:.3f}, reached {self.sparsity:.3f}"]
+        if self.params_after < self.params_before:
+            macs = "" if self.macs_left is None else f", {self.macs_left:.0%} MACs"
+            parts.append(f"leaves {format_count(self.params_after)} params{macs}")
+        most = max(self.groups, key=lambda group: group.removed / group.units)
+        head = "; ".join([*parts, "most cut: "])
+        tail = f" {most.removed / most.units:.0%}"
+        room = max(width - len(head) - len(tail), 4)
+        name = most.name if len(most.name) <= room else "..." + most.name[3 - room :]
+        return head + name + tail
 
     def summary(self) -> str:
         """Return what is reached, and why groups were left alone, without the table."""
@@ -45,40 +80,77 @@ class PruningReport:
             parts.append(f"at the bound of what they may lose: {', '.join(self.bound)}")
         if self.unused:
             parts.append(f"not run by the example inputs: {', '.join(self.unused)}")
-        return "\n".join([head, *parts])
+        return "\n".join([head, *self._left(), *parts])
 
     @override
     def __str__(self) -> str:
-        head, *left_alone = self.summary().splitlines()
+        head, *rest = self.summary().splitlines()
         rows = [
             [g.name, str(g.kept), str(g.units), f"{g.removed / g.units:.4f}"] for g in self.groups
         ]
         table = format_table(["group", "kept", "units", "sparsity"], rows)
-        return "\n".join([head, table, *left_alone])
+        return "\n".join([head, table, *rest])
+
+    def _left(self) -> list[str]:
+        """Return what compaction leaves, as a line, if that is less than there is."""
+        if self.params_after == self.params_before:
+            return []
+        left = _of_before("parameters", self.params_after, self.params_before)
+        if self.macs_after is not None and self.macs_before:
+            left += " and " + _of_before("MACs", self.macs_after, self.macs_before)
+        elif self.macs_left is not None:
+            left += f" and {self.macs_left:.1%} of the MACs"
+        return [f"compaction leaves {left}"]
+
+
+def _of_before(what: str, after: float, before: float) -> str:
+    return f"{format_count(after)} of {format_count(before)} {what} ({after / before:.1%})"
 
 
 def report_of(
-    report: PruningReport,
-    groups: Sequence[Group],
-    unit_masks: Sequence[Tensor],
+    target: float,
+    sparsity: float,
+    of: str,
+    masks: Masks,
+    prunable: Prunable,
     floors: Sequence[int],
 ) -> PruningReport:
-    """Return a report with the counts of the groups.
+    """Return the report of an update.
 
     Args:
-        report: the rest of it.
-        groups: the groups.
-        unit_masks: for each group a boolean tensor of shape ``[units]``, ``True`` = kept.
+        target: sparsity asked for.
+        sparsity: sparsity reached.
+        of: of what both are fractions.
+        masks: what is kept.
+        prunable: what there was to prune.
         floors: how many units each group keeps at least.
 
     Returns:
         The report; groups that have reached their floor, of at least one unit, are named in it.
     """
-    pairs = zip(groups, unit_masks, strict=True)
-    counts = tuple(GroupCount(g.name, g.units, int((~mask).count_nonzero())) for g, mask in pairs)
-    bound = tuple(
-        count.name
-        for count, floor in zip(counts, floors, strict=True)
-        if count.removed and 0 < count.kept <= floor
+    triples = zip(masks.groups, masks.removed, floors, strict=True)
+    counts = [(GroupCount(g.name, g.units, removed), floor) for g, removed, floor in triples]
+    elements = element_cost(masks.groups, masks.shapes)
+    single = any(group.single_weights for group in masks.groups)
+    removed = 0 if single else round(elements.removed(masks.removed))
+    macs_left = None if single else _macs_left(masks, prunable)
+    return PruningReport(
+        target,
+        sparsity,
+        of,
+        tuple(count for count, _ in counts),
+        dict(prunable.left_alone),
+        tuple(count.name for count, floor in counts if count.removed and 0 < count.kept <= floor),
+        prunable.unused,
+        prunable.parameters,
+        prunable.parameters - removed,
+        macs_left,
     )
-    return replace(report, groups=counts, bound=bound)
+
+
+def _macs_left(masks: Masks, prunable: Prunable) -> float | None:
+    """Return the fraction of the multiply-adds with weights that compaction leaves, if known."""
+    if not prunable.macs:
+        return None
+    cost = element_cost(masks.groups, masks.shapes, prunable.prices)
+    return 1 - cost.removed(masks.removed) / prunable.macs

@@ -110,8 +110,8 @@ def sensitivity(
         reference = _number(metric(changed, data)) if known is None else known.reference
     curves = {} if known is None else {name: dict(curve) for name, curve in known.curves.items()}
     scores = pruner.scorer.scores()
-    least = floors(pruner.groups, granularity, Global())
-    triples = list(zip(pruner.groups, scores, least, strict=True))
+    least = floors(pruner.masks.groups, granularity, Global())
+    triples = list(zip(pruner.masks.groups, scores, least, strict=True))
     levels = [1.0] if granularity.whole_groups else sparsities
     for group, score, floor in tqdm(triples, desc="sensitivity", disable=not progress):
         curve = curves.setdefault(group.name, {})

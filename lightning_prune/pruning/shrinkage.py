@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_prune.pruning.base_pruner import BasePruner
 from lightning_prune.pruning.bits import pack, unpack
-from lightning_prune.pruning.pruner import Pruner
 from lightning_prune.regularizations import Regularization
 from lightning_prune.units.group import Group, Member
 from lightning_prune.units.scores import unit_scores
@@ -30,7 +30,7 @@ class Shrinkage:
         self._going: list[Tensor] | None = None
         self._steps = 0
 
-    def choose(self, pruner: Pruner, target: float) -> None:
+    def choose(self, pruner: BasePruner, target: float) -> None:
         """Choose the units that an update would remove now, if that is due and there are scores.
 
         Args:
@@ -42,7 +42,7 @@ class Shrinkage:
         fresh = self._fits(pruner) and self._steps % self._regularization.refresh
         if fresh or target <= pruner.sparsity or not pruner.ready:
             return
-        pairs = zip(pruner.unit_masks, pruner.preview(target), strict=True)
+        pairs = zip(pruner.masks.kept, pruner.preview(target), strict=True)
         self._going = [before & ~after for before, after in pairs]
 
     def forget(self) -> None:
@@ -50,7 +50,7 @@ class Shrinkage:
         self._going, self._steps = None, 0
 
     @torch.no_grad()
-    def apply(self, pruner: Pruner, rate: float, stepped: Collection[int]) -> None:
+    def apply(self, pruner: BasePruner, rate: float, stepped: Collection[int]) -> None:
         """Shrink the chosen units; call it after every optimizer step.
 
         Args:
@@ -60,16 +60,16 @@ class Shrinkage:
         """
         if self._regularization is None or self._going is None or not self._fits(pruner):
             return
-        weights = {n: w for n, w in pruner.weights.items() if id(w) in stepped}
+        weights = {n: w for n, w in pruner.masks.weights.items() if id(w) in stepped}
         if not weights:  # the optimizer of another network: no step of this one
             return
         factors = [
             self._factors(self._regularization, group, going, weights, rate)
             if going.any()
             else None
-            for group, going in zip(pruner.groups, self._going, strict=True)
+            for group, going in zip(pruner.masks.groups, self._going, strict=True)
         ]
-        for group, factor in zip(pruner.groups, factors, strict=True):
+        for group, factor in zip(pruner.masks.groups, factors, strict=True):
             if factor is not None:
                 for member in _members(group, weights):
                     weight = weights[member.axis.tensor]
@@ -98,9 +98,9 @@ class Shrinkage:
             pairs = zip(state["going"], state["sizes"], strict=True)
             self._going = [unpack(going.cpu(), size) for going, size in pairs]
 
-    def _fits(self, pruner: Pruner) -> bool:
+    def _fits(self, pruner: BasePruner) -> bool:
         """Return whether units are chosen, and of all groups: some may have joined in since."""
-        return self._going is not None and len(self._going) == len(pruner.groups)
+        return self._going is not None and len(self._going) == len(pruner.masks.groups)
 
     def _factors(
         self,

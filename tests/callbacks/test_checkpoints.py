@@ -196,7 +196,7 @@ def test_weights_of_masks_that_were_taken_back_are_not_compacted(epochs: int) ->
     make_trainer(pruning, guard, compaction, epochs=epochs).fit(model, data(), data())
     assert pruning.pruner is not None
     assert pruning.pruner.sparsity == pytest.approx(0.3, abs=0.1)
-    kept = [int(mask.sum()) for mask in pruning.pruner.unit_masks]
+    kept = [int(mask.sum()) for mask in pruning.pruner.masks.kept]
     assert kept == [model.body[0].out_channels, model.body[3].out_channels]
 
 

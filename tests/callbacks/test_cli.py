@@ -167,7 +167,7 @@ def test_a_saved_configuration_reproduces_the_run() -> None:
     for cli in (first, second):
         (pruning,) = [c for c in cli.trainer.callbacks if isinstance(c, lp.Pruning)]
         assert pruning.pruner is not None
-        masks.append(pruning.pruner.fingerprint())
+        masks.append(pruning.pruner.masks.fingerprint())
     assert masks[0] == masks[1]
     for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True):
         assert torch.equal(a, b)

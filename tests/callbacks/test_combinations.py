@@ -118,12 +118,12 @@ def test_asked_masked_zero_and_reported_are_one_number(
 
     pruner = pruning.pruner
     assert pruner is not None
-    units = sum(group.units for group in pruner.groups)
+    units = sum(group.units for group in pruner.masks.groups)
     asked = schedule.sparsity(2, final=0.5)
-    removed = sum(int((~mask).sum()) for mask in pruner.unit_masks)
+    removed = sum(int((~mask).sum()) for mask in pruner.masks.kept)
     assert abs(removed - asked * units) <= 1
     assert trainer.callback_metrics["pruning/sparsity"].item() == pytest.approx(removed / units)
-    for name, weight in pruner.weights.items():
+    for name, weight in pruner.masks.weights.items():
         mask = pruner.masks.get(name, torch.ones_like(weight, dtype=torch.bool))
         assert torch.equal(weight != 0, mask), name
         free = released.masked.get(name, ~mask) & mask

@@ -191,7 +191,7 @@ def test_scores_are_those_of_gradients(name: str) -> None:
         pruning = Pruning(0.5, criterion, granularity=Weight(), schedule=OneShot(epoch=1))
         run(ODD[name](), pruning, epochs=2)
         assert pruning.pruner is not None
-        masks.append(torch.cat(pruning.pruner.unit_masks))
+        masks.append(torch.cat(pruning.pruner.masks.kept))
     assert not torch.equal(*masks)
 
 
@@ -252,6 +252,6 @@ def test_layers_that_are_replaced_are_masked_and_scored(granularity: Any) -> Non
     pruning = Pruning(0.5, granularity=granularity, schedule=schedule)
     run(model, pruning, epochs=5)
     assert pruning.pruner is not None
-    assert pruning.pruner.weights["head.weight"] is model.head.weight
+    assert pruning.pruner.masks.weights["head.weight"] is model.head.weight
     assert pruning.pruner.sparsity == pytest.approx(0.5, abs=0.05)
     assert not any(model.revived)

@@ -47,7 +47,7 @@ def assert_same(one: tuple[Validated, Pruning], other: tuple[Validated, Pruning]
     assert one[1].pruner is not None
     assert other[1].pruner is not None
     assert one[1].pruner.sparsity == other[1].pruner.sparsity == pytest.approx(0.6, abs=0.1)
-    for a, b in zip(one[1].pruner.unit_masks, other[1].pruner.unit_masks, strict=True):
+    for a, b in zip(one[1].pruner.masks.kept, other[1].pruner.masks.kept, strict=True):
         assert torch.equal(a, b)
     for a, b in zip(one[0].state_dict().values(), other[0].state_dict().values(), strict=True):
         assert torch.equal(a, b)

@@ -8,6 +8,7 @@ import torch
 
 from lightning_prune import criteria
 from lightning_prune.criteria import Criterion, Fisher, Magnitude, SynFlow, Taylor
+from lightning_prune.criteria.evidence import Activations, Gradients, Weights
 
 EXAMPLES = {
     "Fisher": [Fisher(), Fisher(obd=True)],
@@ -32,9 +33,9 @@ def draw(dtype=torch.float32):
 
 def observed(criterion, values):
     """What a criterion reads beside the weights, made of ``values``."""
-    if criterion.reads == "weights":
+    if criterion.reads is Weights:
         return []
-    if criterion.reads != "activations":
+    if criterion.reads is not Activations:
         return values
     return [
         criterion.observe(v).mean([d for d in range(v.dim()) if d != 1] or [0], keepdim=True)
@@ -77,7 +78,7 @@ def test_is_deterministic_and_leaves_the_global_generator_alone(criterion):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("criterion", [p for p in ALL if p.values[0].reads == "gradients"])
+@pytest.mark.parametrize("criterion", [p for p in ALL if p.values[0].reads is Gradients])
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_a_gradient_that_is_not_finite_shows(criterion, bad):
     gradients = draw()
@@ -99,9 +100,9 @@ def test_whole_units_are_scored_one_each(criterion):
     assert all(torch.equal(a, b) for a, b in zip(before, rows, strict=True))
 
 
-@pytest.mark.parametrize("criterion", [p for p in ALL if p.values[0].reads != "activations"])
+@pytest.mark.parametrize("criterion", [p for p in ALL if p.values[0].reads is not Activations])
 def test_only_those_that_read_activations_observe(criterion):
-    with pytest.raises(NotImplementedError, match=f"reads {criterion.reads}, not activations"):
+    with pytest.raises(NotImplementedError, match=f"reads {criterion.reads.name}, not activations"):
         criterion.observe(torch.ones(2))
 
 

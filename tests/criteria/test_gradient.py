@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from lightning_prune.criteria import Gradient
-from lightning_prune.pruning.scoring.accumulator import Accumulator
+from lightning_prune.criteria.evidence.accumulator import Accumulator
 
 
 def scores(gradients):

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from lightning_prune.criteria import Snip
-from lightning_prune.pruning.scoring.accumulator import Accumulator
+from lightning_prune.criteria.evidence.accumulator import Accumulator
 
 
 def test_equals_the_derivative_by_a_mask_in_double_precision():

@@ -3,10 +3,10 @@ import torch
 from torch import nn
 
 from lightning_prune.criteria import SynFlow
+from lightning_prune.criteria.evidence.flow import flow_gradients
 from lightning_prune.granularities import Weight
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.pruning import prune
-from lightning_prune.pruning.scoring.flow import flow_gradients
 
 
 def make_model():

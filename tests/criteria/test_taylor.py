@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from lightning_prune.criteria import Taylor
-from lightning_prune.pruning.scoring.scorer import Scorer
+from lightning_prune.pruning.scorer import Scorer
 from lightning_prune.units.group import Axis, Group, Member
 
 
@@ -27,7 +27,7 @@ def test_the_squared_form_is_the_mean_square_of_what_a_unit_loses():
     for batch in torch.randn(3, 6, 5, dtype=torch.float64):
         model.zero_grad()
         model(batch).square().sum().backward()
-        scorer.accumulate(None, None)
+        scorer.evidence.add(None, None)
         products = {name: (p.grad * p).detach() for name, p in model.named_parameters()}
         for unit in range(4):
             change = sum(products["0.weight"][unit, i] for i in range(5))

@@ -2,12 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_prune.allocations import Global
 from lightning_prune.criteria import Magnitude
 from lightning_prune.errors import TargetError
 from lightning_prune.granularities import NM
-from lightning_prune.pruning import prune
-from lightning_prune.pruning.recipe import Recipe
+from lightning_prune.pruning import BasePruner, Recipe, find_prunable, prune
 
 
 def by_hand(matrix, n, m):
@@ -40,8 +38,8 @@ def test_the_inputs_of_a_convolution_are_its_second_dimension():
 
 def test_on_the_way_there_no_four_lose_more_than_two():
     model = nn.Sequential(nn.Linear(32, 16))
-    recipe = Recipe(0.5, Magnitude(), NM(2, 4), Global(), "parameters", None, ())
-    pruner = recipe.pruner(model, None)
+    recipe = Recipe(0.5, Magnitude(), NM(2, 4))
+    pruner = BasePruner(model, recipe, find_prunable(recipe, model, None))
     for sparsity in (0.2, 0.4, 0.5):
         assert pruner.update(sparsity).sparsity == pytest.approx(sparsity, abs=1 / 512)
         left = (model[0].weight.view(-1, 4) != 0).sum(1)

@@ -9,7 +9,7 @@ from lightning_prune.allocations import Global
 from lightning_prune.criteria import Magnitude
 from lightning_prune.errors import TargetError
 from lightning_prune.granularities import Channel, Weight
-from lightning_prune.pruning.recipe import Recipe
+from lightning_prune.pruning import BasePruner, Recipe, find_prunable
 
 X = torch.randn(2, 4)
 
@@ -64,16 +64,21 @@ def test_something_must_be_trainable() -> None:
         recipe().check(net().requires_grad_(False))
 
 
+def pruner_of(recipe: Recipe) -> BasePruner:
+    model = net()
+    return BasePruner(model, recipe, find_prunable(recipe, model, X))
+
+
 def test_the_pruner_sees_what_is_selected() -> None:
-    pruner = recipe(exclude=["2"]).pruner(net(), X)
-    assert [group.name for group in pruner.groups] == ["0"]
+    pruner = pruner_of(recipe(exclude=["2"]))
+    assert [group.name for group in pruner.masks.groups] == ["0"]
     assert pruner.report(0.0).left_alone == {"2": "`2` is excluded"}
 
 
 def test_a_target_out_of_reach_names_the_maximum() -> None:
     # The last unit of either layer stays: 1 * 5 + 1 * (1 + 1) + 1 * 2 of 40 + 54 + 12 elements.
     with pytest.raises(TargetError, match=r"at most 0\.9150 here, but got 0\.99"):
-        recipe(0.99).pruner(net(), X)
+        pruner_of(recipe(0.99))
 
 
 def test_a_number_of_numpy_is_the_same_recipe() -> None:

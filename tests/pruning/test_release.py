@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from lightning_prune import Channel, Magnitude, Uniform
-from lightning_prune.pruning import Recipe
+from lightning_prune.pruning import BasePruner, Recipe, find_prunable
 from lightning_prune.pruning.release import SCALE, restart
 
 MASK = torch.tensor([[True, False, False], [True, True, False]])
@@ -40,11 +40,11 @@ def test_released_channels_get_gradients_on_every_side(norm: nn.Module) -> None:
         nn.init.normal_(parameter)
     x = torch.randn(8, 4)
     recipe = Recipe(0.5, Magnitude(), Channel(), Uniform(), "units", None, ())
-    pruner = recipe.pruner(model, x)
+    pruner = BasePruner(model, recipe, find_prunable(recipe, model, x))
     pruner.update(0.5)
     masks = dict(pruner.masks)
     assert len(masks) == (5 if len(list(norm.parameters())) else 3)
-    pruner.release()
+    pruner.masks.release()
     assert (pruner.sparsity, pruner.masks) == (0.0, {})
     model(x).square().sum().backward()
     for name, mask in masks.items():

@@ -1,9 +1,10 @@
 import torch
 from torch import nn
 
-from lightning_prune.allocations import Global
 from lightning_prune.criteria import Magnitude
-from lightning_prune.pruning.pruner import Pruner
+from lightning_prune.pruning.base_pruner import BasePruner
+from lightning_prune.pruning.prunable import Prunable
+from lightning_prune.pruning.recipe import Recipe
 from lightning_prune.pruning.shrinkage import Shrinkage
 from lightning_prune.regularizations import GroupLasso, GrowingL2
 from lightning_prune.units.group import Axis, Group, Member
@@ -17,9 +18,8 @@ def make():
         Member(Axis("0.bias", 0), "out", 4),
         Member(Axis("2.weight", 1), "in", 4),
     )
-    pruner = Pruner(
-        model, [Group("0", 4, members)], criterion=Magnitude(), allocation=Global(), of="units"
-    )
+    recipe = Recipe(0.0, Magnitude(), of="units")
+    pruner = BasePruner(model, recipe, Prunable([Group("0", 4, members)]))
     return model, pruner
 
 
@@ -43,7 +43,7 @@ def test_only_what_goes_next_shrinks_and_it_does_on_both_sides():
     assert torch.allclose(shares[going], torch.full_like(shares[going], 1 / 1.1))
     assert torch.equal(shares[staying], torch.ones_like(shares[staying]))
     pruner.update(0.5)
-    assert set((~pruner.unit_masks[0]).nonzero().flatten().tolist()) == set(going.tolist())
+    assert set((~pruner.masks.kept[0]).nonzero().flatten().tolist()) == set(going.tolist())
 
 
 def test_the_lasso_ends_at_zero():

@@ -132,7 +132,7 @@ def main(mode: str, folder: str, options: dict[str, Any]) -> None:
         if hasattr(module, "reshard"):
             module.reshard()
     result = {
-        "kept": [kept.tolist() for kept in pruning.pruner.unit_masks],
+        "kept": [kept.tolist() for kept in pruning.pruner.masks.kept],
         "sparsity": pruning.pruner.sparsity,
         "revived": revived.count,
         "sharded": any(hasattr(p, "full_tensor") for p in net.parameters()),

@@ -19,7 +19,7 @@ from lightning_prune.callbacks.trainer.example_inputs import (
 from lightning_prune.coupling.unused import warn_unused
 from lightning_prune.errors import TargetError
 from lightning_prune.modules.gathering import has_shards
-from lightning_prune.pruning import Pruner, Recipe
+from lightning_prune.pruning import BasePruner, Recipe, find_prunable
 
 
 class Binding:
@@ -42,13 +42,13 @@ class Binding:
 
     def forget(self) -> None:
         """Forget the module: another one is to be pruned."""
-        self.pruner: Pruner | None = None
+        self.pruner: BasePruner | None = None
         self.obstacle: TargetError | None = None
         self.trainable = 0
 
     def fits(self, pl_module: L.LightningModule) -> bool:
         """Return whether there is no pruner of another module."""
-        return self.pruner is None or self.pruner.binds(pl_module)
+        return self.pruner is None or self.pruner.masks.bind(pl_module)
 
     def bind(self, pl_module: L.LightningModule, batch: Any, *, widen: bool) -> None:
         """Make the pruner, or one with more groups if layers were unfrozen since.
@@ -108,14 +108,17 @@ class Binding:
 
     def _make(
         self, pl_module: L.LightningModule, batch: Any, among: Sequence[str] | None = None
-    ) -> Pruner | None:
+    ) -> BasePruner | None:
         """Return a pruner, None if it takes a batch to find the groups."""
         found = TrainingExamples([])
         if self._recipe.needs_inputs:
             if batch is None and not self._needs_no_batch(pl_module):
                 return None
             found = examples_in_training(self._example_inputs, pl_module, batch)
-        pruner = self._recipe.pruner(pl_module, found.calls, among, averaged=found.averaged)
+        prunable = find_prunable(
+            self._recipe, pl_module, found.calls, among, averaged=found.averaged
+        )
+        pruner = BasePruner(pl_module, self._recipe, prunable)
         if self.pruner is None and not self._recipe.allow_unused:
             warn_unused(pruner.unused, dict(pl_module.named_parameters()))
         return pruner

@@ -27,16 +27,17 @@ from lightning_prune.callbacks.pruning.checks import (
 )
 from lightning_prune.callbacks.pruning.guard import Guard
 from lightning_prune.callbacks.pruning.mask_update import MaskUpdate
-from lightning_prune.callbacks.pruning.progress import Progress, current_position
 from lightning_prune.callbacks.pruning.rewinder import Rewinder
 from lightning_prune.callbacks.pruning.state import VERSION, check_resumable, options_of
 from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.other_callbacks import restart_early_stopping
+from lightning_prune.callbacks.trainer.position import current_position
 from lightning_prune.callbacks.trainer.strategies import check_strategy
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.granularities import Channel, Granularity
-from lightning_prune.pruning import Pruner, PruningReport, Recipe, Rewinding
+from lightning_prune.pruning import BasePruner, PruningReport, Recipe, Rewinding
 from lightning_prune.pruning.checks import check_regularization
+from lightning_prune.pruning.progress import Progress
 from lightning_prune.pruning.shrinkage import Shrinkage
 from lightning_prune.regularizations import Regularization
 from lightning_prune.schedules import OneShot, Schedule
@@ -136,7 +137,7 @@ class Pruning(Callback):
         return f"{type(self).__qualname__}({self.name})"
 
     @property
-    def pruner(self) -> Pruner | None:
+    def pruner(self) -> BasePruner | None:
         """The pruner, once the training has started and the groups are known."""
         return self._binding.pruner
 
@@ -151,7 +152,7 @@ class Pruning(Callback):
         """Return a checksum of the masks, the same as long as these are."""
         if self._loaded is not None:
             return int(self._loaded["checksum"])
-        return 0 if self.pruner is None else self.pruner.fingerprint()
+        return 0 if self.pruner is None else self.pruner.masks.fingerprint()
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -196,7 +197,7 @@ class Pruning(Callback):
         self._bind(pl_module, () if batch is None else batch)  # a step may fetch it by itself
         self._advance(trainer, pl_module)
         if self.pruner is not None and self.progress.is_unfinished(self.schedule):
-            self.pruner.scorer.start(only_training=True)
+            self.pruner.scorer.evidence.start(only_training=True)
 
     @override
     def on_before_optimizer_step(
@@ -239,15 +240,15 @@ class Pruning(Callback):
         """Apply the masks once more, remove the hooks, and warn if the target was missed."""
         self._guard.stop()
         if self.pruner is not None:
-            self.pruner.enforce()
+            self.pruner.masks.apply()
         if self.progress.done < self.schedule.end and not is_trial(trainer):
             warn_missed(self.name, self.schedule, self.recipe.sparsity, self._sparsity)
 
     @override
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Zero again what an averaging callback has copied back in ``on_train_end``."""
-        if self.pruner is not None and self.pruner.binds(pl_module):
-            self.pruner.enforce()
+        if self.pruner is not None and self.pruner.masks.bind(pl_module):
+            self.pruner.masks.apply()
 
     @override
     def on_exception(
@@ -324,8 +325,8 @@ class Pruning(Callback):
         """Mask what was revived, and follow optimizers and layers that were replaced."""
         if self._guard.check(trainer, pl_module, moment) and self.pruner is not None:
             # As when a run is resumed: the same masks on other weights.
-            self.pruner.scorer.stop()
-            self.pruner.mask_copy(pl_module)
+            self.pruner.scorer.evidence.stop()
+            self.pruner.masks.apply_to_copy(pl_module)
             self._loaded = self.state_dict()
             self._bind(pl_module, batch=None)
 

@@ -25,7 +25,7 @@ def check_schedule(trainer: L.Trainer, schedule: Schedule, criterion: Criterion)
     Raises:
         ValueError: if it does.
     """
-    if criterion.reads == "curvature":
+    if not criterion.reads.in_training:
         raise ValueError(
             f"Expected `criterion` to be one that training can score, but got {criterion}, which "
             "takes second derivatives of the loss. Call `prune` with it before the training."
@@ -33,8 +33,8 @@ def check_schedule(trainer: L.Trainer, schedule: Schedule, criterion: Criterion)
     if criterion.averaged and schedule.sparsity(0, final=0.5) > 0:
         raise ValueError(
             f"Expected `schedule` to start after {schedule.period} 0 for {criterion}, but got "
-            f"{schedule!r}: no {criterion.reads} have been seen yet. Start at {schedule.period} 1 "
-            "or later."
+            f"{schedule!r}: no {criterion.reads.name} have been seen yet. Start at "
+            f"{schedule.period} 1 or later."
         )
     if is_trial(trainer):
         return

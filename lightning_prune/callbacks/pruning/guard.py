@@ -64,8 +64,8 @@ class Guard:
             self._hooks.attach(trainer, find_optimizers(trainer, pl_module))
         pruner, done = self._binding.pruner, self._hooks.stepped_on(trainer.optimizers)
         if pruner is not None:
-            weights = pruner.weights.values()
-            pruner.enforce([w for w in weights if self._revived or id(w) not in done])
+            weights = pruner.masks.weights.values()
+            pruner.masks.apply([w for w in weights if self._revived or id(w) not in done])
 
     def check(self, trainer: L.Trainer, pl_module: L.LightningModule, moment: str) -> bool:
         """Mask what was revived, with a warning, and hook into all optimizers that can be found.
@@ -85,8 +85,8 @@ class Guard:
         if pruner is None:
             return False
         reshard(pl_module)
-        self._warn(pruner.clear(), moment)
-        return not pruner.binds(pl_module)
+        self._warn(pruner.masks.clear(), moment)
+        return not pruner.masks.bind(pl_module)
 
     def check_state(self, state: Mapping[str, Tensor], moment: str) -> None:
         """Mask a state dict of the module, with a warning of what was not zero there.
@@ -98,12 +98,12 @@ class Guard:
         pruner = self._binding.pruner
         if pruner is not None:
             plain = {plain_name(name): tensor for name, tensor in state.items()}
-            self._warn(pruner.clear(plain), moment)
+            self._warn(pruner.masks.clear(plain), moment)
 
     def stop(self) -> None:
         """Remove every hook."""
         if self._binding.pruner is not None:
-            self._binding.pruner.scorer.stop()
+            self._binding.pruner.scorer.evidence.stop()
         self._hooks.detach()
         self._revived = False
 
@@ -115,7 +115,7 @@ class Guard:
         if target is not None:
             pruner.accumulate(parameters_of(optimizer), grad_scale(trainer, optimizer))
             self._shrinkage.choose(pruner, target)
-        pruner.mask_gradients()
+        pruner.masks.apply_to_gradients()
 
     def _after_step(self, optimizer: Optimizer, fresh: set[int]) -> None:
         """Shrink the chosen units, and zero again what the optimizer has changed."""
@@ -124,7 +124,7 @@ class Guard:
             rate = float(optimizer.param_groups[0].get("lr", 1.0))
             self._shrinkage.apply(pruner, rate, fresh)
             # Not the others: they may be part of a graph that is still to be differentiated.
-            pruner.enforce(parameters_of(optimizer))
+            pruner.masks.apply(parameters_of(optimizer))
 
     def _warn(self, counts: Mapping[str, int], moment: str) -> None:
         """Warn once of masked weights that were not zero; from now on mask after every batch."""
@@ -136,6 +136,6 @@ class Guard:
             f"got {sum(counts.values())} that are not, in {', '.join(counts)}. They are zero "
             "again. Something other than the step of an optimizer has written them: a hook that "
             "loads, swaps or averages weights, or a switch such as `optimizer.eval()`. Call "
-            "`pruner.enforce()` of the callback after it, or `pruner.mask_copy(copy)` on the "
-            "other weights."
+            "`pruner.masks.apply()` of the callback after it, or `apply_to_copy(copy)` of the same "
+            "for the other weights."
         )

@@ -15,11 +15,11 @@ from lightning_prune.callbacks.pruning.checks import (
     warn_waiting,
     warn_weights_without_optimizer,
 )
-from lightning_prune.callbacks.pruning.progress import Progress
 from lightning_prune.callbacks.pruning.rewinder import Rewinder
 from lightning_prune.callbacks.trainer.optimizers import find_optimizers, parameters_of
 from lightning_prune.callbacks.trainer.other_callbacks import averaged_modules
-from lightning_prune.pruning import Pruner, PruningReport
+from lightning_prune.pruning import BasePruner, PruningReport
+from lightning_prune.pruning.progress import Progress
 from lightning_prune.schedules import Schedule
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class MaskUpdate:
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
-        pruner: Pruner,
+        pruner: BasePruner,
         rewinder: Rewinder,
     ) -> PruningReport | None:
         """Update the masks and what depends on them, and return what is reached.
@@ -66,7 +66,9 @@ class MaskUpdate:
         """
         if self._removes(pruner) and not pruner.ready:
             if self.due > self.progress.due:
-                warn_waiting(self.name, self.schedule, self.due, stepped=pruner.scorer.started)
+                warn_waiting(
+                    self.name, self.schedule, self.due, stepped=pruner.scorer.evidence.started
+                )
             self.progress.due = self.due
             return None
         report = self._update(trainer, pl_module, pruner, rewinder)
@@ -77,19 +79,15 @@ class MaskUpdate:
             pl_module.print(f"{self.name}: {report.summary()}")
         return report
 
-    def _releases(self, pruner: Pruner) -> bool:
-        """Return whether masks are taken away."""
-        return self.target < pruner.sparsity and not self.schedule.monotone
-
-    def _removes(self, pruner: Pruner) -> bool:
+    def _removes(self, pruner: BasePruner) -> bool:
         """Return whether something is removed, be it again, for which there must be scores."""
-        return self.target > (0.0 if self._releases(pruner) else pruner.sparsity)
+        return pruner.removes(self.target, monotone=self.schedule.monotone)
 
     def _update(
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
-        pruner: Pruner,
+        pruner: BasePruner,
         rewinder: Rewinder,
     ) -> PruningReport:
         """Update the masks and what depends on them."""
@@ -98,19 +96,18 @@ class MaskUpdate:
             stepped = {id(p) for optimizer in optimizers for p in parameters_of(optimizer)}
             names = pruner.scorer.weights_without_optimizer(stepped)
             warn_weights_without_optimizer(self.name, names)
-        before = pruner.fingerprint()
-        pruner.scorer.reduce(lambda part: trainer.strategy.reduce(part, reduce_op="sum"))
-        if self._releases(pruner):
-            for optimizer in optimizers:  # what it has kept of masked weights is not theirs
-                pruner.mask_optimizer_state(optimizer)
-            pruner.release()
-        report = pruner.update(self.target, self.schedule.exchange(self.due))
-        if pruner.fingerprint() != before:
+        before = pruner.masks.fingerprint()
+        report = pruner.follow(
+            self.target,
+            monotone=self.schedule.monotone,
+            share=self.schedule.exchange(self.due),
+            optimizers=optimizers,
+            add_up=lambda part: trainer.strategy.reduce(part, reduce_op="sum"),
+        )
+        if pruner.masks.fingerprint() != before:
             rewinder.rewind(trainer, pl_module)
-            pruner.enforce()
-        for optimizer in optimizers:
-            pruner.mask_optimizer_state(optimizer)
+            pruner.masks.apply()
         for average in averaged_modules(trainer):
-            pruner.mask_copy(average)
-        check_masks_agree(trainer, pl_module, pruner.fingerprint())
+            pruner.masks.apply_to_copy(average)
+        check_masks_agree(trainer, pl_module, pruner.masks.fingerprint())
         return report

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 
 from lightning_prune.arguments import check_kind
-from lightning_prune.callbacks.pruning.progress import current_position
+from lightning_prune.callbacks.trainer.position import current_position
 from lightning_prune.pruning.rewinding import Memory, Rewinding
 from lightning_prune.schedules import Schedule
 

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_prune.allocations import Allocation, Global
-from lightning_prune.criteria import Criterion
+from lightning_prune.allocations import Global
 from lightning_prune.errors import TargetError
-from lightning_prune.granularities import Granularity, Weight
+from lightning_prune.granularities import Weight
 from lightning_prune.modules.shards import (
     gather_over_ranks,
     join_like,
@@ -26,38 +25,30 @@ from lightning_prune.modules.shards import (
     sum_over_ranks,
     whole,
 )
+from lightning_prune.pruning.recipe import Recipe
 from lightning_prune.units.cost import Cost, check_reachable
 from lightning_prune.units.group import Group
 
 
-def check_sharded(
-    groups: Sequence[Group],
-    criterion: Criterion,
-    granularity: Granularity,
-    allocation: Allocation,
-    cost: Cost,
-    regrows: bool = False,
-) -> None:
+def check_sharded(recipe: Recipe, groups: Sequence[Group], cost: Cost) -> None:
     """Refuse what takes whole weights on one rank, or a sorting of all scores.
 
     Args:
+        recipe: what to prune.
         groups: the groups to prune.
-        criterion: gives the scores.
-        granularity: what the units are.
-        allocation: shares the sparsity among the groups.
         cost: what units cost.
-        regrows: whether removed units may come back.
 
     Raises:
         TargetError: if it does.
     """
+    criterion, granularity, allocation = recipe.criterion, recipe.granularity, recipe.allocation
     single = groups[0].single_weights
     flat = any(member.axis.dim < 0 for group in groups for member in group.parameters)
     wrong = {
         f"{criterion}": not criterion.elementwise or criterion.whole_units,
         f"{granularity}": flat and not (single and type(granularity) is Weight),
         f"{allocation}": single and allocation != Global(),
-        "a schedule that regrows": regrows,
+        "a schedule that regrows": recipe.regrows,
         "units of different cost": single and cost.unit_price is None,
     }
     found = [what for what, refused in wrong.items() if refused]

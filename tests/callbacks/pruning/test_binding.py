@@ -108,7 +108,7 @@ def test_a_resumed_run_has_the_groups_of_its_checkpoint(end: int, tmp_path: Path
     make_trainer(*resumed, epochs=6).fit(Late(), data(), ckpt_path=tmp_path / "epoch=3.ckpt")
     assert whole[0].pruner is not None
     assert resumed[0].pruner is not None
-    names = [[group.name for group in one[0].pruner.groups] for one in (whole, resumed)]
+    names = [[group.name for group in one[0].pruner.masks.groups] for one in (whole, resumed)]
     assert names[0] == names[1]
     assert len(names[0]) == (1 if end == 1 else 3)
 

@@ -426,7 +426,7 @@ def test_regrowth_moves_the_zeros_at_constant_sparsity():
 
     class Note(L.Callback):
         def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-            masks.append(torch.cat(pruning.pruner.unit_masks))
+            masks.append(torch.cat(pruning.pruner.masks.kept))
 
     watch = Watch(pruning)
     fit(Net("Adam"), pruning, watch, Note())

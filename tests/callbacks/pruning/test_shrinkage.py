@@ -92,7 +92,7 @@ def test_the_target_is_reached() -> None:
     pruning, model = make(GroupLasso()), Net("Adam")
     fit(model, pruning, epochs=6)
     assert pruning.pruner is not None
-    dead = find_dead(pruning.pruner.groups, dict(model.named_parameters()))
+    dead = find_dead(pruning.pruner.masks.groups, dict(model.named_parameters()))
     assert sum(int(d.sum()) for d in dead) == 7
 
 

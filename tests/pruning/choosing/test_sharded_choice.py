@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_prune.allocations import Global, Uniform
-from lightning_prune.criteria import Gradient, Lamp, Random
+from lightning_prune.allocations import Uniform
+from lightning_prune.criteria import Lamp, Random
 from lightning_prune.errors import TargetError
-from lightning_prune.granularities import NM, Channel, Weight
+from lightning_prune.granularities import NM, Weight
 from lightning_prune.pruning.choosing import sharded_choice
 from lightning_prune.pruning.choosing.choice import choose
 from lightning_prune.pruning.choosing.sharded_choice import check_sharded
+from lightning_prune.pruning.recipe import Recipe
 from lightning_prune.units.cost import cost_of
 from lightning_prune.units.group import Axis, Group, Member
 
@@ -99,15 +100,15 @@ def test_two_ranks_choose_as_one(seed: int, sparsity: float, exchange: Exchange)
     ],
 )
 def test_what_needs_whole_weights_is_refused(change: dict[str, Any], named: str) -> None:
-    options = {"criterion": Gradient(), "granularity": Weight(), "allocation": Global()} | change
+    recipe = Recipe(0.5, **{"granularity": Weight()} | change)
     shapes = {f"{i}": torch.Size([n]) for i, n in enumerate(SIZES)}
     prices = {"0": 1.0, "1": 2.0, "2": 3.0}
-    cost = cost_of(options.pop("of", "parameters"), groups(), shapes, prices)
+    cost = cost_of(recipe.of, groups(), shapes, prices)
     with pytest.raises(TargetError, match=f"works on shards .* but got .*{named}"):
-        check_sharded(groups(), cost=cost, **options)
+        check_sharded(recipe, groups(), cost)
 
 
 def test_channels_take_any_allocation() -> None:
     coupled = [Group("0", 6, (Member(Axis("0", 0), "out", 6),))]
     cost = cost_of("parameters", coupled, {"0": torch.Size([6])}, None)
-    check_sharded(coupled, Gradient(), Channel(), Uniform(), cost)
+    check_sharded(Recipe(0.5, allocation=Uniform()), coupled, cost)

@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import lightning as L
-
 from lightning_prune.schedules import Schedule
-from lightning_prune.schedules.window import Period
 
 
 @dataclass
@@ -63,13 +60,3 @@ class Progress:
         """Take over what `state_dict` returned; other keys are ignored."""
         for key in vars(self):
             setattr(self, key, state[key])
-
-
-def current_position(trainer: L.Trainer, period: Period) -> int:
-    """Return the epoch or the optimizer step that a training has reached.
-
-    Args:
-        trainer: the trainer.
-        period: which of the two.
-    """
-    return trainer.current_epoch if period == "epoch" else trainer.global_step

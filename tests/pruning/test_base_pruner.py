@@ -9,7 +9,9 @@ from lightning_prune.allocations import Global, Uniform
 from lightning_prune.criteria import Gradient, Magnitude, Random, Taylor
 from lightning_prune.errors import TargetError
 from lightning_prune.granularities import Channel, Weight
-from lightning_prune.pruning.pruner import Pruner
+from lightning_prune.pruning.base_pruner import BasePruner
+from lightning_prune.pruning.prunable import Prunable
+from lightning_prune.pruning.recipe import Recipe
 from lightning_prune.units.group import Axis, Group, Member
 from lightning_prune.units.masks import find_dead
 
@@ -48,9 +50,11 @@ def weights(model):
     return Weight().groups(dict(model.named_parameters()), [])
 
 
-def make_pruner(model, groups=None, criterion=None, **options):
-    options = {"allocation": Global()} | options
-    return Pruner(model, groups or channels(), criterion=criterion or Magnitude(), **options)
+def make_pruner(model, groups=None, criterion=None, sparsity=0.0, **options):
+    groups = channels() if groups is None else groups
+    known = {key: options.pop(key) for key in ("prices", "left_alone") if key in options}
+    recipe = Recipe(sparsity, criterion or Magnitude(), **options)
+    return BasePruner(model, recipe, Prunable(groups, **known))
 
 
 def step(model, seed=0, optimizer=None):
@@ -107,7 +111,7 @@ def test_scores_of_a_unit_become_one_as_the_granularity_says(reduce, first):
     parts = (Member(Axis("0.weight", 0), "out", 2), Member(Axis("1.weight", 1), "in", 2))
     pruner = make_pruner(model, [Group("0", 2, parts)], granularity=Channel(reduce=reduce))
     pruner.update(0.5)
-    assert pruner.unit_masks[0].tolist() == [first != 0, first != 1]
+    assert pruner.masks.kept[0].tolist() == [first != 0, first != 1]
 
 
 def test_the_gradient_criterion_removes_the_lowest_average():
@@ -130,15 +134,15 @@ def test_masks_only_ever_grow(criterion):
     model = make_model()
     pruner = make_pruner(model, criterion=criterion, of="units")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    previous = pruner.unit_masks
+    previous = pruner.masks.kept
     for seed, sparsity in enumerate([0.2, 0.4, 0.4, 0.3, 0.6]):
         step(model, seed, optimizer)
-        pruner.enforce()
+        pruner.masks.apply()
         step(model, seed)
         pruner.accumulate()
         pruner.update(sparsity)
-        assert all((old | ~new).all() for old, new in zip(previous, pruner.unit_masks, strict=True))
-        previous = pruner.unit_masks
+        assert all((old | ~new).all() for old, new in zip(previous, pruner.masks.kept, strict=True))
+        previous = pruner.masks.kept
     assert pruner.sparsity == pytest.approx(8 / 14)
 
 
@@ -149,8 +153,8 @@ def test_gradual_random_pruning_is_nested_in_one_shot():
         pruner.update(sparsity)
     one_shot = make_pruner(at_once, weights(at_once), Random(3))
     one_shot.update(0.5)
-    assert pruner.fingerprint() == one_shot.fingerprint()
-    assert pruner.fingerprint() != make_pruner(gradual, weights(gradual)).fingerprint()
+    assert pruner.masks.fingerprint() == one_shot.masks.fingerprint()
+    assert pruner.masks.fingerprint() != make_pruner(gradual, weights(gradual)).masks.fingerprint()
 
 
 def test_what_another_tool_erased_goes_first():
@@ -161,7 +165,7 @@ def test_what_another_tool_erased_goes_first():
         model[3].weight[:, 3] = 0.0
     pruner = make_pruner(model, criterion=Random(), of="units")
     pruner.update(1 / 14)
-    assert torch.nonzero(~pruner.unit_masks[0]).flatten().tolist() == [3]
+    assert torch.nonzero(~pruner.masks.kept[0]).flatten().tolist() == [3]
 
 
 def test_a_layer_that_starts_from_zero_is_not_dead():
@@ -186,8 +190,8 @@ def test_gradients_and_state_are_masked():
     pruner = make_pruner(model)
     pruner.update(0.5)
     step(model)
-    pruner.mask_gradients()
-    pruner.mask_optimizer_state(optimizer)
+    pruner.masks.apply_to_gradients()
+    pruner.masks.apply_to_optimizer(optimizer)
     for name, mask in pruner.masks.items():
         parameter = model.get_parameter(name)
         assert (parameter.grad[~mask] == 0).all()
@@ -198,7 +202,7 @@ def test_an_update_without_finite_gradients_is_refused():
     model = make_model()
     pruner = make_pruner(model, criterion=Taylor())
     assert not pruner.ready
-    with pytest.raises(TargetError, match="Expected a finite gradient"):
+    with pytest.raises(TargetError, match="Expected finite gradients"):
         pruner.update(0.5)
     step(model)
     model[0].weight.grad[0, 0] = torch.inf
@@ -231,7 +235,7 @@ def test_released_units_start_from_small_values():
     pruner.update(0.5)
     gone = ~pruner.masks["0.weight"]
     largest = model[0].weight.abs().max()
-    pruner.release()
+    pruner.masks.release()
     assert pruner.sparsity == 0.0
     assert pruner.masks == {}
     assert model[0].weight.all()
@@ -244,23 +248,23 @@ def test_regrowth_exchanges_at_constant_sparsity():
         model, weights(model), Magnitude(), granularity=Weight(), regrows=True, of="units"
     )
     pruner.update(0.5)
-    before = torch.cat(pruner.unit_masks)
+    before = torch.cat(pruner.masks.kept)
     step(model)
     pruner.accumulate()
     gradients = [model[i].weight.grad.flatten().abs() for i in (0, 3, 5)]
     report = pruner.update(0.5, share=0.2)
-    after = torch.cat(pruner.unit_masks)
+    after = torch.cat(pruner.masks.kept)
     assert report.sparsity == pytest.approx(0.5, abs=0.01)
     grown = [
         int((new & ~old).sum())
         for new, old in zip(
-            pruner.unit_masks, before.split([k.numel() for k in pruner.unit_masks]), strict=True
+            pruner.masks.kept, before.split([k.numel() for k in pruner.masks.kept]), strict=True
         )
     ]
     assert sum(grown) == int((before & ~after).sum()) > 0
     # What grew had the largest gradients of what was gone, layer by layer.
-    pieces = before.split([k.numel() for k in pruner.unit_masks])
-    for old, new, gradient in zip(pieces, pruner.unit_masks, gradients, strict=True):
+    pieces = before.split([k.numel() for k in pruner.masks.kept])
+    for old, new, gradient in zip(pieces, pruner.masks.kept, gradients, strict=True):
         grew, stayed = new & ~old, ~new & ~old
         if grew.any() and stayed.any():
             assert gradient[grew].min() >= gradient[stayed].max()
@@ -279,7 +283,7 @@ def test_a_sparsity_out_of_range_is_refused(sparsity):
 
 def test_nothing_to_prune_is_refused_with_reasons():
     with pytest.raises(TargetError, match=r"no group \(head: `head` is excluded\)"):
-        Pruner(
+        make_pruner(
             make_model(),
             [],
             criterion=Magnitude(),
@@ -332,7 +336,7 @@ def test_a_copy_is_masked_by_name():
     copied = copy.deepcopy(model)
     for parameter in copied.parameters():
         torch.nn.init.ones_(parameter)
-    pruner.mask_copy(copied)
+    pruner.masks.apply_to_copy(copied)
     for name, mask in pruner.masks.items():
         assert torch.equal(copied.get_parameter(name).bool(), mask)
 
@@ -347,18 +351,18 @@ def test_a_wider_pruner_goes_on_where_a_narrower_was():
     narrow.accumulate()
     wide = make_pruner(model, weights(model), criterion=Gradient())
     wide.adopt(narrow)
-    assert [k.tolist() for k in wide.unit_masks[:2]] == [k.tolist() for k in narrow.unit_masks]
-    assert wide.unit_masks[2].all()
+    assert [k.tolist() for k in wide.masks.kept[:2]] == [k.tolist() for k in narrow.masks.kept]
+    assert wide.masks.kept[2].all()
     assert torch.equal(wide.state_dict()["scores"][0]["steps"], torch.tensor([1.0, 1.0, 0.0]))
 
 
 def test_binds_only_its_own_model_in_its_own_shapes():
     model = make_model()
     pruner = make_pruner(model)
-    assert pruner.binds(model)
-    assert not pruner.binds(make_model())
+    assert pruner.masks.bind(model)
+    assert not pruner.masks.bind(make_model())
     model[0].weight.data = model[0].weight.data[:4]
-    assert not pruner.binds(model)
+    assert not pruner.masks.bind(model)
 
 
 def test_of_macs_weighs_elements():
@@ -377,11 +381,11 @@ def test_a_removed_unit_stays_removed_where_all_of_its_group_was_erased_since():
             parameter.select(member.axis.dim, 7).mul_(1e-3)
     pruner = make_pruner(model, of="units")
     pruner.update(1 / 14)
-    assert pruner.unit_masks[0].tolist() == [True] * 7 + [False]
+    assert pruner.masks.kept[0].tolist() == [True] * 7 + [False]
     with torch.no_grad():
         for member in channels()[0].members:
             model.get_parameter(member.axis.tensor).zero_()
-    before = pruner.unit_masks
+    before = pruner.masks.kept
     pruner.update(0.6)
-    for old, new in zip(before, pruner.unit_masks, strict=True):
+    for old, new in zip(before, pruner.masks.kept, strict=True):
         assert not (new & ~old).any()

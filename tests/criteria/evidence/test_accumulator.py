@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from lightning_prune.criteria import Gradient, Taylor
-from lightning_prune.pruning.scoring.accumulator import Accumulator, split_like
+from lightning_prune.criteria.evidence.accumulator import Accumulator
 
 
 def weights(*gradients):
@@ -112,9 +112,3 @@ def test_the_state_goes_on_where_it_was():
     second.add()
     for a, b in zip(whole.mean(), second.mean(), strict=True):
         assert torch.equal(a, b)
-
-
-def test_views_share_the_flat_buffer():
-    flat = torch.zeros(6)
-    split_like(flat, [torch.ones(2, 2), torch.ones(2)])[0].fill_(1.0)
-    assert flat.tolist() == [1.0, 1.0, 1.0, 1.0, 0.0, 0.0]

@@ -12,7 +12,7 @@ from lightning_prune.criteria import (
 )
 from lightning_prune.errors import TargetError
 from lightning_prune.pruning import prune
-from lightning_prune.pruning.scoring.scorer import Scorer
+from lightning_prune.pruning.scorer import Scorer
 from lightning_prune.units.group import Axis, Group, Member
 
 GROUP = Group(
@@ -40,7 +40,7 @@ def step(model, scorer, seed=0):
     generator = torch.Generator().manual_seed(seed)
     model.zero_grad()
     model(torch.randn(6, 5, generator=generator)).square().sum().backward()
-    scorer.accumulate(None, None)
+    scorer.evidence.add()
 
 
 def test_reduces_as_told():
@@ -51,16 +51,16 @@ def test_reduces_as_told():
 
 def test_rates_of_a_hidden_layer():
     model, scorer = make(ActivationRate())
-    scorer.start(only_training=True)
-    assert not scorer.ready
+    scorer.evidence.start(only_training=True)
+    assert not scorer.evidence.ready
     generator = torch.Generator().manual_seed(0)
     hidden = torch.relu(model[0](torch.randn(6, 5, generator=generator)))
-    scorer.reset()
+    scorer.evidence.reset()
     step(model, scorer)
-    assert scorer.ready
+    assert scorer.evidence.ready
     expected = (hidden > 0).float().mean(0).tolist()
     assert scorer.scores()[0].tolist() == pytest.approx(expected)
-    scorer.stop()
+    scorer.evidence.stop()
 
 
 CRITERIA = [Gradient(), Taylor(squared=True), Wanda(), ActivationRate()]
@@ -70,20 +70,20 @@ CRITERIA = [Gradient(), Taylor(squared=True), Wanda(), ActivationRate()]
 def test_the_state_goes_on_where_it_was(criterion):
     model, whole = make(criterion)
     resumed = scorer_of(model, criterion)
-    whole.start(only_training=True)
+    whole.evidence.start(only_training=True)
     step(model, whole, 0)
     resumed.load_state_dict(whole.state_dict())
-    resumed.start(only_training=True)
+    resumed.evidence.start(only_training=True)
     step(model, whole, 1)
-    resumed.accumulate(None, None)
+    resumed.evidence.add()
     assert torch.equal(whole.scores()[0], resumed.scores()[0])
-    whole.stop()
-    resumed.stop()
+    whole.evidence.stop()
+    resumed.evidence.stop()
 
 
 def test_without_a_step_there_are_no_scores():
-    for criterion, what in ((Gradient(), "gradient"), (Wanda(), "batch")):
-        with pytest.raises(TargetError, match=f"Expected a finite {what} other than zero"):
+    for criterion, what in ((Gradient(), "gradients"), (Wanda(), "activations")):
+        with pytest.raises(TargetError, match=f"Expected finite {what} other than zero"):
             make(criterion)[1].scores()
 
 
@@ -95,8 +95,8 @@ def test_an_empty_state_is_none():
 def test_reset_forgets():
     model, scorer = make(Gradient())
     step(model, scorer)
-    scorer.reset()
-    assert not scorer.ready
+    scorer.evidence.reset()
+    assert not scorer.evidence.ready
 
 
 def test_a_compiled_model_is_watched_by_its_plain_names():
@@ -122,4 +122,4 @@ def test_single_weights_are_refused_by_a_criterion_of_whole_units():
     weights = {"weight": layer.weight}
     with pytest.raises(TargetError, match="to score every group, but got no score of weight"):
         Scorer(layer, weights, [single], criterion=GeometricMedian())
-    assert Scorer(layer, weights, [rows], criterion=GeometricMedian()).ready
+    assert Scorer(layer, weights, [rows], criterion=GeometricMedian()).evidence.ready

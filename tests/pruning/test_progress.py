@@ -1,8 +1,6 @@
-from types import SimpleNamespace
-
 import pytest
 
-from lightning_prune.callbacks.pruning.progress import Progress, current_position
+from lightning_prune.pruning.progress import Progress
 from lightning_prune.schedules import Linear
 
 SCHEDULE = Linear(start_epoch=2, end_epoch=6, every=2)
@@ -37,11 +35,6 @@ def test_no_target_beyond_the_limit():
 def test_the_next_target():
     targets = [Progress(done=done).next_target(SCHEDULE, 0.8) for done in (-1, 2, 4, 6)]
     assert targets == pytest.approx([0.0, 0.4, 0.8, 0.0])
-
-
-def test_a_position_is_an_epoch_or_a_step():
-    trainer = SimpleNamespace(current_epoch=3, global_step=70)
-    assert [current_position(trainer, period) for period in ("epoch", "step")] == [3, 70]
 
 
 def test_the_state_comes_back():

@@ -7,12 +7,13 @@ synchronises with the device nor allocates memory of the model's size.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from lightning_prune.criteria.base import Criterion
 from lightning_prune.modules.cpu_copies import cpu_copies
+from lightning_prune.modules.flat import split_like
 from lightning_prune.modules.shards import (
     is_sharded,
     join_like,
@@ -21,6 +22,9 @@ from lightning_prune.modules.shards import (
     sum_over_ranks,
     whole,
 )
+
+if TYPE_CHECKING:
+    from lightning_prune.criteria.base import Criterion
 
 _TINY = torch.finfo(torch.float32).tiny
 
@@ -152,12 +156,6 @@ class Accumulator:
             flags[slice(None) if self._fold else list(chosen)] = 1.0
             self._offered[chosen] = flags.to(self._steps.device)
         return self._offered[chosen]
-
-
-def split_like(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return views of ``flat`` in the shapes of ``tensors``, one after the other."""
-    pieces = torch.split(flat, [t.numel() for t in tensors])
-    return [piece.view(t.shape) for piece, t in zip(pieces, tensors, strict=True)]
 
 
 def _gradients(weights: Sequence[Tensor], scale: float | Tensor | None) -> list[Tensor]:

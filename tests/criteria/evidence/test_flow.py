@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_prune.criteria.evidence.flow import flow_gradients
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.modules.inputs import ExampleInputs
-from lightning_prune.pruning.scoring.flow import flow_gradients
 
 
 def test_the_model_is_left_as_it_is():

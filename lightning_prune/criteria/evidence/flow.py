@@ -6,14 +6,34 @@ It runs on a copy in double precision; the model is left as it is.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
+from lightning_prune.criteria.evidence.base import Evidence
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.modules.inputs import ExampleInputs, output_tensors
 from lightning_prune.modules.names import parameters_by_any_name
 from lightning_prune.modules.twin import twin
+
+
+class Flow(Evidence):
+    """The gradient of the summed outputs by the absolute weights, for an input of ones.
+
+    It takes example inputs and no data.
+    """
+
+    name: ClassVar[str] = "flow"
+    needs_examples: ClassVar[bool] = True
+
+    @override
+    def observed(self) -> list[Tensor]:
+        """Return the gradients."""
+        subject = self.subject
+        flow = flow_gradients(subject.model, subject.examples, list(subject.weights))
+        return [flow[name] for name in subject.weights]
 
 
 def flow_gradients(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_prune.pruning.scoring.observer import Observer, observable
+from lightning_prune.criteria.evidence.observer import Observer, observable
 
 
 class Net(nn.Module):

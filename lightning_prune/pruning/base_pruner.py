@@ -1,0 +1,230 @@
+"""The pruner without a schedule: accumulate, score, allocate, mask.
+
+It works on any module and knows no training loop: what does calls `accumulate` before an optimizer
+step, applies the masks after it, and calls `update` when its schedule says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from lightning_prune.arguments import check_sparsity
+from lightning_prune.criteria import Gradient
+from lightning_prune.errors import TargetError
+from lightning_prune.modules.gathering import reshard
+from lightning_prune.pruning.choosing.choice import choose
+from lightning_prune.pruning.choosing.ranking import floors, removal_priorities
+from lightning_prune.pruning.choosing.regrowth import exchange
+from lightning_prune.pruning.choosing.selection import nothing_to_prune
+from lightning_prune.pruning.choosing.sharded_choice import check_sharded, choose_shards
+from lightning_prune.pruning.masks import Masks
+from lightning_prune.pruning.prunable import Prunable
+from lightning_prune.pruning.recipe import Recipe
+from lightning_prune.pruning.report import PruningReport, report_of
+from lightning_prune.pruning.scorer import Scorer
+from lightning_prune.units.cost import check_reachable, cost_of
+from lightning_prune.units.masks import find_erased
+
+
+class BasePruner:
+    """Masks over the units of a model, and the scores by which the next update chooses.
+
+    Args:
+        model: any module; its parameters are changed in place.
+        recipe: what to prune.
+        prunable: what there is to prune.
+
+    Attributes:
+        masks: what is kept.
+        scorer: gathers the scores.
+
+    Raises:
+        ValueError: if prices are missing that the recipe needs.
+        TargetError: if there is no group, one without a score by the criterion, or not as much as
+            the recipe asks for.
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe, prunable: Prunable) -> None:
+        self._model, self._recipe, self._prunable = model, recipe, prunable
+        groups = tuple(prunable.groups)
+        if not groups:
+            raise TargetError(nothing_to_prune(prunable.left_alone))
+        self._floors = floors(groups, recipe.granularity, recipe.allocation)
+        self.masks = Masks(model, groups)
+        self._cost = cost_of(recipe.of, groups, self.masks.shapes, prunable.prices)
+        if self.masks.sharded:
+            check_sharded(recipe, groups, self._cost)
+        self.scorer = Scorer(
+            model,
+            self.masks.weights,
+            groups,
+            criterion=recipe.criterion,
+            reduce=recipe.granularity.rules.reduce,
+            examples=prunable.examples,
+        )
+        self._growth: Scorer | None = None
+        if recipe.regrows:
+            self._growth = Scorer(model, self.masks.weights, groups, criterion=Gradient())
+        most = [g.units - floor for g, floor in zip(groups, self._floors, strict=True)]
+        check_reachable(self._cost, recipe.sparsity, self._cost.removed(most))
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction removed so far, of what `of` says, in [0, 1)."""
+        return self._cost.removed(self.masks.removed) / self._cost.prunable
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Names of the parameters that no example runs."""
+        return tuple(self._prunable.unused)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are scores for an update. Synchronises with the device."""
+        return self.scorer.evidence.ready
+
+    def accumulate(
+        self,
+        parameters: Iterable[Tensor] | None = None,
+        grad_scale: float | Tensor | None = None,
+    ) -> None:
+        """Look at one step, where the criterion reads gradients.
+
+        Call it when gradients are final: accumulated, reduced over ranks, before clipping.
+
+        Args:
+            parameters: those whose gradients belong to this step, ``None`` = all.
+            grad_scale: what the gradients were multiplied with, ``None`` = nothing.
+        """
+        for scorer in self._scorers:
+            scorer.evidence.add(parameters, grad_scale)
+
+    def removes(self, sparsity: float, *, monotone: bool = True) -> bool:
+        """Return whether an update would remove something, for which there must be scores.
+
+        Args:
+            sparsity: that of the update.
+            monotone: what is removed stays removed.
+        """
+        start = self.sparsity
+        return sparsity > (start if monotone or sparsity >= start else 0.0)
+
+    def follow(
+        self,
+        sparsity: float,
+        *,
+        monotone: bool = True,
+        share: float = 0.0,
+        optimizers: Iterable[Optimizer] = (),
+        add_up: Callable[[Tensor], Tensor] | None = None,
+    ) -> PruningReport:
+        """Update the masks as a schedule says, and the optimizers with them.
+
+        Args:
+            sparsity: the fraction to have removed after this, in [0, 1).
+            monotone: what is removed stays removed; else everything is released first, where
+                the sparsity falls.
+            share: of the kept units, to be exchanged for removed ones, in [0, 1).
+            optimizers: those of the model.
+            add_up: returns the sum of a tensor over all ranks, ``None`` = there is one.
+
+        Returns:
+            What was reached.
+
+        Raises:
+            TargetError: if the target is out of reach, or if there are no finite scores.
+        """
+        optimizers = list(optimizers)
+        if add_up is not None:
+            self.scorer.evidence.reduce(add_up)
+        if sparsity < self.sparsity and not monotone:
+            for optimizer in optimizers:  # what it has kept of masked weights is not theirs
+                self.masks.apply_to_optimizer(optimizer)
+            self.masks.release()
+        report = self.update(sparsity, share)
+        for optimizer in optimizers:
+            self.masks.apply_to_optimizer(optimizer)
+        return report
+
+    def update(self, sparsity: float, share: float = 0.0) -> PruningReport:
+        """Remove the units of the lowest scores until ``sparsity`` is reached; forget all scores.
+
+        What is removed stays removed, except in the exchange; if that much is removed already,
+        nothing changes.
+
+        Args:
+            sparsity: the fraction to have removed after this, not *more*, in [0, 1).
+            share: of the kept units, to be exchanged for removed ones, in [0, 1).
+
+        Returns:
+            What was reached.
+
+        Raises:
+            ValueError: if ``sparsity`` is outside its range.
+            TargetError: if it is out of reach, or if there are no finite scores.
+        """
+        check_sparsity(sparsity)
+        reshard(self._model)
+        before, rounds = self.sparsity, self._recipe.criterion.rounds
+        for done in range(1, rounds + 1 if sparsity > before else 1):
+            # Every round removes the same fraction of what remains.
+            left = (1 - before) ** (1 - done / rounds) * (1 - sparsity) ** (done / rounds)
+            level = sparsity if done == rounds else 1 - left
+            if level > self.sparsity:
+                self.masks.keep(self.preview(level))
+        if share and self._growth is not None:
+            scores, growth = self.scorer.scores(), self._growth.scores()
+            self.masks.keep(exchange(self.masks.kept, scores, growth, share))
+        for scorer in self._scorers:
+            scorer.evidence.reset()
+        return self.report(sparsity)
+
+    @torch.no_grad()
+    def preview(self, sparsity: float) -> list[Tensor]:
+        """Return which units an update would keep now, on the CPU; nothing changes."""
+        scores, masks, recipe = self.scorer.scores(), self.masks, self._recipe
+        if masks.sharded and masks.groups[0].single_weights:
+            weights = list(masks.weights.values())
+            return choose_shards(scores, masks.kept, weights, self._cost, sparsity)
+        erased = find_erased(masks.groups, masks.weights)
+        dead = [~kept.to(e.device) | e for kept, e in zip(masks.kept, erased, strict=True)]
+        priorities = removal_priorities(
+            masks.groups, scores, dead, masks.shapes, recipe.granularity, recipe.allocation
+        )
+        round_to = recipe.granularity.rules.round_to
+        chosen = choose(priorities, self._cost, sparsity, self._floors, round_to)
+        # Where all of a group was erased, one unit is protected that may have been removed before.
+        return [new.cpu() & old for new, old in zip(chosen, masks.kept, strict=True)]
+
+    def report(self, target: float) -> PruningReport:
+        """Return what is reached, with the ``target`` asked for."""
+        return report_of(
+            target, self.sparsity, self._recipe.of, self.masks, self._prunable, self._floors
+        )
+
+    def adopt(self, other: BasePruner) -> None:
+        """Take over masks and scores of a pruner of the same model that knew fewer groups."""
+        self.masks.adopt(other.masks)
+        for scorer, known in zip(self._scorers, other._scorers, strict=True):
+            scorer.adopt(known)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the masks as packed bits and the scores of the open window."""
+        scores = [scorer.state_dict() for scorer in self._scorers]
+        return {**self.masks.state_dict(), "scores": scores}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over masks and scores of the same groups, else raise a `ValueError`."""
+        self.masks.load_state_dict(state)
+        for scorer, held in zip(self._scorers, state["scores"], strict=True):
+            scorer.load_state_dict(held)
+
+    @property
+    def _scorers(self) -> list[Scorer]:
+        """The scorers by which units are removed, and by which they grow."""
+        return [self.scorer] if self._growth is None else [self.scorer, self._growth]

@@ -1,0 +1,117 @@
+"""What of a model can be pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from lightning_prune.coupling import couple
+from lightning_prune.measure import count_parameters
+from lightning_prune.modules.gathering import has_shards, reshard, structure_of
+from lightning_prune.modules.inputs import ExampleInputs, examples_of
+from lightning_prune.modules.names import parameters_by_any_name, parameters_by_name, plain_name
+from lightning_prune.pruning.choosing.selection import select
+from lightning_prune.pruning.recipe import Recipe
+from lightning_prune.units.group import Group, Structure
+
+
+@dataclass(frozen=True)
+class Prunable:
+    """The groups of a model that are to be pruned, and what is known of the rest.
+
+    Args:
+        groups: the groups to prune.
+        parameters: how many elements all parameters of the model have.
+        prices: multiply-adds per element of each weight, ``None`` if nothing was recorded.
+        macs: the same of all weights together.
+        examples: example inputs, for criteria that need some.
+        left_alone: why other groups are not pruned, by name.
+        unused: names of the parameters that no example runs.
+    """
+
+    groups: Sequence[Group]
+    parameters: int = 0
+    prices: Mapping[str, float] | None = None
+    macs: float = 0.0
+    examples: Sequence[ExampleInputs] = ()
+    left_alone: Mapping[str, str] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
+
+
+def find_prunable(
+    recipe: Recipe,
+    model: nn.Module,
+    example_inputs: Any,
+    among: Collection[str] | None = None,
+    *,
+    averaged: Collection[str] = (),
+) -> Prunable:
+    """Find the groups of ``model`` that a recipe prunes; nothing is pruned yet.
+
+    Args:
+        recipe: what to prune.
+        model: the module to prune.
+        example_inputs: what ``model(...)`` takes; not used unless the recipe needs inputs.
+        among: names of the groups that were chosen before, as those of a checkpoint; ``None`` =
+            choose now.
+        averaged: names of frozen parameters that follow others, as an average does, and are pruned
+            with them.
+
+    Returns:
+        The groups, and what is known of the rest.
+
+    Raises:
+        ValueError: if the model lacks a group that was chosen before.
+        ExampleInputsError: if the model does not run on the inputs.
+    """
+    reshard(model)  # its parameters are looked up below
+    coupling = None
+    if recipe.granularity.needs_coupling or recipe.of == "macs":
+        unsharded = structure_of(model) if has_shards(model) else model
+        coupling = couple(unsharded, example_inputs, allow_unused=recipe.allow_unused)
+    weights = parameters_by_name(model)
+    groups = recipe.granularity.groups(weights, coupling.structure if coupling else Structure())
+    _check_present(groups, among or ())
+    selection = select(
+        groups,
+        parameters_by_any_name(model),
+        include=recipe.include,
+        exclude=recipe.exclude,
+        among=among,
+        averaged=averaged,
+    )
+    examples = examples_of(example_inputs) if recipe.needs_inputs else []
+    prices, macs = None, 0.0
+    if coupling is not None:
+        prices = coupling.prices
+        macs = sum(price * coupling.shapes[name].numel() for name, price in prices.items())
+    return Prunable(
+        selection.groups,
+        parameters=count_parameters(model),
+        prices=prices,
+        macs=macs,
+        examples=[example for example in examples if example.measured],
+        left_alone=recipe.granularity.refused(weights)
+        | selection.left_alone
+        | (coupling.readable if coupling else {}),
+        unused=tuple(coupling.unused) if coupling else (),
+    )
+
+
+def _check_present(groups: Sequence[Group], among: Collection[str]) -> None:
+    """Refuse a model without the groups of a checkpoint.
+
+    Raises:
+        ValueError: if it lacks one.
+    """
+    names = {plain_name(group.name) for group in groups}
+    missing = [name for name in among if name not in names]
+    if missing:
+        raise ValueError(
+            f"Expected the model to have the groups of the checkpoint, but got none of the name "
+            f"{' or '.join(repr(name) for name in missing[:5])}. Resume with the model that the "
+            "checkpoint was written from."
+        )

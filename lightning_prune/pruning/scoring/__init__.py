@@ -1,1 +1,0 @@
-"""Scoring: what is accumulated in training, and the scores made of it."""

@@ -1,0 +1,8 @@
+from types import SimpleNamespace
+
+from lightning_prune.callbacks.trainer.position import current_position
+
+
+def test_a_position_is_an_epoch_or_a_step():
+    trainer = SimpleNamespace(current_epoch=3, global_step=70)
+    assert [current_position(trainer, period) for period in ("epoch", "step")] == [3, 70]
