@@ -11,6 +11,7 @@ from os import PathLike
 from typing import Any, get_args
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from typing_extensions import override
@@ -61,8 +62,8 @@ class Compaction(Callback):
     """Remove at the end of ``fit`` what pruning has zeroed, prove it and report it.
 
     The LightningModule is changed in place: its layers become smaller, its state-dict keys stay.
-    One table is printed, the figures go to every logger under ``compaction/…``, and the report is
-    kept as `report`.
+    One table is printed, the figures go to every logger and to ``trainer.callback_metrics`` under
+    ``compaction/…``, and the report is kept as `report`.
 
     Checkpoints of the training hold the model in its full size. Those with the zeros of the
     compact model still load into it, as in ``trainer.test(ckpt_path="best")``; others are refused.
@@ -235,6 +236,8 @@ class Compaction(Callback):
         if trainer.is_global_zero:
             warn_left_behind(before, pl_module)
             self.report = self._published(trainer, before, pl_module, self.report, examples[0])
+        else:
+            _note(trainer, self.report)
 
     def _compact_gathered(
         self, trainer: L.Trainer, pl_module: L.LightningModule, examples: list[ExampleInputs]
@@ -275,6 +278,7 @@ class Compaction(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(report.metrics(), step=trainer.global_step)
             logger.save()
+        _note(trainer, report)
         return report
 
     def _choose_weights(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -311,3 +315,11 @@ class Compaction(Callback):
         """Take over what `state_dict` returned."""
         if self.monitor is not None and state_dict:
             self._best.load_state_dict(state_dict)
+
+
+def _note(trainer: L.Trainer, report: CompactionReport) -> None:
+    """Put the figures where metrics are looked up after a fit; nothing can be logged by then."""
+    values = report.metrics().items()
+    trainer.callback_metrics.update(
+        {key: torch.tensor(value, dtype=torch.float64) for key, value in values}
+    )

@@ -91,6 +91,15 @@ def pruning(**options: Any) -> lp.Pruning:
     return lp.Pruning(0.5, **{"schedule": lp.Linear(start_epoch=0, end_epoch=2), **options})
 
 
+def test_the_figures_of_a_compaction_are_metrics_of_the_trainer(package: Any) -> None:
+    compaction = lp.Compaction()
+    metrics = fit(package, pruning(allow_unused=True), compaction).callback_metrics
+    assert compaction.report is not None
+    noted = {key: float(v) for key, v in metrics.items() if key.startswith("compaction/")}
+    assert noted == compaction.report.metrics()
+    assert {"compaction/params_after", "compaction/speedup"} <= noted.keys()
+
+
 def test_every_callback_is_one(package: Any) -> None:
     kinds = (lp.AccuracyGuard, lp.Compaction, lp.LatencyMonitor, lp.Pruning, lp.SparsityMonitor)
     assert all(issubclass(kind, package.Callback) for kind in kinds)
