@@ -36,6 +36,7 @@ from lightning_prune.criteria import (
     Taylor,
     Wanda,
 )
+from lightning_prune.criteria.evidence import Evidence
 from lightning_prune.errors import (
     ExampleInputsError,
     PruningError,
@@ -43,6 +44,7 @@ from lightning_prune.errors import (
     VerificationError,
 )
 from lightning_prune.granularities import NM, Block, Channel, Granularity, Head, Layer, Weight
+from lightning_prune.loops import Pruner
 from lightning_prune.measure import (
     Latency,
     Sparsity,
@@ -51,7 +53,7 @@ from lightning_prune.measure import (
     measure_sparsity,
 )
 from lightning_prune.modules.inputs import Call
-from lightning_prune.pruning import PruningReport, Rewinding, prune, sensitivity
+from lightning_prune.pruning import PruningReport, Rewinding, plan, prune, sensitivity
 from lightning_prune.regularizations import GroupLasso, GrowingL2, Regularization
 from lightning_prune.schedules import (
     Cosine,
@@ -86,6 +88,7 @@ __all__ = [
     "Cubic",
     "DenseSparseDense",
     "ErdosRenyi",
+    "Evidence",
     "ExampleInputsError",
     "Exponential",
     "Fisher",
@@ -109,6 +112,7 @@ __all__ = [
     "OneCycle",
     "OneShot",
     "PerLayer",
+    "Pruner",
     "Pruning",
     "PruningError",
     "PruningReport",
@@ -136,6 +140,7 @@ __all__ = [
     "load_compact",
     "measure_latency",
     "measure_sparsity",
+    "plan",
     "prune",
     "save_compact",
     "sensitivity",

@@ -31,6 +31,7 @@ FLOORS = {
     "compaction": 6,
     "pruning": 6,
     "callbacks": 7,
+    "loops": 7,
     "__init__": 8,
 }
 CALLBACKS = {"accuracy_guard", "compaction", "latency_monitor", "pruning", "sparsity_monitor"}

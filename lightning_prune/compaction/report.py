@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from lightning_prune.compaction.plan import Plan
 from lightning_prune.display.tables import format_bytes, format_count, format_table
+from lightning_prune.display.widths import terminal_width, wrap_all
 from lightning_prune.measure.latency import Latency
 from lightning_prune.units.group import GroupCount
 
@@ -107,7 +108,8 @@ class CompactionReport:
         if before is not None and after is not None:
             rows.append(_row("latency p50", before.p50_ms, after.p50_ms, _milliseconds))
             rows.append(_row("latency p95", before.p95_ms, after.p95_ms, _milliseconds))
-        return "\n".join([format_table(["", "before", "after", "ratio"], rows), *self._notes()])
+        table = format_table(["", "before", "after", "ratio"], rows)
+        return f"{table}\n{wrap_all(self._notes(), terminal_width())}"
 
     def _notes(self) -> list[str]:
         units = sum(group.units for group in self.groups)

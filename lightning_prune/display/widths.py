@@ -54,3 +54,13 @@ def wrap(text: str, width: int, most_lines: int) -> str:
     return "\n".join(
         textwrap.wrap(text, width, max_lines=most_lines, subsequent_indent="  ", placeholder=" …")
     )
+
+
+def wrap_all(lines: Sequence[str], width: int) -> str:
+    """Return ``lines`` of at most ``width`` characters each, which go on indented."""
+    wrapped = [
+        part
+        for line in lines
+        for part in textwrap.wrap(line, width, subsequent_indent="  ", break_on_hyphens=False)
+    ]
+    return "\n".join(wrapped)

@@ -7,6 +7,7 @@ from lightning_prune.arguments import check_kind
 from lightning_prune.criteria.base import Criterion
 from lightning_prune.granularities.base import Granularity
 from lightning_prune.regularizations.base import Regularization
+from lightning_prune.schedules import Schedule
 
 
 def check_regrows(granularity: Granularity) -> None:
@@ -63,4 +64,37 @@ def check_regularization(regularization: object, criterion: Criterion) -> None:
         raise ValueError(
             "Expected `criterion` to be equal on all ranks at every step for `regularization`, "
             f"but got {criterion}. Choose one that reads weights or gradients."
+        )
+
+
+def check_release(schedule: Schedule, granularity: Granularity) -> None:
+    """Refuse a schedule that brings back what has nothing to start from.
+
+    Raises:
+        ValueError: if it does.
+    """
+    if granularity.whole_groups and not schedule.monotone:
+        raise ValueError(
+            f"Expected a schedule whose sparsity never falls for {granularity}, but got "
+            f"{schedule!r}: of a group that is removed as a whole no weight is left whose size "
+            "says how large new ones should be. Use Channel(), or another schedule."
+        )
+
+
+def check_start(schedule: Schedule, criterion: Criterion) -> None:
+    """Refuse a criterion that a training cannot score, or a schedule that starts before it can.
+
+    Raises:
+        ValueError: if it is one.
+    """
+    if not criterion.reads.in_training:
+        raise ValueError(
+            f"Expected `criterion` to be one that training can score, but got {criterion}, which "
+            "takes second derivatives of the loss. Call `prune` with it before the training."
+        )
+    if criterion.averaged and schedule.sparsity(0, final=0.5) > 0:
+        raise ValueError(
+            f"Expected `schedule` to start after {schedule.period} 0 for {criterion}, but got "
+            f"{schedule!r}: no {criterion.reads.name} have been seen yet. Start at "
+            f"{schedule.period} 1 or later."
         )

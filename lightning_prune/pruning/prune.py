@@ -176,11 +176,7 @@ def gather_scores(
     """
     criterion = recipe.criterion
     _check_data(criterion, batches, loss)
-    if recipe.needs_inputs and example_inputs is None:
-        raise ValueError(
-            f"Expected `example_inputs` to be given for {recipe.granularity}, {criterion} and "
-            f"of={recipe.of!r}, but got None. Pass what you would pass to `model(...)`."
-        )
+    recipe.check_inputs(example_inputs)
     # On a twin, gradients and batch statistics of the user's model stay as they are.
     scored = twin(model).eval()
     pruner = BasePruner(scored, recipe, find_prunable(recipe, scored, example_inputs))

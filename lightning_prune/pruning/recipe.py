@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 from torch import nn
 
@@ -102,4 +102,19 @@ class Recipe:
             raise TargetError(
                 f"Expected `{type(model).__name__}` to have trainable parameters, but got none. "
                 "Unfreeze what should be pruned (`requires_grad_(True)`)."
+            )
+
+    def check_inputs(self, example_inputs: Any) -> None:
+        """Refuse missing inputs.
+
+        Args:
+            example_inputs: what ``model(...)`` takes, or None.
+
+        Raises:
+            ValueError: if they are needed and missing.
+        """
+        if self.needs_inputs and example_inputs is None:
+            raise ValueError(
+                f"Expected `example_inputs` to be given for {self.granularity}, {self.criterion} "
+                f"and of={self.of!r}, but got None. Pass what you would pass to `model(...)`."
             )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing_extensions import override
 
 from lightning_prune.display.tables import format_count, format_table
+from lightning_prune.display.widths import clip, terminal_width, wrap_all
 from lightning_prune.pruning.masks import Masks
 from lightning_prune.pruning.prunable import Prunable
 from lightning_prune.units.cost import element_cost
@@ -59,15 +60,15 @@ class PruningReport:
             width: of the line, in characters; the name of the group is cut to fit.
         """
         parts = [f"asked {self.target:.3f}, reached {self.sparsity:.3f}"]
+        most = max(self.groups, key=lambda group: group.removed / group.units)
+        if not most.removed:
+            return parts[0]
         if self.params_after < self.params_before:
             macs = "" if self.macs_left is None else f", {self.macs_left:.0%} MACs"
             parts.append(f"leaves {format_count(self.params_after)} params{macs}")
-        most = max(self.groups, key=lambda group: group.removed / group.units)
         head = "; ".join([*parts, "most cut: "])
         tail = f" {most.removed / most.units:.0%}"
-        room = max(width - len(head) - len(tail), 4)
-        name = most.name if len(most.name) <= room else "..." + most.name[3 - room :]
-        return head + name + tail
+        return head + clip(most.name, max(width - len(head) - len(tail), 5)) + tail
 
     def summary(self) -> str:
         """Return what is reached, and why groups were left alone, without the table."""
@@ -80,7 +81,7 @@ class PruningReport:
             parts.append(f"at the bound of what they may lose: {', '.join(self.bound)}")
         if self.unused:
             parts.append(f"not run by the example inputs: {', '.join(self.unused)}")
-        return "\n".join([head, *self._left(), *parts])
+        return wrap_all([head, *self._left(), *parts], terminal_width())
 
     @override
     def __str__(self) -> str:

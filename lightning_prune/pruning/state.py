@@ -1,11 +1,17 @@
-"""The state of a pruner: which one it fits."""
+"""The state of a pruner: which one it fits, and what a resumed run must have in common with it.
+
+Plain tensors and primitives only, so that a checkpoint loads with ``weights_only=True``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from lightning_prune.modules.names import plain_name
+from lightning_prune.pruning.recipe import Recipe
+from lightning_prune.schedules import Schedule
 from lightning_prune.units.group import Group
 
 VERSION = 1
@@ -39,4 +45,48 @@ def check_groups_match(state: Mapping[str, Any], groups: Sequence[Group]) -> Non
             f"{'; '.join(wrong[:5]) or 'another order'}. Resume with the model, granularity, "
             "`include` and `exclude` of the run that wrote the checkpoint; a model that has become "
             "compact since trains on without this pruning."
+        )
+
+
+def options_of(recipe: Recipe, schedule: Schedule) -> dict[str, str]:
+    """Return what decides about the masks, as text: equal options give equal masks.
+
+    Args:
+        recipe: what to prune.
+        schedule: when, and how much.
+
+    Returns:
+        The options by the names of their arguments.
+    """
+    options = {field.name: getattr(recipe, field.name) for field in fields(recipe)}
+    for patterns in ("include", "exclude"):  # a configuration file makes lists of tuples
+        if options[patterns] is not None:
+            options[patterns] = list(options[patterns])
+    return {name: repr(value) for name, value in options.items()} | {"schedule": repr(schedule)}
+
+
+def check_resumable(name: str, state: Mapping[str, Any], options: Mapping[str, str]) -> None:
+    """Refuse the state of another version, or of a run with other options.
+
+    Args:
+        name: of what has stored it.
+        state: what that was.
+        options: those of this run.
+
+    Raises:
+        ValueError: if it does not fit.
+    """
+    if state["version"] != VERSION:
+        raise ValueError(
+            f"Expected the state of `{name}` to be of version {VERSION}, but got "
+            f"{state['version']}. Resume with the release that wrote the checkpoint."
+        )
+    stored = state["options"]
+    differing = [key for key, value in options.items() if stored.get(key) != value]
+    if differing:
+        mine = ", ".join(f"{key}={options[key]}" for key in differing)
+        theirs = ", ".join(f"{key}={stored.get(key)}" for key in differing)
+        raise ValueError(
+            f"Expected `{name}` to have the options of the checkpoint, {theirs}, but got {mine}. "
+            "Resume with those, or start a new fit from the weights alone."
         )

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from lightning_prune.display import widths
-from lightning_prune.display.widths import clip, join_names, terminal_width, wrap
+from lightning_prune.display.widths import clip, join_names, terminal_width, wrap, wrap_all
 
 
 @pytest.mark.parametrize(("columns", "width"), [(20, 60), (60, 60), (80, 80), (240, 100)])
@@ -44,3 +44,8 @@ def test_no_names_are_nothing() -> None:
 def test_a_sentence_is_wrapped_and_cut() -> None:
     assert wrap("one two three four", 9, 3) == "one two\n  three\n  four"
     assert wrap("one two three four", 9, 2) == "one two\n  three …"
+
+
+def test_long_lines_go_on_indented() -> None:
+    lines = ["one two three four", "short"]
+    assert wrap_all(lines, 10).splitlines() == ["one two", "  three", "  four", "short"]

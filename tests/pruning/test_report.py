@@ -83,4 +83,4 @@ def test_a_line_has_room_for_the_group_cut_most() -> None:
     long = replace(report(), groups=(GroupCount("a", 9, 3), GroupCount(name, 4, 3)))
     line = "asked 0.500, reached 0.400; leaves 9 params; most cut: "
     assert long.line(100) == f"{line}{name} 75%"
-    assert long.line(76) == f"{line}...blocks.11.conv 75%"
+    assert long.line(76) == f"{line}backbone….11.conv 75%"

@@ -19,7 +19,6 @@ from lightning_prune.arguments import check_flags, check_kind, check_name
 from lightning_prune.callbacks.pruning.binding import Binding
 from lightning_prune.callbacks.pruning.checks import (
     check_length,
-    check_release,
     check_schedule,
     is_trial,
     warn_missed,
@@ -28,7 +27,6 @@ from lightning_prune.callbacks.pruning.checks import (
 from lightning_prune.callbacks.pruning.guard import Guard
 from lightning_prune.callbacks.pruning.mask_update import MaskUpdate
 from lightning_prune.callbacks.pruning.rewinder import Rewinder
-from lightning_prune.callbacks.pruning.state import VERSION, check_resumable, options_of
 from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.other_callbacks import restart_early_stopping
 from lightning_prune.callbacks.trainer.position import current_position
@@ -36,9 +34,10 @@ from lightning_prune.callbacks.trainer.strategies import check_strategy
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.pruning import BasePruner, PruningReport, Recipe, Rewinding
-from lightning_prune.pruning.checks import check_regularization
+from lightning_prune.pruning.checks import check_regularization, check_release, check_start
 from lightning_prune.pruning.progress import Progress
 from lightning_prune.pruning.shrinkage import Shrinkage
+from lightning_prune.pruning.state import VERSION, check_resumable, options_of
 from lightning_prune.regularizations import Regularization
 from lightning_prune.schedules import OneShot, Schedule
 from lightning_prune.units.cost import Of
@@ -160,7 +159,8 @@ class Pruning(Callback):
         if stage != "fit":
             return
         check_strategy(trainer, "Pruning", untried=self.untried_strategy, sharded=self._if_sharded)
-        check_schedule(trainer, self.schedule, self.recipe.criterion)
+        check_start(self.schedule, self.recipe.criterion)
+        check_schedule(trainer, self.schedule)
         self._loaded = None  # of a test with a checkpoint; the one of this fit is loaded later
         if not self._binding.fits(pl_module):
             self._binding.forget()

@@ -13,49 +13,22 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_prune.callbacks.trainer.namespaces import classes
 from lightning_prune.callbacks.trainer.ranks import ranks_agree
-from lightning_prune.criteria import Criterion
 from lightning_prune.errors import PruningError, TargetError
-from lightning_prune.granularities import Granularity
 from lightning_prune.schedules import Schedule
 
 
-def check_schedule(trainer: L.Trainer, schedule: Schedule, criterion: Criterion) -> None:
-    """Refuse a schedule that starts before there are gradients or ends after the training.
+def check_schedule(trainer: L.Trainer, schedule: Schedule) -> None:
+    """Refuse a schedule that ends after the training.
 
     Raises:
         ValueError: if it does.
     """
-    if not criterion.reads.in_training:
-        raise ValueError(
-            f"Expected `criterion` to be one that training can score, but got {criterion}, which "
-            "takes second derivatives of the loss. Call `prune` with it before the training."
-        )
-    if criterion.averaged and schedule.sparsity(0, final=0.5) > 0:
-        raise ValueError(
-            f"Expected `schedule` to start after {schedule.period} 0 for {criterion}, but got "
-            f"{schedule!r}: no {criterion.reads.name} have been seen yet. Start at "
-            f"{schedule.period} 1 or later."
-        )
     if is_trial(trainer):
         return
     if schedule.period == "epoch" and trainer.max_epochs not in {None, -1}:
         _check_end(schedule, trainer.max_epochs or 0, "max_epochs")
     if schedule.period == "step" and trainer.max_steps != -1:
         _check_end(schedule, trainer.max_steps, "max_steps")
-
-
-def check_release(schedule: Schedule, granularity: Granularity) -> None:
-    """Refuse a schedule that brings back what has nothing to start from.
-
-    Raises:
-        ValueError: if it does.
-    """
-    if granularity.whole_groups and not schedule.monotone:
-        raise ValueError(
-            f"Expected a schedule whose sparsity never falls for {granularity}, but got "
-            f"{schedule!r}: of a group that is removed as a whole no weight is left whose size "
-            "says how large new ones should be. Use Channel(), or another schedule."
-        )
 
 
 def is_trial(trainer: L.Trainer) -> bool:

@@ -10,16 +10,13 @@ from torch import Tensor, nn
 from lightning_prune.callbacks.pruning.checks import (
     check_length,
     check_masks_agree,
-    check_release,
     check_schedule,
     warn_missed,
     warn_skipped,
     warn_waiting,
 )
-from lightning_prune.criteria import Gradient, Magnitude
 from lightning_prune.errors import PruningError, TargetError
-from lightning_prune.granularities import Channel, Layer
-from lightning_prune.schedules import Cubic, DenseSparseDense, Linear, OneShot
+from lightning_prune.schedules import Linear, OneShot
 
 
 def trainer(**options: Any) -> Any:
@@ -35,12 +32,12 @@ class Net(L.LightningModule):
 
 @pytest.mark.parametrize("end", [1, 9])
 def test_a_schedule_may_end_in_the_last_epoch(end: int) -> None:
-    check_schedule(trainer(), OneShot(epoch=end), Gradient())
+    check_schedule(trainer(), OneShot(epoch=end))
 
 
 @pytest.mark.parametrize("max_epochs", [None, -1])
 def test_without_an_end_every_schedule_fits(max_epochs: int | None) -> None:
-    check_schedule(trainer(max_epochs=max_epochs), OneShot(epoch=99), Gradient())
+    check_schedule(trainer(max_epochs=max_epochs), OneShot(epoch=99))
 
 
 @pytest.mark.parametrize(
@@ -48,20 +45,11 @@ def test_without_an_end_every_schedule_fits(max_epochs: int | None) -> None:
     [
         ({}, OneShot(epoch=10), "epoch 9 or earlier, as max_epochs is 10"),
         ({"max_steps": 50}, OneShot(step=50), "step 49 or earlier, as max_steps is 50"),
-        ({}, OneShot(step=0), "no gradients have been seen yet"),
     ],
 )
 def test_schedules_that_do_not_fit(options: Any, schedule: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        check_schedule(trainer(**options), schedule, Gradient())
-
-
-def test_weights_can_be_scored_at_once() -> None:
-    check_schedule(trainer(), OneShot(step=0), Magnitude())
-
-
-def test_a_ramp_that_starts_with_nothing_can_start_at_once() -> None:
-    check_schedule(trainer(), Cubic(start_epoch=0, end_epoch=9), Gradient())
+        check_schedule(trainer(**options), schedule)
 
 
 def test_the_number_of_steps_is_an_end() -> None:
@@ -149,13 +137,3 @@ def test_an_update_may_be_skipped_unless_it_is_the_last() -> None:
 def test_a_missed_target_is_named() -> None:
     with pytest.warns(UserWarning, match=r"sparsity 0\.5 at step 9, but got 0\.2500"):
         warn_missed("p", SCHEDULE, 0.5, 0.25)
-
-
-def test_whole_branches_are_not_released() -> None:
-    falling = DenseSparseDense(start_epoch=1, end_epoch=2)
-    check_release(falling, Channel())
-    check_release(SCHEDULE, Layer())
-    with pytest.raises(
-        ValueError, match=r"sparsity never falls for Layer\(\), but got DenseSparse"
-    ):
-        check_release(falling, Layer())

@@ -8,8 +8,8 @@ from support.fits import Net, Validated, data, fit, make_trainer
 from torch import nn
 
 from lightning_prune.callbacks.pruning.callback import Pruning
-from lightning_prune.callbacks.pruning.state import check_resumable, options_of
 from lightning_prune.granularities import Weight
+from lightning_prune.pruning.state import check_resumable, options_of
 from lightning_prune.schedules import Linear
 
 pytestmark = pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
