@@ -15,7 +15,7 @@ from lightning_prune.arguments import check_flags, check_model
 from lightning_prune.compaction.branches.bypass import Bypass, dead_branches
 from lightning_prune.compaction.constants.folding import Constants, fold_constants, may_be_constant
 from lightning_prune.compaction.foreign_masks import warn_of_masks
-from lightning_prune.compaction.measuring import with_latency, with_macs
+from lightning_prune.compaction.measuring import with_frozen, with_latency, with_macs
 from lightning_prune.compaction.plan import Plan
 from lightning_prune.compaction.removal import Checks, CounterexampleError, Removal
 from lightning_prune.compaction.report import CompactionReport
@@ -111,7 +111,7 @@ def compact(
             tried=reference.tried,
             untried=reference.untried,
         )
-        report = with_macs(report, before, model, examples)
+        report = with_macs(with_frozen(report, model), before, model, examples)
         return with_latency(report, before, model, examples[0]) if latency else report
     except BaseException:
         surgery.undo()

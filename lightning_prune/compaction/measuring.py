@@ -13,10 +13,26 @@ from dataclasses import replace
 from torch import nn
 
 from lightning_prune.compaction.report import CompactionReport
+from lightning_prune.coupling.unused import parts_of
 from lightning_prune.measure import count_macs, measure_in_turns
 from lightning_prune.modules.inputs import ExampleInputs
 
 log = logging.getLogger(__name__)
+
+
+def with_frozen(report: CompactionReport, after: nn.Module) -> CompactionReport:
+    """Return a report that also names what is frozen, such as a teacher inside the model.
+
+    Args:
+        report: what a compaction did.
+        after: the compact model.
+    """
+    parameters = dict(after.named_parameters())
+    frozen = [name for name, parameter in parameters.items() if not parameter.requires_grad]
+    if len(frozen) == len(parameters):
+        return report
+    count = sum(parameters[name].numel() for name in frozen)
+    return replace(report, frozen=parts_of(frozen, parameters), params_frozen=count)
 
 
 def with_macs(

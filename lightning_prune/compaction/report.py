@@ -10,11 +10,12 @@ from typing_extensions import override
 
 from lightning_prune.compaction.plan import Plan
 from lightning_prune.display.tables import format_bytes, format_count, format_table
-from lightning_prune.display.widths import terminal_width, wrap_all
+from lightning_prune.display.widths import join_names, terminal_width, wrap_all
 from lightning_prune.measure.latency import Latency
 from lightning_prune.units.group import GroupCount
 
 _NOT_FASTER = 1.05
+_NAMES = 40  # characters of a list of names
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class CompactionReport:
         untried: in or on what they were not, with the reason.
         plan: what became of the model; prints as a table of its own.
         unmeasured: what could not be measured, with the reason.
+        frozen: modules, or single parameters, of the compact model that no step trains; empty where
+            nothing is trained at all.
+        params_frozen: their parameters, which `params_before` and `params_after` count as well.
         latency_before: of the masked model, measured in turns with the compact one.
         latency_after: of the compact model.
     """
@@ -59,6 +63,8 @@ class CompactionReport:
     untried: tuple[str, ...] = ()
     plan: Plan = field(default_factory=Plan)
     unmeasured: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
+    params_frozen: int = 0
     latency_before: Latency | None = None
     latency_after: Latency | None = None
 
@@ -122,6 +128,9 @@ class CompactionReport:
                 f"latency at batch {self.latency_after.batch_size} on {self.latency_after.device}, "
                 f"{self.latency_after.dtype}, {self.latency_after.threads} threads"
             )
+        if self.frozen:
+            count, names = format_count(self.params_frozen), join_names(self.frozen, _NAMES)
+            notes.append(f"{count} of the parameters are frozen, and counted as well: {names}")
         if self.speedup is not None:
             verdict = "NOT FASTER: " if self.speedup < _NOT_FASTER else ""
             notes.append(f"{verdict}speed-up {self.speedup:.2f}, measured in turns")

@@ -93,3 +93,26 @@ def test_arguments_out_of_range_are_refused(
     message = f"Expected `{name}` to be an integer of at least {least}, but got {arguments[name]}"
     with pytest.raises(ValueError, match=message):
         SparsityMonitor(**arguments)
+
+
+class Distilled(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.teacher = nn.Linear(4, 2).requires_grad_(False)
+
+
+def test_a_teacher_can_be_left_out() -> None:
+    everything = {"sparsity/layer.weight", "sparsity/teacher.weight", "sparsity/total"}
+    assert set(fit(Distilled(), SparsityMonitor()).callback_metrics) == everything
+    for options in ({"exclude": ["teacher"]}, {"include": ["layer"]}):
+        metrics = fit(Distilled(), SparsityMonitor(**options)).callback_metrics
+        assert metrics == {"sparsity/layer.weight": 0.5, "sparsity/total": 0.5}
+
+
+@pytest.mark.parametrize("argument", ["include", "exclude"])
+def test_patterns_that_name_nothing_are_refused_before_the_training(argument: str) -> None:
+    monitor = SparsityMonitor(**{argument: ["teachr"]})
+    with pytest.raises(ValueError, match=f"`{argument}` to be glob patterns.*mean teacher"):
+        fit(Distilled(), monitor)
+    with pytest.raises(TypeError, match=f"`{argument}` to be a list of glob patterns"):
+        SparsityMonitor(**{argument: "teacher"})

@@ -64,3 +64,12 @@ def test_an_interrupt_while_it_is_measured_restores_the_model(
     with pytest.raises(KeyboardInterrupt):
         lp.compact(model, X)
     assert model[0].out_features == 8
+
+
+def test_what_is_frozen_is_named_unless_everything_is() -> None:
+    model = masked()
+    assert lp.compact(model, X, latency=False).frozen == ()
+    model[2].requires_grad_(False)
+    report = lp.compact(model, X, latency=False)
+    assert (report.frozen, report.params_frozen) == (("2",), 3 * 3 + 3)
+    assert lp.compact(model.requires_grad_(False), X, latency=False).frozen == ()

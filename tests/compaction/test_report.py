@@ -112,3 +112,9 @@ def test_metrics_without_latency_have_no_latency():
 def test_a_report_cannot_be_changed():
     with pytest.raises(AttributeError, match="cannot assign"):
         report().params_after = 0
+
+
+def test_frozen_parameters_are_said_to_count():
+    text = str(report(frozen=("teacher", "embedding"), params_frozen=12_300))
+    assert "12.3 k of the parameters are frozen, and counted as well: teacher, embedding" in text
+    assert "frozen" not in str(report())

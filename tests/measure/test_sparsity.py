@@ -86,13 +86,42 @@ def test_values_leave_the_device_together() -> None:
 
 def test_a_sparsity_prints_as_a_table() -> None:
     assert str(Sparsity({"conv.weight": 0.25}, zeros=1, elements=4)).splitlines() == [
-        "parameter    sparsity",
-        "-----------  --------",
-        "conv.weight    0.2500",
-        "total          0.2500",
+        "parameter    exact zeros",
+        "-----------  -----------",
+        "conv.weight       0.2500",
+        "total             0.2500",
     ]
 
 
 def test_a_negative_number_of_dimensions_is_refused() -> None:
     with pytest.raises(ValueError, match="Expected `min_ndim` to be an integer of at least 0"):
         measure_sparsity(nn.Linear(2, 2), min_ndim=-1)
+
+
+def test_modules_are_chosen_by_patterns() -> None:
+    assert list(measure_sparsity(half_sparse(), include=["1"]).parameters) == ["1.weight", "1.bias"]
+    assert list(measure_sparsity(half_sparse(), exclude=["1"]).parameters) == ["0.weight", "0.bias"]
+    nested = nn.ModuleDict({"teacher": half_sparse(), "student": half_sparse()})
+    counted = measure_sparsity(nested, include=["*.0"], exclude=["teacher"])
+    assert list(counted.parameters) == ["student.0.weight", "student.0.bias"]
+
+
+def test_parameters_of_the_model_itself_belong_to_no_pattern_but_the_star() -> None:
+    model = half_sparse()
+    model.register_parameter("scale", nn.Parameter(torch.ones(1)))
+    assert "scale" in measure_sparsity(model, exclude=["0"]).parameters
+    assert "scale" not in measure_sparsity(model, include=["0"]).parameters
+    assert "scale" in measure_sparsity(model, include=["*"]).parameters
+
+
+def test_names_of_compiled_modules_are_matched_plainly() -> None:
+    model = nn.Sequential(torch.compile(nn.Linear(2, 2)), nn.Linear(2, 2))
+    assert list(measure_sparsity(model, include=["0"], min_ndim=2).parameters) == ["0.weight"]
+
+
+@pytest.mark.parametrize("argument", ["include", "exclude"])
+def test_a_pattern_that_names_no_module_is_refused(argument: str) -> None:
+    with pytest.raises(ValueError, match=f"Expected `{argument}` to be glob patterns.*'2'"):
+        measure_sparsity(half_sparse(), **{argument: ["2"]})
+    with pytest.raises(TypeError, match=f"Expected `{argument}` to be a list.*Write \\['0'\\]"):
+        measure_sparsity(half_sparse(), **{argument: "0"})
