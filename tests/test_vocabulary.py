@@ -138,4 +138,4 @@ def test_no_group_loses_more_than_its_bound_and_the_report_says_which_are_there(
         at_bound = group.removed and group.kept == math.ceil((1 - bound) * group.units)
         assert (group.name in report.bound) == bool(at_bound)
     assert report.bound
-    assert f"at the bound of what they may lose: {report.bound[0]}" in report.summary()
+    assert f"at the bound of what they may lose: {report.bound[0]}" in report.notes()

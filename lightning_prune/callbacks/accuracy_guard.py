@@ -7,7 +7,6 @@ between a validation and its checkpoint, so that every checkpoint holds the weig
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import lightning as L
@@ -22,10 +21,9 @@ from lightning_prune.arguments import (
 )
 from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.optimizers import find_optimizers
+from lightning_prune.callbacks.trainer.printing import say
 from lightning_prune.modules.cpu_copies import cpu_copies
 from lightning_prune.pruning import BasePruner, PruningReport
-
-log = logging.getLogger(__name__)
 
 _VERSION = 1
 
@@ -145,11 +143,11 @@ class AccuracyGuard(Callback):
             self.reference = value
         if self._gain(value) >= -self.max_drop:
             self._remember(pl_module, guarded.pruner, value)
-            self._continue(guarded, sparsity)
+            self._continue(pl_module, guarded, sparsity)
         else:
             self._bad += 1
             guarded.progress.limit = sparsity
-            self._record(f"{self.monitor} {value:.4f} at sparsity {sparsity:.4f}: pause")
+            self._record(pl_module, f"{self.monitor} {value:.4f} at sparsity {sparsity:.4f}: pause")
 
     @override
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -171,10 +169,10 @@ class AccuracyGuard(Callback):
             return
         if self._bad and self.action != "pause":
             self._roll_back(trainer, pl_module, guarded.pruner)
-        pl_module.print(
-            f"{self.name}: {self.monitor} {self._good['value']:.4f} (reference "
-            f"{self.reference:.4f}, allowed drop {self.max_drop}) at sparsity "
-            f"{self._good['sparsity']:.4f}, the highest that was good"
+        say(
+            pl_module,
+            f"{self.name}, guard: sparsity {self._good['sparsity']:.4f} is the highest with a good "
+            f"{self.monitor}: {self._good['value']:.4f} (reference {self.reference:.4f})",
         )
 
     @override
@@ -198,13 +196,13 @@ class AccuracyGuard(Callback):
         self._bad, self._failed = state_dict["bad"], state_dict["failed"]
         self._limit, self._good = state_dict["limit"], state_dict["good"]
 
-    def _continue(self, guarded: Guarded, sparsity: float) -> None:
+    def _continue(self, pl_module: L.LightningModule, guarded: Guarded, sparsity: float) -> None:
         """Let the pruning continue, and raise its limit once the metric is good at the limit."""
         at_limit = guarded.report is not None and guarded.report.target >= self._limit - 1e-9
         if at_limit and self._limit < 1.0 and self.action == "rollback":
             self._limit = self._next_limit(sparsity)
             if self._limit > sparsity:
-                self._record(f"sparsity {sparsity:.4f} is good: on to {self._limit:.4f}")
+                self._record(pl_module, f"sparsity {sparsity:.4f} is good: on to {self._limit:.4f}")
         if self._bad or guarded.progress.limit != self._limit:
             guarded.progress.set_limit(self._limit)
         self._bad = 0
@@ -252,11 +250,11 @@ class AccuracyGuard(Callback):
         for optimizer in find_optimizers(trainer, pl_module):
             pruner.masks.apply_to_optimizer(optimizer)
         self._bad = 0
-        self._record(f"back from sparsity {failed:.4f} to {pruner.sparsity:.4f}")
+        self._record(pl_module, f"back from sparsity {failed:.4f} to {pruner.sparsity:.4f}")
 
-    def _record(self, decision: str) -> None:
+    def _record(self, pl_module: L.LightningModule, decision: str) -> None:
         self.decisions.append(decision)
-        log.info("%s: %s", self.name, decision)
+        say(pl_module, f"{self.name}, guard: {decision}")
 
     def _gain(self, value: float) -> float:
         """Return by how much a value is better than the reference."""

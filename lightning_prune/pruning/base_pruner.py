@@ -17,6 +17,7 @@ from lightning_prune.arguments import check_sparsity
 from lightning_prune.criteria import Gradient
 from lightning_prune.errors import TargetError
 from lightning_prune.modules.gathering import reshard
+from lightning_prune.modules.shards import local
 from lightning_prune.pruning.choosing.choice import choose
 from lightning_prune.pruning.choosing.ranking import floors, removal_priorities
 from lightning_prune.pruning.choosing.regrowth import exchange
@@ -183,6 +184,18 @@ class BasePruner:
         for scorer in self._scorers:
             scorer.evidence.reset()
         return self.report(sparsity)
+
+    @torch.no_grad()
+    def rehearse(self, sparsity: float) -> PruningReport:
+        """Return what `update` would reach; masks and weights stay, scores are forgotten."""
+        kept = self.masks.kept
+        weights = {name: local(w).clone() for name, w in self.masks.weights.items()}
+        try:
+            return self.update(sparsity)
+        finally:
+            self.masks.keep(kept)
+            for name, weight in self.masks.weights.items():
+                local(weight).copy_(weights[name])
 
     @torch.no_grad()
     def preview(self, sparsity: float) -> list[Tensor]:

@@ -70,27 +70,27 @@ class PruningReport:
         tail = f" {most.removed / most.units:.0%}"
         return head + clip(most.name, max(width - len(head) - len(tail), 5)) + tail
 
-    def summary(self) -> str:
-        """Return what is reached, and why groups were left alone, without the table."""
+    def notes(self) -> list[str]:
+        """Return why groups were left alone, and which may not lose more, a line for each."""
         by_reason: dict[str, list[str]] = {}
         for name, reason in self.left_alone.items():
             by_reason.setdefault(reason, []).append(name)
-        head = f"sparsity {self.sparsity:.4f} of {self.of} (target {self.target:.4f})"
-        parts = [f"left alone, {why}: {', '.join(names)}" for why, names in by_reason.items()]
+        notes = [f"left alone, {why}: {', '.join(names)}" for why, names in by_reason.items()]
         if self.bound:
-            parts.append(f"at the bound of what they may lose: {', '.join(self.bound)}")
-        if self.unused:
-            parts.append(f"not run by the example inputs: {', '.join(self.unused)}")
-        return wrap_all([head, *self._left(), *parts], terminal_width())
+            notes.append(f"at the bound of what they may lose: {', '.join(self.bound)}")
+        return notes
 
     @override
     def __str__(self) -> str:
-        head, *rest = self.summary().splitlines()
+        head = f"sparsity {self.sparsity:.4f} of {self.of} (target {self.target:.4f})"
+        notes = [*self._left(), *self.notes()]
+        if self.unused:
+            notes.append(f"not run by the example inputs: {', '.join(self.unused)}")
         rows = [
             [g.name, str(g.kept), str(g.units), f"{g.removed / g.units:.4f}"] for g in self.groups
         ]
         table = format_table(["group", "kept", "units", "sparsity"], rows)
-        return "\n".join([head, table, *rest])
+        return "\n".join([head, table, wrap_all(notes, terminal_width())]).rstrip()
 
     def _left(self) -> list[str]:
         """Return what compaction leaves, as a line, if that is less than there is."""

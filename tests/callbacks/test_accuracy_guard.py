@@ -87,7 +87,9 @@ def test_an_aggressive_target_ends_at_the_highest_sparsity_that_is_good(
     assert guard.reference == pytest.approx(0.9)
     assert any(decision.startswith("back from sparsity") for decision in guard.decisions)
     printed = capsys.readouterr().out
-    assert f"at sparsity {model.sparsity:.4f}, the highest that was good" in printed
+    assert (
+        f"guard: sparsity {model.sparsity:.4f} is the highest with a good val/accuracy" in printed
+    )
 
 
 def test_every_checkpoint_holds_the_weights_of_its_metric(tmp_path: Any) -> None:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import Tensor, nn
 
 import lightning_prune as lp
@@ -139,3 +140,25 @@ def test_several_examples_prune_what_any_of_them_runs(criterion):
     assert report.unused == ()
     assert abs(report.sparsity - 0.5) <= 0.5 / model.conv.out_channels
     assert (model.aux.weight != 0).any(0).sum() < model.conv.out_channels
+
+
+def test_a_plan_is_what_prune_and_compact_then_give():
+    model = torchvision.models.resnet18()
+    x = torch.randn(1, 3, 64, 64)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    plan = lp.plan(model, x, sparsity=0.5)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    report = lp.prune(model, x, sparsity=0.5, criterion=lp.Magnitude())
+    assert plan.groups == report.groups
+    compact = lp.compact(model, x, latency=False)
+    assert (plan.params_before, plan.params_after) == (compact.params_before, compact.params_after)
+    assert (plan.macs_before, plan.macs_after) == (compact.macs_before, compact.macs_after)
+    assert max(map(len, str(plan).splitlines())) <= 100
+
+
+def test_a_plan_takes_data_as_prune_does():
+    data = batches()
+    plan = lp.plan(Net(), X, sparsity=0.5, criterion=lp.Taylor(), batches=data, loss=loss)
+    assert plan.sparsity == pytest.approx(0.5, abs=0.07)
+    with pytest.raises(ValueError, match="Expected `batches` and `loss` to be given"):
+        lp.plan(Net(), X, sparsity=0.5, criterion=lp.Taylor())

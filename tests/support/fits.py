@@ -91,9 +91,8 @@ def make_trainer(*callbacks: L.Callback, epochs: int = 4, **options: Any) -> L.T
         accelerator="cpu",
         max_epochs=epochs,
         callbacks=list(callbacks),
-        enable_progress_bar=False,
         enable_model_summary=False,
-        **{"logger": False, "enable_checkpointing": False, **options},
+        **{"logger": False, "enable_checkpointing": False, "enable_progress_bar": False} | options,
     )
 
 

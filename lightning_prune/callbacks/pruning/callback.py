@@ -71,13 +71,15 @@ class Pruning(Callback):
             themselves are coupled beside it, as far as they run on that batch. Single weights
             need none.
         allow_unused: units may also go where a parameter that no example runs might read them.
+        dry_run: remove nothing: as soon as there are scores (with the first batch, or after the
+            first step), print what the final sparsity would remove, and train on unpruned.
         restart_early_stopping: let no `EarlyStopping` end the training by its patience before the
             last update of the masks, and let it count from zero then.
         untried_strategy: let strategies through with which pruning was not tried.
 
     Attributes:
         recipe: what to prune; the schedule says when.
-        report: what the last update has reached.
+        report: what the last update has reached, or a dry run would reach.
         progress: which updates are done, and the sparsity beyond which none goes.
 
     Raises:
@@ -102,13 +104,16 @@ class Pruning(Callback):
         name: str = "pruning",
         example_inputs: Any = None,
         allow_unused: bool = False,
+        dry_run: bool = False,
         restart_early_stopping: bool = False,
         untried_strategy: bool = False,
     ) -> None:
         check_kind("schedule", schedule, Schedule)
         check_name("name", name, "It is the prefix of the metrics and the key of the state.")
         check_flags(
-            restart_early_stopping=restart_early_stopping, untried_strategy=untried_strategy
+            dry_run=dry_run,
+            restart_early_stopping=restart_early_stopping,
+            untried_strategy=untried_strategy,
         )
         what = (sparsity, criterion, granularity, allocation, of, include, exclude)
         self.recipe = Recipe(*what, schedule.regrows, allow_unused)
@@ -116,6 +121,7 @@ class Pruning(Callback):
         self.schedule = schedule
         self.name = name
         self.example_inputs = example_inputs
+        self.dry_run = dry_run
         self.restart_early_stopping = restart_early_stopping
         self.untried_strategy = untried_strategy
         self.report: PruningReport | None = None
@@ -196,7 +202,7 @@ class Pruning(Callback):
         self._advance(trainer, pl_module)
         self._bind(pl_module, () if batch is None else batch)  # a step may fetch it by itself
         self._advance(trainer, pl_module)
-        if self.pruner is not None and self.progress.is_unfinished(self.schedule):
+        if self.pruner is not None and self._next_target() is not None:
             self.pruner.scorer.evidence.start(only_training=True)
 
     @override
@@ -232,8 +238,9 @@ class Pruning(Callback):
         """Log what is reached and what was asked for."""
         self._check(trainer, pl_module, "an epoch ends")
         target = self.schedule.sparsity(self.progress.due, self.recipe.sparsity)
-        metrics = {f"{self.name}/sparsity": self._sparsity, f"{self.name}/target": target}
-        pl_module.log_dict(metrics, sync_dist=True, batch_size=1)
+        metrics = {f"{self.name}/sparsity": self._sparsity}
+        pl_module.log_dict(metrics, prog_bar=True, sync_dist=True, batch_size=1)
+        pl_module.log(f"{self.name}/target", target, sync_dist=True, batch_size=1)
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -241,7 +248,7 @@ class Pruning(Callback):
         self._guard.stop()
         if self.pruner is not None:
             self.pruner.masks.apply()
-        if self.progress.done < self.schedule.end and not is_trial(trainer):
+        if self.progress.done < self.schedule.end and not (self.dry_run or is_trial(trainer)):
             warn_missed(self.name, self.schedule, self.recipe.sparsity, self._sparsity)
 
     @override
@@ -304,6 +311,9 @@ class Pruning(Callback):
 
     def _advance(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Update the masks if an update is due by now and not done."""
+        if self.dry_run:
+            self._rehearse(pl_module)
+            return
         self._rewinder.remember(trainer, pl_module)
         if self.restart_early_stopping and self.progress.done < self.schedule.end:
             restart_early_stopping(trainer)
@@ -321,6 +331,12 @@ class Pruning(Callback):
                 self.report = report
                 self._shrinkage.forget()
 
+    def _rehearse(self, pl_module: L.LightningModule) -> None:
+        """Print once what the final sparsity would remove."""
+        if self.report is None and self.pruner is not None and self.pruner.ready:
+            self.report = self.pruner.rehearse(self.recipe.sparsity)
+            pl_module.print(f"{self.name}, dry run; nothing is removed:\n{self.report}")
+
     def _check(self, trainer: L.Trainer, pl_module: L.LightningModule, moment: str) -> None:
         """Mask what was revived, and follow optimizers and layers that were replaced."""
         if self._guard.check(trainer, pl_module, moment) and self.pruner is not None:
@@ -332,5 +348,6 @@ class Pruning(Callback):
 
     def _next_target(self) -> float | None:
         """Return the sparsity of the next update, ``None`` if none is to come."""
-        target = self.progress.next_target(self.schedule, self.recipe.sparsity)
-        return target if self.progress.is_unfinished(self.schedule) else None
+        if not self.progress.is_unfinished(self.schedule) or (self.dry_run and self.report):
+            return None
+        return self.progress.next_target(self.schedule, self.recipe.sparsity)

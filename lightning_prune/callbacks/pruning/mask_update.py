@@ -5,7 +5,6 @@ That are rewound weights, the state of optimizers and averages of weights; ranks
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import lightning as L
@@ -18,11 +17,11 @@ from lightning_prune.callbacks.pruning.checks import (
 from lightning_prune.callbacks.pruning.rewinder import Rewinder
 from lightning_prune.callbacks.trainer.optimizers import find_optimizers, parameters_of
 from lightning_prune.callbacks.trainer.other_callbacks import averaged_modules
+from lightning_prune.callbacks.trainer.printing import say
+from lightning_prune.display.widths import terminal_width
 from lightning_prune.pruning import BasePruner, PruningReport
 from lightning_prune.pruning.progress import Progress
 from lightning_prune.schedules import Schedule
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,13 +70,23 @@ class MaskUpdate:
                 )
             self.progress.due = self.due
             return None
+        before = pruner.sparsity
         report = self._update(trainer, pl_module, pruner, rewinder)
         self.progress.mark_done(self.due)
-        if trainer.is_global_zero:
-            log.info("%s at %s %d: %s", self.name, self.schedule.period, self.due, report)
-        if self.due == self.schedule.end:
-            pl_module.print(f"{self.name}: {report.summary()}")
+        self._say(pl_module, before, report)
         return report
+
+    def _say(self, pl_module: L.LightningModule, before: float, report: PruningReport) -> None:
+        """Print what is reached; of many updates in steps, those that reach the next percent."""
+        last = self.due == self.schedule.end
+        if (
+            last
+            or self.schedule.period == "epoch"
+            or int(100 * before) < int(100 * report.sparsity)
+        ):
+            head = f"{self.name}, {self.schedule.period} {self.due}: "
+            line = head + report.line(terminal_width() - len(head))
+            say(pl_module, line, *(report.notes() if last else ()))
 
     def _removes(self, pruner: BasePruner) -> bool:
         """Return whether something is removed, be it again, for which there must be scores."""

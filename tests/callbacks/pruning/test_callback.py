@@ -4,7 +4,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from support.fits import (
     BATCHES,
     OPTIMIZERS,
@@ -434,3 +434,38 @@ def test_regrowth_moves_the_zeros_at_constant_sparsity():
     assert watch.revived == 0
     assert not torch.equal(masks[1], masks[2])
     assert torch.equal(masks[2], masks[3])
+
+
+@pytest.mark.parametrize("criterion", [Magnitude(), Gradient()], ids=repr)
+def test_a_dry_run_tells_what_would_go_and_removes_nothing(capsys: Any, criterion: Any) -> None:
+    dry, plain = Net(), Net()
+    pruning = Pruning(0.5, criterion, schedule=OneShot(epoch=2), dry_run=True)
+    fit(dry, pruning)
+    fit(plain)
+    pairs = zip(dry.state_dict().values(), plain.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert pruning.report is not None
+    printed = capsys.readouterr().out
+    assert printed.count(f"pruning, dry run; nothing is removed:\n{pruning.report}") == 1
+
+
+def test_a_dry_run_tells_what_an_update_reaches() -> None:
+    reports = []
+    for dry_run in (True, False):
+        pruning = Pruning(0.5, Magnitude(), schedule=OneShot(epoch=0), dry_run=dry_run)
+        fit(Net(), pruning, epochs=1)
+        reports.append(pruning.report)
+    assert reports[0] == reports[1]
+
+
+def test_the_progress_bar_shows_the_sparsity() -> None:
+    shown = []
+
+    class Bar(TQDMProgressBar):
+        def get_metrics(self, *args: Any) -> dict[str, Any]:
+            shown.append(super().get_metrics(*args))
+            return shown[-1]
+
+    pruning = Pruning(0.5, Magnitude(), schedule=OneShot(epoch=0))
+    fit(Net(), pruning, Bar(), epochs=2, enable_progress_bar=True)
+    assert shown[-1]["pruning/sparsity"] == pytest.approx(pruning.report.sparsity, abs=1e-3)

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +113,33 @@ def test_a_part_may_be_released(criterion: Criterion) -> None:
     assert pruning.pruner.sparsity == pytest.approx(0.25, abs=1 / 14)
     for name, mask in pruning.pruner.masks.items():
         assert torch.equal(model.get_parameter(name) != 0, mask)
+
+
+def lines(capsys: Any, **options: Any) -> list[str]:
+    pruning = Pruning(0.5, **options)
+    fit(Net(), pruning, epochs=6)
+    printed = capsys.readouterr().out.splitlines()
+    assert max(map(len, printed)) <= 100
+    return [line for line in printed if line.startswith("pruning, ")]
+
+
+def test_every_update_in_epochs_is_told(capsys: Any) -> None:
+    told = lines(capsys, schedule=Linear(start_epoch=1, end_epoch=4))
+    assert [line.split(":")[0] for line in told] == [f"pruning, epoch {e}" for e in (1, 2, 3, 4)]
+    assert told[0].endswith("asked 0.000, reached 0.000")
+    assert "asked 0.500, reached 0.5" in told[-1]
+    assert re.search(r"leaves \d+ params, \d\d% MACs; most cut: body\.\d \d\d%$", told[-1])
+
+
+def test_of_many_updates_in_steps_those_are_told_that_reach_the_next_percent(capsys: Any) -> None:
+    schedule = Linear(start_step=1, end_step=19)
+    told = lines(capsys, criterion=Magnitude(), granularity=Channel(), schedule=schedule)
+    steps = [int(line.split(":")[0].split()[-1]) for line in told]
+    assert len(steps) < 19  # a channel goes in every second or third step
+    assert steps[-1] == 19
+
+
+def test_what_the_last_update_left_alone_is_told_once(capsys: Any) -> None:
+    pruning = Pruning(0.2, exclude=["body.0"], schedule=Linear(start_epoch=1, end_epoch=3))
+    fit(Net(), pruning)
+    assert capsys.readouterr().out.count("left alone, `body.0` is excluded: body.0") == 1
