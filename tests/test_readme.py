@@ -74,7 +74,7 @@ def test_the_yaml_example_runs_in_the_command_line(quiet, monkeypatch):
     monkeypatch.setattr("sys.argv", ["train.py", "fit", "--config", "prune.yaml"])
     cli = LightningCLI(Model, Data, seed_everything_default=0)
     assert cli.model.body[0].out_features < 16
-    assert cli.trainer.callbacks[0].schedule.end == 12
+    assert cli.trainer.callbacks[0].schedule.last == 12
 
 
 @pytest.mark.slow

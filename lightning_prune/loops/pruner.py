@@ -62,7 +62,7 @@ class Pruner(BasePruner):
         criterion: gives every weight a score; one that reads gradients or activations.
         granularity: what is removed: channels, heads, blocks or single weights.
         schedule: when, and how much. It counts the epochs that `step` is told, or the steps of the
-            optimizers, from 0.
+            optimizers, from 0; fractions of the training are for `Schedule.resolved`.
         allocation: how the sparsity is shared among groups.
         of: of what the sparsity is a fraction: ``"parameters"``, ``"macs"`` or ``"units"``.
         include: glob patterns of the names of modules to prune; None for all.
@@ -99,6 +99,7 @@ class Pruner(BasePruner):
         allow_unused: bool = False,
     ) -> None:
         check_kind("schedule", schedule, Schedule)
+        schedule.refuse_fractions()
         what = (sparsity, criterion, granularity, allocation, of, include, exclude)
         recipe = Recipe(*what, schedule.regrows, allow_unused)
         check_release(schedule, granularity)
@@ -220,10 +221,10 @@ class Pruner(BasePruner):
         """
         self.detach()
         self.masks.apply()
-        if self._progress.done < self.schedule.end:
+        if self._progress.done < self.schedule.last:
             warnings.warn(
                 f"Expected sparsity {self._recipe.sparsity} at {self.schedule.period} "
-                f"{self.schedule.end}, but got {self.sparsity:.4f} when the training ended. Train "
+                f"{self.schedule.last}, but got {self.sparsity:.4f} when the training ended. Train "
                 "for longer, or end the schedule earlier.",
                 stacklevel=2,
             )

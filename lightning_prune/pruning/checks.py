@@ -92,6 +92,8 @@ def check_start(schedule: Schedule, criterion: Criterion) -> None:
             f"Expected `criterion` to be one that training can score, but got {criterion}, which "
             "takes second derivatives of the loss. Call `prune` with it before the training."
         )
+    if schedule.in_fractions:  # checked once they are steps
+        return
     if criterion.averaged and schedule.sparsity(0, final=0.5) > 0:
         raise ValueError(
             f"Expected `schedule` to start after {schedule.period} 0 for {criterion}, but got "

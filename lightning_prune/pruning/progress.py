@@ -28,7 +28,7 @@ class Progress:
 
     def is_unfinished(self, schedule: Schedule) -> bool:
         """Return whether another update is to come."""
-        return self.done < schedule.end or self.again
+        return self.done < schedule.last or self.again
 
     def next_due(self, schedule: Schedule, position: int) -> int | None:
         """Return the position whose update is to be made now, ``None`` if there is none."""

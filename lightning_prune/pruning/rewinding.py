@@ -64,7 +64,7 @@ class Rewinding:
         Raises:
             ValueError: if it does.
         """
-        if schedule.period == self.window.period and schedule.start < self.window.end:
+        if schedule.period == self.window.period and schedule.first < self.window.end:
             raise ValueError(
                 f"Expected `schedule` to start at {schedule.period} {self.window.end} or later, "
                 f"as weights are rewound to there, but got {schedule!r}. Rewind to an earlier "

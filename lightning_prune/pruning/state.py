@@ -88,5 +88,6 @@ def check_resumable(name: str, state: Mapping[str, Any], options: Mapping[str, s
         theirs = ", ".join(f"{key}={stored.get(key)}" for key in differing)
         raise ValueError(
             f"Expected `{name}` to have the options of the checkpoint, {theirs}, but got {mine}. "
-            "Resume with those, or start a new fit from the weights alone."
+            "Resume with those (fractions of a schedule are of a training of the same length), or "
+            "start a new fit from the weights alone."
         )

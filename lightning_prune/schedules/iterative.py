@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from typing_extensions import override
 
+from lightning_prune.arguments import check_integer
 from lightning_prune.schedules.base import Schedule
+from lightning_prune.schedules.fractions import check_fractions
 from lightning_prune.schedules.window import Window, rounds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Iterative(Schedule):
     r"""Remove in rounds, each the same fraction of what remains, and recover between them.
 
@@ -26,6 +29,8 @@ class Iterative(Schedule):
         recovery_epochs: epochs from one round to the next, at least 1.
         start_step: optimizer step of the first round, at least 0.
         recovery_steps: optimizer steps from one round to the next, at least 1.
+        start: the first round as a fraction of the training, in [0, 1).
+        recovery: fraction of the training from one round to the next, in (0, 1).
 
     Raises:
         ValueError: unless exactly one pair is given, in range, and ``rounds`` is at least 1.
@@ -41,14 +46,22 @@ class Iterative(Schedule):
     recovery_epochs: int | None = None
     start_step: int | None = None
     recovery_steps: int | None = None
+    start: float | None = None
+    recovery: float | None = None
 
     def __post_init__(self) -> None:
-        _ = self.window  # which checks the bounds
+        if self.in_fractions:
+            check_fractions(self, start=self.start, recovery=self.recovery)
+            check_integer("rounds", self.rounds, 1, "It is the number of updates.")
+            self._check_last()
+        else:
+            _ = self.window  # which checks the bounds
 
     @property
     @override
     def window(self) -> Window:
         """The rounds."""
+        self.refuse_fractions()
         return rounds(
             self.rounds,
             self.start_epoch,
@@ -56,6 +69,27 @@ class Iterative(Schedule):
             self.start_step,
             self.recovery_steps,
         )
+
+    @property
+    @override
+    def in_fractions(self) -> bool:
+        """Whether the first round or the recovery is a fraction."""
+        return self.start is not None or self.recovery is not None
+
+    @override
+    def in_steps(self, steps: int) -> Self:
+        """Return the same rounds in steps."""
+        start, recovery = self.start or 0.0, self.recovery or 0.0  # both are given, as was checked
+        step = {"start_step": round(start * steps), "recovery_steps": round(recovery * steps)}
+        return replace(self, start=None, recovery=None, **step)
+
+    def _check_last(self) -> None:
+        last = (self.start or 0.0) + (self.rounds - 1) * (self.recovery or 0.0)
+        if last >= 1.0:
+            raise ValueError(
+                f"Expected the last round before the end of the training, but got {self!r}, "
+                f"whose last one comes at {last:.4g} of it. Start earlier, or shorten rounds."
+            )
 
     @override
     def level(self, due: int, final: float) -> float:

@@ -9,26 +9,29 @@ from typing_extensions import override
 from lightning_prune.schedules.ramp import Ramp
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Linear(Ramp):
     r"""Remove the same amount at every due position.
 
     .. math:: s(t) = s_\mathrm{final} \, p,
         \quad p = \frac{t - t_0}{t_1 - t_0}
 
-    Give the bounds in epochs or in steps. At the start itself nothing is removed yet; the end is
-    always due and brings the final sparsity.
+    Give the bounds in epochs, in steps or as fractions of the training. At the start itself nothing
+    is removed yet; the end is always due and brings the final sparsity.
 
     Args:
         start_epoch: epoch :math:`t_0`, at least 0.
         end_epoch: epoch :math:`t_1`, after the start.
         start_step: optimizer step :math:`t_0`, at least 0.
         end_step: optimizer step :math:`t_1`, after the start.
-        every: interval between due positions, in epochs or steps as the bounds, at least 1.
+        start: :math:`t_0` as a fraction of the training, in [0, 1).
+        end: :math:`t_1` as a fraction of the training, after the start, in (0, 1).
+        every: interval between due positions: in epochs or steps as the bounds, at least 1, and 1
+            by default; a fraction of the training, by default a tenth of the way, as they are.
 
     Raises:
-        ValueError: unless exactly one pair of bounds is given, in order, and ``every`` is at
-            least 1.
+        ValueError: unless exactly one pair of bounds is given, in order, and ``every`` is in its
+            range.
 
     Examples:
         >>> schedule = Linear(start_epoch=2, end_epoch=12)

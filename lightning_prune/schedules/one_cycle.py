@@ -13,7 +13,7 @@ _STEEPNESS = 14.0
 _OFFSET = 5.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class OneCycle(Ramp):
     r"""Remove slowly, then fast, then slowly again, over the whole training.
 
@@ -24,18 +24,22 @@ class OneCycle(Ramp):
     arXiv:2107.02086. Steepest at :math:`p = \beta / \alpha`, about a third of the way; at the start
     0.7% of the final sparsity is removed at once.
 
-    Give the bounds in epochs or in steps. The end is always due and brings the final sparsity.
+    Give the bounds in epochs, in steps or as fractions of the training. The end is always due and
+    brings the final sparsity.
 
     Args:
         start_epoch: epoch :math:`t_0`, at least 0.
         end_epoch: epoch :math:`t_1`, after the start.
         start_step: optimizer step :math:`t_0`, at least 0.
         end_step: optimizer step :math:`t_1`, after the start.
-        every: interval between due positions, in epochs or steps as the bounds, at least 1.
+        start: :math:`t_0` as a fraction of the training, in [0, 1).
+        end: :math:`t_1` as a fraction of the training, after the start, in (0, 1).
+        every: interval between due positions: in epochs or steps as the bounds, at least 1, and 1
+            by default; a fraction of the training, by default a tenth of the way, as they are.
 
     Raises:
-        ValueError: unless exactly one pair of bounds is given, in order, and ``every`` is at
-            least 1.
+        ValueError: unless exactly one pair of bounds is given, in order, and ``every`` is in its
+            range.
 
     Examples:
         >>> schedule = OneCycle(start_epoch=2, end_epoch=12)

@@ -12,7 +12,7 @@ from lightning_prune.arguments import check_fraction
 from lightning_prune.schedules.ramp import Ramp
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Regrow(Ramp):
     r"""Stay at the final sparsity and exchange weights: drop the lowest, grow by gradient.
 
@@ -33,12 +33,15 @@ class Regrow(Ramp):
         end_epoch: epoch :math:`t_1`, after the start.
         start_step: optimizer step :math:`t_0`, at least 0.
         end_step: optimizer step :math:`t_1`, after the start.
-        every: interval between due positions, in epochs or steps as the bounds, at least 1.
+        start: :math:`t_0` as a fraction of the training, in [0, 1).
+        end: :math:`t_1` as a fraction of the training, after the start, in (0, 1).
+        every: interval between due positions: in epochs or steps as the bounds, at least 1, and 1
+            by default; a fraction of the training, by default a tenth of the way, as they are.
         share: share :math:`\alpha` of the kept units that is exchanged at first, in (0, 1).
 
     Raises:
-        ValueError: unless exactly one pair of bounds is given, in order, ``every`` is at least 1,
-            and ``share`` is in its range.
+        ValueError: unless exactly one pair of bounds is given, in order, and ``every`` and
+            ``share`` are in their ranges.
 
     Examples:
         >>> schedule = Regrow(start_epoch=2, end_epoch=12)
@@ -66,6 +69,6 @@ class Regrow(Ramp):
     @override
     def exchange(self, position: int) -> float:
         """Return the share of the kept units that is exchanged at ``position``."""
-        if position in {self.start, self.end}:
+        if position in {self.first, self.last}:
             return 0.0
         return self.share / 2.0 * (1.0 + math.cos(math.pi * self.window.progress(position)))

@@ -75,7 +75,7 @@ def moment(epoch: int | None, step: int | None) -> Window:
     if (epoch is None) == (step is None):
         raise ValueError(
             "Expected `epoch` or `step` to be given, one of the two, but got "
-            f"epoch={epoch} and step={step}. Write `OneShot(epoch=1)` or `OneShot(step=100)`."
+            f"epoch={epoch} and step={step}. Write `epoch=1` or `step=100`, say."
         )
     period: Period = "step" if epoch is None else "epoch"
     position = _check(period, step if epoch is None else epoch, least=0)
@@ -87,7 +87,7 @@ def span(
     end_epoch: int | None,
     start_step: int | None,
     end_step: int | None,
-    every: int,
+    every: float,
 ) -> Window:
     """Return the window with these bounds, given in epochs or in steps.
 
@@ -105,14 +105,10 @@ def span(
         ValueError: unless exactly one pair is given, as integers of at least 0 with the end after
             the start, or if ``every`` is less than 1.
     """
-    epochs, steps = (start_epoch, end_epoch), (start_step, end_step)
-    if (epochs == (None, None)) == (steps == (None, None)):
-        raise ValueError(
-            "Expected `start_epoch` and `end_epoch`, or `start_step` and `end_step`, to be given, "
-            f"but got epochs {epochs} and steps {steps}. Give one pair."
-        )
-    period: Period = "epoch" if steps == (None, None) else "step"
-    start, end = epochs if period == "epoch" else steps
+    epochs = {"start_epoch": start_epoch, "end_epoch": end_epoch}
+    steps = {"start_step": start_step, "end_step": end_step}
+    start, end = _pair(epochs, steps, "start", "end")
+    period: Period = "epoch" if start_step is None else "step"
     start = _check(f"start_{period}", start, least=0)
     end = _check(f"end_{period}", end, least=0)
     if end <= start:
@@ -169,28 +165,54 @@ def rounds(
     Raises:
         ValueError: unless exactly one pair is given, and all is in range.
     """
-    epochs, steps = (start_epoch, recovery_epochs), (start_step, recovery_steps)
-    if (epochs == (None, None)) == (steps == (None, None)):
-        raise ValueError(
-            "Expected `start_epoch` and `recovery_epochs`, or `start_step` and `recovery_steps`, "
-            f"to be given, but got epochs {epochs} and steps {steps}. Give one pair."
-        )
-    period: Period = "epoch" if steps == (None, None) else "step"
-    start, recovery = epochs if period == "epoch" else steps
+    epochs = {"start_epoch": start_epoch, "recovery_epochs": recovery_epochs}
+    steps = {"start_step": start_step, "recovery_steps": recovery_steps}
+    start, recovery = _pair(epochs, steps, "start", "recovery")
+    period: Period = "epoch" if start_step is None else "step"
     start = _check(f"start_{period}", start, least=0)
     recovery = _check(f"recovery_{period}s", recovery, least=1)
     end = start + recovery * (_check("rounds", count, least=1) - 1)
     return Window(period, range(start, end, recovery), end)
 
 
-def _check(argument: str, value: int | None, least: int) -> int:
+def _pair(
+    epochs: dict[str, int | None], steps: dict[str, int | None], *fractions: str
+) -> tuple[int, int]:
+    """Return the values of the pair that is given.
+
+    Args:
+        epochs: bounds in epochs, by argument.
+        steps: bounds in steps, by argument.
+        fractions: arguments of the pair that could be given in their place.
+
+    Raises:
+        ValueError: unless exactly one is given, and complete.
+    """
+    given = {name: value for name, value in (epochs | steps).items() if value is not None}
+    text = ", ".join(f"{name}={value!r}" for name, value in given.items())
+    pairs = [pair for pair in (epochs, steps) if given.keys() & pair.keys()]
+    if len(pairs) != 1:
+        names = [" and ".join(f"`{name}`" for name in pair) for pair in (epochs, steps, fractions)]
+        raise ValueError(
+            f"Expected one pair of bounds, but got {text or 'none'}. Give {names[0]}, or "
+            f"{names[1]}, or {names[2]} as fractions of the training."
+        )
+    for name in pairs[0].keys() - given.keys():
+        meaning = "It is the distance from one round to the next. " if "recovery" in name else ""
+        raise ValueError(
+            f"Expected `{name}` to be given beside {text}, but got None. {meaning}Write "
+            f"`{text}, {name}=…`."
+        )
+    first, second = given.values()
+    return first, second
+
+
+def _check(argument: str, value: float | None, least: int) -> int:
     """Return ``value`` as an int of Python's, which a checkpoint can hold.
 
     Raises:
         ValueError: unless it is an integer of at least ``least``.
     """
-    if value is None:
-        raise ValueError(f"Expected `{argument}` to be given, but got None. Give both of a pair.")
     cure = "Positions are counted from 0; an interval is at least 1."
     check_integer(argument, value, least, cure)
-    return int(value)
+    return int(value)  # type: ignore[arg-type]  # None was refused, too

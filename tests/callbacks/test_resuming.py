@@ -30,6 +30,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 BY_EPOCH = Linear(start_epoch=0, end_epoch=3)
+BY_FRACTION = Linear(start=0.1, end=0.9)
 BY_STEP = Linear(start_step=2, end_step=14, every=3)
 
 
@@ -147,3 +148,16 @@ def test_resumed_from_where_it_was_killed(kill: Any, tmp_path: Path) -> None:
     killed(tmp_path, SaveOnException(tmp_path / "x.ckpt"), Kill(*kill), *first)
     run(*second, ckpt_path=tmp_path / "x.ckpt", **SAFELY)
     assert_same(whole, second)
+
+
+def test_fractions_of_a_training_are_resumed_in_one_of_the_same_length(tmp_path: Path) -> None:
+    options = {"schedule": BY_FRACTION, "granularity": Weight()}
+    whole, first, second, longer = (make(**options) for _ in range(4))
+    run(*whole)
+    assert whole[1].schedule == Linear(start_step=2, end_step=14, every=1)
+    save = ModelCheckpoint(tmp_path, filename="x", every_n_train_steps=3)
+    killed(tmp_path, save, Kill("on_train_batch_start", 8, "exception"), *first)
+    run(*second, ckpt_path=tmp_path / "x.ckpt", **SAFELY)
+    assert_same(whole, second)
+    with pytest.raises(ValueError, match=r"got schedule=.*end_step=29.* of the same length"):
+        run(*longer, ckpt_path=tmp_path / "x.ckpt", trainer={"epochs": 8}, **SAFELY)

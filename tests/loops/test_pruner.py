@@ -286,3 +286,8 @@ def test_the_state_of_other_options_is_refused() -> None:
     held = new_pruner(net(), {}).state_dict()
     with pytest.raises(ValueError, match="of='parameters', but got of='units'"):
         new_pruner(net(), {"of": "units"}).load_state_dict(held)
+
+
+def test_fractions_of_a_training_of_unknown_length_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"got OneShot\(at=0.5\), .* Call `schedule.resolved"):
+        lp.Pruner(nn.Linear(4, 4), torch.randn(2, 4), sparsity=0.5, schedule=lp.OneShot(at=0.5))

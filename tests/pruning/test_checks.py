@@ -57,3 +57,9 @@ def test_scores_come_before_the_first_update() -> None:
 def test_what_takes_the_loss_itself_is_not_scored_in_training() -> None:
     with pytest.raises(ValueError, match=r"training can score, but got Grasp\(\)"):
         check_start(OneShot(epoch=1), Grasp())
+
+
+def test_fractions_are_checked_once_they_are_steps() -> None:
+    check_start(OneShot(at=0.0), Gradient())
+    with pytest.raises(ValueError, match="no gradients have been seen yet"):
+        check_start(OneShot(at=0.0).resolved(9), Gradient())

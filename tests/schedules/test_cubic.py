@@ -21,5 +21,5 @@ def test_removes_most_first():
 
 
 def test_refuses_both_units():
-    with pytest.raises(ValueError, match="Give one pair"):
+    with pytest.raises(ValueError, match="Expected one pair of bounds"):
         Cubic(start_epoch=1, end_epoch=2, start_step=1, end_step=2)

@@ -36,10 +36,10 @@ def test_bounds_say_what_positions_count():
 @pytest.mark.parametrize(
     ("bounds", "message"),
     [
-        pytest.param((None, None, None, None, 1), "Give one pair", id="none"),
-        pytest.param((1, 2, 1, 2, 1), "Give one pair", id="both"),
-        pytest.param((1, None, None, 5, 1), "Give one pair", id="mixed"),
-        pytest.param((1, None, None, None, 1), "Expected `end_epoch`", id="no end"),
+        pytest.param((None, None, None, None, 1), "bounds, but got none. Give", id="none"),
+        pytest.param((1, 2, 1, 2, 1), "got start_epoch=1, end_epoch=2, start_step", id="both"),
+        pytest.param((1, None, None, 5, 1), "got start_epoch=1, end_step=5. Give", id="mixed"),
+        pytest.param((1, None, None, None, 1), "Expected `end_epoch` to be given", id="no end"),
         pytest.param((None, 1, None, None, 1), "Expected `start_epoch`", id="no start"),
         pytest.param((-1, 2, None, None, 1), "Expected `start_epoch`.*got -1", id="negative"),
         pytest.param((None, None, 9, 3, 1), "Expected `end_step` to be after", id="reversed"),
@@ -89,9 +89,13 @@ def test_rounds_are_equally_far_apart():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        pytest.param((3, None, None, None, None), "Give one pair", id="none"),
-        pytest.param((3, 1, 2, 1, 2), "Give one pair", id="both"),
-        pytest.param((3, 1, None, None, None), "Expected `recovery_epochs`", id="no recovery"),
+        pytest.param((3, None, None, None, None), "Expected one pair of bounds", id="none"),
+        pytest.param((3, 1, 2, 1, 2), "Expected one pair of bounds", id="both"),
+        pytest.param(
+            (3, 1, None, None, None),
+            "Expected `recovery_epochs` to be given beside start_epoch=1.*one round to the next",
+            id="no recovery",
+        ),
         pytest.param((0, 1, 2, None, None), "Expected `rounds`", id="no round"),
     ],
 )

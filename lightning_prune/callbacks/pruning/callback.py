@@ -21,6 +21,7 @@ from lightning_prune.callbacks.pruning.checks import (
     check_length,
     check_schedule,
     is_trial,
+    resolve,
     warn_missed,
     warn_skipped,
 )
@@ -55,6 +56,8 @@ class Pruning(Callback):
         criterion: gives every weight a score.
         granularity: what is removed: channels, heads, blocks or single weights.
         schedule: when, and how much. An update due in epoch *e* happens at the start of epoch *e*.
+            Fractions of the training become steps when it starts: of all those that ``max_epochs``
+            and ``max_steps`` allow.
         allocation: how the sparsity is shared among groups.
         of: of what the sparsity is a fraction, counted over what is prunable: ``"parameters"``,
             ``"macs"`` or ``"units"``.
@@ -80,6 +83,7 @@ class Pruning(Callback):
     Attributes:
         recipe: what to prune; the schedule says when.
         report: what the last update has reached, or a dry run would reach.
+        schedule: when, and how much; in steps or epochs once the training has started.
         progress: which updates are done, and the sparsity beyond which none goes.
 
     Raises:
@@ -118,7 +122,7 @@ class Pruning(Callback):
         what = (sparsity, criterion, granularity, allocation, of, include, exclude)
         self.recipe = Recipe(*what, schedule.regrows, allow_unused)
         check_release(schedule, granularity)
-        self.schedule = schedule
+        self.schedule = self._given_schedule = schedule
         self.name = name
         self.example_inputs = example_inputs
         self.dry_run = dry_run
@@ -165,6 +169,7 @@ class Pruning(Callback):
         if stage != "fit":
             return
         check_strategy(trainer, "Pruning", untried=self.untried_strategy, sharded=self._if_sharded)
+        self.schedule = self._given_schedule
         check_start(self.schedule, self.recipe.criterion)
         check_schedule(trainer, self.schedule)
         self._loaded = None  # of a test with a checkpoint; the one of this fit is loaded later
@@ -182,7 +187,7 @@ class Pruning(Callback):
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Make the pruner, and hook into every optimizer."""
-        check_length(trainer, self.schedule)
+        self._resolve(trainer)
         self._bind(pl_module, batch=None)
         self._check(trainer, pl_module, "a training starts")
 
@@ -248,7 +253,7 @@ class Pruning(Callback):
         self._guard.stop()
         if self.pruner is not None:
             self.pruner.masks.apply()
-        if self.progress.done < self.schedule.end and not (self.dry_run or is_trial(trainer)):
+        if self.progress.done < self.schedule.last and not (self.dry_run or is_trial(trainer)):
             warn_missed(self.name, self.schedule, self.recipe.sparsity, self._sparsity)
 
     @override
@@ -297,10 +302,17 @@ class Pruning(Callback):
         """Store a state until the training starts; the parameters may not be ready before."""
         self._loaded = state_dict
 
+    def _resolve(self, trainer: L.Trainer) -> None:
+        """Make steps of fractions of the training, whose length is known only now."""
+        self.schedule = resolve(trainer, self._given_schedule)
+        self._rewinder.check(self.schedule)
+        check_start(self.schedule, self.recipe.criterion)
+        check_length(trainer, self.schedule)
+
     def _bind(self, pl_module: L.LightningModule, batch: Any) -> None:
         """Make the pruner as soon as the groups can be known, and restore its state."""
         if self._loaded is None:
-            self._binding.bind(pl_module, batch, widen=self.progress.done < self.schedule.end)
+            self._binding.bind(pl_module, batch, widen=self.progress.done < self.schedule.last)
             return
         check_resumable(self.name, self._loaded, options_of(self.recipe, self.schedule))
         self.progress.load_state_dict(self._loaded)
@@ -315,7 +327,7 @@ class Pruning(Callback):
             self._rehearse(pl_module)
             return
         self._rewinder.remember(trainer, pl_module)
-        if self.restart_early_stopping and self.progress.done < self.schedule.end:
+        if self.restart_early_stopping and self.progress.done < self.schedule.last:
             restart_early_stopping(trainer)
         due = self.progress.next_due(self.schedule, current_position(trainer, self.schedule.period))
         if self._loaded is not None or due is None:

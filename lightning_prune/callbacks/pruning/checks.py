@@ -16,6 +16,8 @@ from lightning_prune.callbacks.trainer.ranks import ranks_agree
 from lightning_prune.errors import PruningError, TargetError
 from lightning_prune.schedules import Schedule
 
+_LONG = 10_000  # steps of a training of which a trial is the beginning
+
 
 def check_schedule(trainer: L.Trainer, schedule: Schedule) -> None:
     """Refuse a schedule that ends after the training.
@@ -23,12 +25,34 @@ def check_schedule(trainer: L.Trainer, schedule: Schedule) -> None:
     Raises:
         ValueError: if it does.
     """
-    if is_trial(trainer):
+    if schedule.in_fractions or is_trial(trainer):  # fractions are checked once they are steps
         return
     if schedule.period == "epoch" and trainer.max_epochs not in {None, -1}:
         _check_end(schedule, trainer.max_epochs or 0, "max_epochs")
     if schedule.period == "step" and trainer.max_steps != -1:
         _check_end(schedule, trainer.max_steps, "max_steps")
+
+
+def resolve(trainer: L.Trainer, schedule: Schedule) -> Schedule:
+    """Return the schedule with steps in place of fractions of a training that starts now.
+
+    Raises:
+        ValueError: if it is not known how many steps the training has, or they are too few.
+    """
+    if not schedule.in_fractions:
+        return schedule
+    if is_trial(trainer):
+        return schedule.resolved(_LONG)
+    automatic = trainer.lightning_module.automatic_optimization
+    steps = trainer.estimated_stepping_batches if automatic else math.inf
+    if math.isinf(steps) or steps == -1:
+        reason = "no end of the training" if automatic else "manual optimization"
+        raise ValueError(
+            f"Expected a number of optimizer steps that is known when training starts for "
+            f"{schedule!r}, but got {reason}. Give the schedule in epochs or steps, or set "
+            "`max_epochs` or `max_steps`."
+        )
+    return schedule.resolved(int(steps))
 
 
 def is_trial(trainer: L.Trainer) -> bool:
@@ -97,7 +121,7 @@ def warn_skipped(name: str, schedule: Schedule, due: int, obstacle: TargetError)
     Raises:
         TargetError: if it is the last update.
     """
-    if due == schedule.end:
+    if due == schedule.last:
         raise obstacle
     rank_zero_warn(f"`{name}` skips its update at {schedule.period} {due}: {obstacle}")
 
@@ -115,7 +139,7 @@ def warn_weights_without_optimizer(name: str, weights: Sequence[str]) -> None:
 def warn_missed(name: str, schedule: Schedule, target: float, reached: float) -> None:
     """Warn that the training ended before the last update."""
     rank_zero_warn(
-        f"Expected `{name}` to reach sparsity {target} at {schedule.period} {schedule.end}, but "
+        f"Expected `{name}` to reach sparsity {target} at {schedule.period} {schedule.last}, but "
         f"got {reached:.4f} when the training ended. Train for longer, end the schedule earlier, "
         "or keep other callbacks from stopping early."
     )
@@ -138,7 +162,7 @@ def _check_end(schedule: Schedule, limit: float, what: str) -> None:
     Raises:
         ValueError: if it does.
     """
-    if schedule.end >= limit:
+    if schedule.last >= limit:
         raise ValueError(
             f"Expected `schedule` to end at {schedule.period} {limit - 1} or earlier, as {what} "
             f"is {limit}, but got {schedule!r}. Positions count from 0; end it earlier or train "

@@ -78,7 +78,7 @@ class MaskUpdate:
 
     def _say(self, pl_module: L.LightningModule, before: float, report: PruningReport) -> None:
         """Print what is reached; of many updates in steps, those that reach the next percent."""
-        last = self.due == self.schedule.end
+        last = self.due == self.schedule.last
         if (
             last
             or self.schedule.period == "epoch"

@@ -28,10 +28,20 @@ class Rewinder:
     def __init__(self, rewinding: Rewinding | None, schedule: Schedule) -> None:
         if rewinding is not None:
             check_kind("rewind", rewinding, Rewinding)
-            rewinding.check(schedule)
         self._rewinding = rewinding
+        if not schedule.in_fractions:
+            self.check(schedule)
         self._memory = Memory()
         self._schedulers: list[dict[str, Any]] = []
+
+    def check(self, schedule: Schedule) -> None:
+        """Refuse a schedule that removes something before the weights are remembered.
+
+        Raises:
+            ValueError: if it does.
+        """
+        if self._rewinding is not None:
+            self._rewinding.check(schedule)
 
     def remember(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Copy once the position is reached, before anything is removed there."""

@@ -1,3 +1,4 @@
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ from lightning_prune.callbacks.pruning.checks import (
     check_length,
     check_masks_agree,
     check_schedule,
+    resolve,
     warn_missed,
     warn_skipped,
     warn_waiting,
@@ -50,6 +52,37 @@ def test_without_an_end_every_schedule_fits(max_epochs: int | None) -> None:
 def test_schedules_that_do_not_fit(options: Any, schedule: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_schedule(trainer(**options), schedule)
+
+
+def training(steps: float, *, automatic: bool = True, **options: Any) -> Any:
+    module = SimpleNamespace(automatic_optimization=automatic)
+    return trainer(estimated_stepping_batches=steps, lightning_module=module, **options)
+
+
+def test_fractions_are_of_the_optimizer_steps() -> None:
+    assert resolve(training(40), OneShot(at=0.3)) == OneShot(step=12)
+    assert resolve(training(math.inf), OneShot(epoch=3)) == OneShot(epoch=3)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "message"),
+    [
+        (training(math.inf), "no end of the training"),
+        (training(-1), "no end of the training"),
+        (training(40, automatic=False), "manual optimization"),
+    ],
+)
+def test_fractions_of_an_unknown_length_are_refused(trainer: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        resolve(trainer, OneShot(at=0.3))
+
+
+def test_in_a_trial_every_fraction_fits() -> None:
+    assert not resolve(training(1, fast_dev_run=True), OneShot(at=0.3)).in_fractions
+
+
+def test_fractions_are_checked_once_they_are_steps() -> None:
+    check_schedule(trainer(max_steps=5), OneShot(at=0.9))
 
 
 def test_the_number_of_steps_is_an_end() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch.cli import LightningCLI
-from support.schedule_examples import SCHEDULES
+from support.schedule_examples import SCHEDULES, UNRESOLVED
 from torch import Tensor, nn
 
 from lightning_prune import allocations, criteria, granularities
@@ -117,7 +117,7 @@ WITH_OPTIONS = [
     ("granularity", Channel(reduce="l2", normalize="none", round_to=8, min_units=16)),
     ("allocation", PerLayer({"head": 0.3}, default=0.1, max_sparsity=0.9)),
     ("allocation", ErdosRenyi(kernel=False)),
-    *(("schedule", p.values[0]) for p in SCHEDULES),
+    *(("schedule", p.values[0]) for p in [*SCHEDULES, *UNRESOLVED]),
 ]
 
 
