@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_map
 from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 from typing_extensions import override
 
+from lightning_prune.coupling.foreach import is_of_lists, one_by_one
 from lightning_prune.coupling.graph import Graph, Kind, Node, Ref, Value, base_name
 from lightning_prune.coupling.sites import Sites
 from lightning_prune.modules.fake import fake_mode, faking
@@ -91,6 +92,11 @@ class OpObserver(TorchDispatchMode):
         if not self._has_rule(base_name(func)) and func._can_decompose():
             with self:
                 result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        if is_of_lists(func):
+            with self:
+                result = one_by_one(func, args, kwargs)
             if result is not NotImplemented:
                 return result
         return self.see(func, args, kwargs)

@@ -135,6 +135,19 @@ class Switched(Odd):
         self.trainer.optimizers[0].switch(training=True)
 
 
+class Averaged(Odd):
+    """Switches an optimizer of the package schedulefree as its readme says."""
+
+    def on_train_epoch_start(self) -> None:
+        self.trainer.optimizers[0].train()
+
+    def on_validation_epoch_start(self) -> None:
+        self.trainer.optimizers[0].eval()
+
+    def on_validation_epoch_end(self) -> None:
+        self.trainer.optimizers[0].train()
+
+
 class Replacing(Odd):
     """Starts every epoch with a new optimizer."""
 
@@ -146,6 +159,11 @@ def _lookahead(parameters: Any) -> Any:
     return Lookahead(torch.optim.Adam(parameters, lr=0.02))
 
 
+def _of(package: str, name: str, **options: Any) -> Callable[[Any], Any]:
+    make = getattr(pytest.importorskip(package), name)
+    return lambda parameters: make(parameters, **options)
+
+
 ODD: dict[str, Callable[[], Odd]] = {
     "SAM, by hand": lambda: TwoMoves(Sam),
     "SAM, overridden": lambda: Overridden(Sam),
@@ -154,6 +172,12 @@ ODD: dict[str, Callable[[], Odd]] = {
     "schedule-free": lambda: Switched(ScheduleFree),
     "an optimizer of one's own": Own,
     "codes of one byte": lambda: Odd(lambda p: Coded(p, lr=0.1, momentum=0.9)),
+    "SGD of schedulefree": lambda: Averaged(_of("schedulefree", "SGDScheduleFree", lr=0.1)),
+    "AdamW of schedulefree": lambda: Averaged(_of("schedulefree", "AdamWScheduleFree", lr=0.02)),
+    "RAdam of schedulefree": lambda: Averaged(_of("schedulefree", "RAdamScheduleFree", lr=0.02)),
+    "8 bits of bitsandbytes": lambda: Odd(
+        _of("bitsandbytes.optim", "AdamW8bit", lr=0.01, min_8bit_size=1)
+    ),
     "a new one every epoch": lambda: Replacing(torch.optim.SGD),
 }
 

@@ -92,13 +92,15 @@ class Binding:
             Whether that is done; if not, it takes a batch.
         """
         held = state["pruner"]
-        self.pruner = self._make(pl_module, batch, None if held is None else held["groups"])
+        self.forget()
+        if held is None:  # there were no groups, or nothing but frozen ones
+            self.bind(pl_module, batch, widen=True)
+            return self.pruner is not None or self.obstacle is not None
+        self.pruner = self._make(pl_module, batch, held["groups"])
         if self.pruner is None:
             return False
-        self.trainable = _count_trainable(pl_module)
-        if held is not None:
-            self.pruner.load_state_dict(held)
-            self.trainable = state["trainable"]
+        self.pruner.load_state_dict(held)
+        self.trainable = state["trainable"]
         return True
 
     def state_dict(self) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from lightning_prune.callbacks.pruning.checks import (
     check_schedule,
     is_trial,
     resolve,
+    unfreezes,
+    warn_frozen,
     warn_missed,
     warn_skipped,
 )
@@ -33,6 +35,7 @@ from lightning_prune.callbacks.trainer.other_callbacks import restart_early_stop
 from lightning_prune.callbacks.trainer.position import current_position
 from lightning_prune.callbacks.trainer.strategies import check_strategy
 from lightning_prune.criteria import Criterion, Gradient
+from lightning_prune.errors import TargetError
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.pruning import BasePruner, PruningReport, Recipe, Rewinding
 from lightning_prune.pruning.checks import check_regularization, check_release, check_start
@@ -327,21 +330,31 @@ class Pruning(Callback):
             self._rehearse(pl_module)
             return
         self._rewinder.remember(trainer, pl_module)
-        if self.restart_early_stopping and self.progress.done < self.schedule.last:
+        # What is frozen may be waiting for an `EarlyStopping` to end its phase.
+        waits = self.progress.done < self.schedule.last and self._binding.obstacle is None
+        if self.restart_early_stopping and waits:
             restart_early_stopping(trainer)
         due = self.progress.next_due(self.schedule, current_position(trainer, self.schedule.period))
         if self._loaded is not None or due is None:
             return
         target = self.progress.target(self.schedule, due, self.recipe.sparsity)
         if self._binding.obstacle is not None and target > 0:
-            warn_skipped(self.name, self.schedule, due, self._binding.obstacle)
-            self.progress.mark_done(due)
+            self._skip(trainer, due, self._binding.obstacle)
         elif self.pruner is not None:
             update = MaskUpdate(self.name, self.schedule, self.progress, due, target)
             report = update(trainer, pl_module, self.pruner, self._rewinder)
             if report is not None:
                 self.report = report
                 self._shrinkage.forget()
+
+    def _skip(self, trainer: L.Trainer, due: int, obstacle: TargetError) -> None:
+        """Leave out an update while everything is frozen; the last one may wait."""
+        if due < self.schedule.last or not unfreezes(trainer):
+            warn_skipped(self.name, self.schedule, due, obstacle)
+            self.progress.mark_done(due)
+        elif due > self.progress.due:
+            warn_frozen(self.name, self.schedule, due, obstacle)
+            self.progress.due = due
 
     def _rehearse(self, pl_module: L.LightningModule) -> None:
         """Print once what the final sparsity would remove."""

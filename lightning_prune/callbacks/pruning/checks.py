@@ -55,6 +55,13 @@ def resolve(trainer: L.Trainer, schedule: Schedule) -> Schedule:
     return schedule.resolved(int(steps))
 
 
+def unfreezes(trainer: L.Trainer) -> bool:
+    """Return whether a callback unfreezes layers, at a time that only it may know."""
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # lightning's connectors set it
+    finetuning = classes("callbacks", "BaseFinetuning")
+    return any(isinstance(found, finetuning) for found in callbacks)
+
+
 def is_trial(trainer: L.Trainer) -> bool:
     """Return whether the trainer only runs a few batches as a test: no schedule would fit."""
     return bool(getattr(trainer, "fast_dev_run", False))
@@ -124,6 +131,14 @@ def warn_skipped(name: str, schedule: Schedule, due: int, obstacle: TargetError)
     if due == schedule.last:
         raise obstacle
     rank_zero_warn(f"`{name}` skips its update at {schedule.period} {due}: {obstacle}")
+
+
+def warn_frozen(name: str, schedule: Schedule, due: int, obstacle: TargetError) -> None:
+    """Warn that the last update waits until a callback has unfrozen something."""
+    rank_zero_warn(
+        f"`{name}` waits with its update at {schedule.period} {due} until something that can be "
+        f"pruned is trained: {obstacle}"
+    )
 
 
 def warn_weights_without_optimizer(name: str, weights: Sequence[str]) -> None:

@@ -105,10 +105,9 @@ def from_zero(inputs: ExampleInputs, seed: int) -> ExampleInputs:
     generator = torch.Generator().manual_seed(seed)
 
     def draw(tensor: Tensor, given: Tensor) -> Tensor:
-        low, high = (int(given.min()), int(given.max())) if given.numel() else (0, 0)
-        if kind_of(given) != "integers" or low <= 0:
+        if kind_of(given) != "integers" or int(given.min()) <= 0:
             return tensor
-        return _integers(tensor, 0, high, generator)
+        return _integers(tensor, 0, int(given.max()), generator)
 
     return _zipped(draw, inputs, inputs)
 

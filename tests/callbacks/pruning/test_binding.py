@@ -8,8 +8,13 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import BackboneFinetuning, ModelCheckpoint
-from support.fits import Net, Watch, data, fit, make_trainer
+from lightning.pytorch.callbacks import (
+    BackboneFinetuning,
+    BaseFinetuning,
+    EarlyStopping,
+    ModelCheckpoint,
+)
+from support.fits import Net, Validated, Watch, data, fit, make_trainer
 from torch import Tensor, nn
 
 from lightning_prune.callbacks.pruning.binding import Binding
@@ -29,6 +34,10 @@ class Late(Net):
     def configure_optimizers(self) -> Any:
         trainable = [p for p in self.parameters() if p.requires_grad]
         return torch.optim.SGD(trainable, lr=0.1, momentum=0.9)
+
+
+class LateValidated(Late, Validated):
+    """The same with a validation."""
 
 
 class TwoLayerHead(Late):
@@ -128,12 +137,51 @@ def test_channels_wait_for_a_batch() -> None:
 
 
 def test_layers_that_stay_frozen_are_an_obstacle_when_the_update_is_due() -> None:
-    pruning = Pruning(0.5, schedule=OneShot(epoch=2))
+    model = Late()
+    model.body.requires_grad_(requires_grad=False)
     with pytest.raises(TargetError, match=r"`body\.0\.weight` is frozen"):
-        fit(Late(), pruning, unfreeze(3))
-    fit(Late(), pruning, unfreeze(1))
+        fit(model, Pruning(0.5, schedule=OneShot(epoch=1)))
+
+
+class WhenStuck(BaseFinetuning):
+    """Unfreezes the backbone in place of the first stop of an `EarlyStopping`."""
+
+    def freeze_before_training(self, pl_module: Any) -> None:
+        self.freeze(pl_module.backbone)
+
+    def finetune_function(self, pl_module: Any, epoch: int, optimizer: Any) -> None:
+        stopping = pl_module.trainer.early_stopping_callback
+        if stopping.wait_count >= 2 and len(optimizer.param_groups) == 1:
+            stopping.wait_count = 0
+            self.unfreeze_and_add_param_group(pl_module.backbone, optimizer, train_bn=False)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_the_last_update_waits_for_a_callback_that_unfreezes(restart: bool) -> None:
+    stopping = EarlyStopping("val_loss", patience=3, min_delta=10)
+    pruning = Pruning(0.5, schedule=OneShot(epoch=1), restart_early_stopping=restart)
+    model, trainer = LateValidated(), make_trainer(pruning, stopping, WhenStuck(), epochs=6)
+    with pytest.warns(UserWarning, match="`pruning` waits with its update at epoch 1 until") as got:
+        trainer.fit(model, data(), data())
+    assert len([one for one in got if "waits" in str(one.message)]) == 1
     assert pruning.report is not None
     assert pruning.report.sparsity == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Be aware that when using `ckpt_path`",
+    "ignore:`pruning` waits with its update at epoch 1",
+)
+@pytest.mark.parametrize("epoch", [0, 1, 2])
+def test_a_run_that_waits_can_be_resumed(epoch: int, tmp_path: Path) -> None:
+    whole, resumed = (Pruning(0.5, schedule=OneShot(epoch=1)) for _ in range(2))
+    save = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+    fit(Late(), whole, unfreeze(3), save, epochs=5, enable_checkpointing=True)
+    trainer = make_trainer(resumed, unfreeze(3), epochs=5)
+    trainer.fit(Late(), data(), ckpt_path=tmp_path / f"epoch={epoch}.ckpt")
+    assert whole.report is not None
+    assert whole.report == resumed.report
+    assert whole.masks_in_force() == resumed.masks_in_force()
 
 
 @pytest.mark.parametrize("granularity", [Weight(), Channel()], ids=str)

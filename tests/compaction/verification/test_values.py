@@ -70,6 +70,14 @@ def test_whole_numbers_from_zero_on_reach_the_padding():
     assert from_zero(of(y), 0).tensors[0] is y
 
 
+@pytest.mark.parametrize("value", [torch.nan, -INFINITE, 1j])
+def test_whole_numbers_are_drawn_beside_what_is_no_number(value):
+    unknown = torch.tensor([1.0, value])
+    numbers, kept = from_zero(of(torch.full((100,), 6), unknown), 0).tensors
+    assert 0 in numbers
+    assert kept is unknown
+
+
 def test_a_permutation_keeps_the_numbers():
     x = torch.arange(20).view(4, 5)
     y = permuted(of(x), 0).tensors[0]
