@@ -20,7 +20,7 @@ from torch import nn
 
 from lightning_prune.callbacks.pruning.callback import Pruning
 from lightning_prune.granularities import Channel, Weight
-from lightning_prune.schedules import Linear
+from lightning_prune.schedules import DenseSparseDense, Linear
 
 # The run that goes on saves nothing any more; in mid-epoch, lightning warns that data may repeat.
 pytestmark = pytest.mark.filterwarnings(
@@ -44,10 +44,12 @@ def run(model: L.LightningModule, *callbacks: L.Callback, **options: Any) -> Non
     trainer.fit(model, data(same=True), data(same=True), **options)
 
 
-def assert_same(one: tuple[Validated, Pruning], other: tuple[Validated, Pruning]) -> None:
+def assert_same(
+    one: tuple[Validated, Pruning], other: tuple[Validated, Pruning], sparsity: float = 0.6
+) -> None:
     assert one[1].pruner is not None
     assert other[1].pruner is not None
-    assert one[1].pruner.sparsity == other[1].pruner.sparsity == pytest.approx(0.6, abs=0.1)
+    assert one[1].pruner.sparsity == other[1].pruner.sparsity == pytest.approx(sparsity, abs=0.1)
     for a, b in zip(one[1].pruner.masks.kept, other[1].pruner.masks.kept, strict=True):
         assert torch.equal(a, b)
     for a, b in zip(one[0].state_dict().values(), other[0].state_dict().values(), strict=True):
@@ -122,6 +124,24 @@ def test_resumed_from_the_last_checkpoint(
     killed(tmp_path, save, Kill(*kill), *first)
     run(*second, ckpt_path=tmp_path / "x.ckpt", **SAFELY)
     assert_same(whole, second)
+
+
+@pytest.mark.usefixtures("_own_signals")
+@pytest.mark.parametrize("batch", [9, 10], ids=lambda n: f"{n - 8} steps after the release")
+@pytest.mark.parametrize("when", ["epoch end", "each step"])
+def test_what_is_released_is_the_same_in_a_resumed_run(
+    when: str, batch: int, tmp_path: Path
+) -> None:
+    schedule = DenseSparseDense(start_epoch=1, end_epoch=2)
+    whole, first, second = (make(schedule=schedule) for _ in range(3))
+    run(*whole)
+    options = {"each step": {"every_n_train_steps": 1}, **CHECKPOINTS}[when]
+    save = ModelCheckpoint(tmp_path, filename="x", **options, enable_version_counter=False)
+    killed(tmp_path, save, Kill("on_train_batch_start", batch + 1, "exception"), *first)
+    assert first[1].pruner is not None
+    assert first[1].pruner.sparsity == 0.0
+    run(*second, ckpt_path=tmp_path / "x.ckpt", **SAFELY)
+    assert_same(whole, second, sparsity=0.0)
 
 
 @pytest.mark.usefixtures("_own_signals")

@@ -72,6 +72,34 @@ def test_two_ranks_killed_and_resumed_end_as_one(
 
 
 @pytest.mark.slow
+def test_what_is_released_is_equal_on_two_ranks_and_when_they_were_killed_after_it(
+    tmp_path: Path,
+) -> None:
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    whole.mkdir()
+    resumed.mkdir()
+    options = {"granularity": "Channel", "criterion": "Gradient", "falls": True}
+    ranks.main("single", str(whole), options)
+    run("ddp", whole, **options)
+    assert run("ddp", resumed, **options, save=str(resumed)) != 0
+    # It was killed in the epoch that starts with the release.
+    checkpoint = resumed / f"epoch={KILLED_IN_EPOCH - 1}.ckpt"
+    masks = torch.load(checkpoint, weights_only=True)["callbacks"]["Pruning(pruning)"]
+    assert masks["sparsity"] == pytest.approx(0.5, abs=0.05)
+    run("ddp", resumed, **options, resume=str(checkpoint))
+    two = [*results(whole, "ddp"), *results(resumed, "ddp")]
+    assert len(two) == 4
+    for rank in two:
+        assert rank["sparsity"] == 0.0
+        assert 0.0 not in rank["released"]
+        assert rank["released"] == two[0]["released"]
+        assert rank["weights"] == two[0]["weights"]
+    (one,) = results(whole, "single")
+    assert one["released"] == pytest.approx(two[0]["released"], rel=1e-3, abs=1e-5)
+    assert one["weights"] == pytest.approx(two[0]["weights"], rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", ["Wanda", "ActivationRate"])
 def test_activations_that_each_rank_sees_of_its_own_data_add_up(
     criterion: str, tmp_path: Path

@@ -77,6 +77,17 @@ class Revived(L.Callback):
             self.zeros[name] = zeros
 
 
+class Released(L.Callback):
+    """Copies the weights as the first step after a release finds them."""
+
+    def __init__(self) -> None:
+        self.weights: list[float] = []
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
+        if trainer.global_step == 3 * BATCHES:
+            self.weights = _flat(pl_module)
+
+
 class Die(L.Callback):
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
         if trainer.global_step == 3 * BATCHES + 1:
@@ -103,10 +114,14 @@ def main(mode: str, folder: str, options: dict[str, Any]) -> None:
         0.5,
         getattr(lp, options["criterion"])(),
         granularity=granularity,
-        schedule=lp.Linear(start_epoch=options.get("start", 0), end_epoch=4),
+        schedule=(
+            lp.DenseSparseDense(start_epoch=1, end_epoch=3)
+            if options.get("falls")
+            else lp.Linear(start_epoch=options.get("start", 0), end_epoch=4)
+        ),
     )
-    revived = Revived()
-    callbacks: list[L.Callback] = [pruning, revived]
+    revived, released = Revived(), Released()
+    callbacks: list[L.Callback] = [pruning, revived, released]
     if options.get("compact"):
         callbacks.append(lp.Compaction(path=f"{folder}/small.safetensors", latency=False))
     if options.get("save"):
@@ -137,10 +152,16 @@ def main(mode: str, folder: str, options: dict[str, Any]) -> None:
         "revived": revived.count,
         "sharded": any(hasattr(p, "full_tensor") for p in net.parameters()),
         "shapes": [list(p.shape) for p in net.parameters()],
+        "released": released.weights,
+        "weights": _flat(net),
         "zeros": int(sum((_whole(p) == 0).sum() for p in net.parameters() if p.dim() > 1)),
     }
     trainer.strategy.barrier()  # else one rank ends while another still gathers
     (Path(folder) / f"{mode}{trainer.global_rank}.json").write_text(json.dumps(result))
+
+
+def _flat(net: nn.Module) -> list[float]:
+    return torch.cat([_whole(p).detach().flatten() for p in net.parameters()]).tolist()
 
 
 def _whole(parameter: Any) -> Tensor:
