@@ -86,8 +86,9 @@ def find_prunable(
     examples = examples_of(example_inputs) if recipe.needs_inputs else []
     prices, macs = None, 0.0
     if coupling is not None:
-        prices = coupling.prices
-        macs = sum(price * coupling.shapes[name].numel() for name, price in prices.items())
+        prices, shapes = coupling.prices, coupling.shapes
+        # A product with a buffer has a price, too, but is none with a weight.
+        macs = sum(prices[name] * shape.numel() for name, shape in shapes.items() if name in prices)
     return Prunable(
         selection.groups,
         parameters=count_parameters(model),

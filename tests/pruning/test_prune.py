@@ -162,3 +162,21 @@ def test_a_plan_takes_data_as_prune_does():
     assert plan.sparsity == pytest.approx(0.5, abs=0.07)
     with pytest.raises(ValueError, match="Expected `batches` and `loss` to be given"):
         lp.plan(Net(), X, sparsity=0.5, criterion=lp.Taylor())
+
+
+class Fourier(nn.Module):
+    """Its inputs go through a product with a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", torch.randn(4, 8))
+        self.body, self.head = nn.Linear(8, 16), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body((x @ self.frequencies).sin()).relu())
+
+
+def test_a_product_with_a_buffer_is_no_product_with_a_weight():
+    report = lp.prune(Fourier(), torch.randn(2, 4), sparsity=0.5, criterion=lp.Magnitude())
+    assert report.sparsity == pytest.approx(0.5, abs=1 / 16)
+    assert report.macs_left == pytest.approx(0.5, abs=1 / 16)
