@@ -59,7 +59,7 @@ class PruningReport:
         Args:
             width: of the line, in characters; the name of the group is cut to fit.
         """
-        parts = [f"asked {self.target:.3f}, reached {self.sparsity:.3f}"]
+        parts = [f"asked {self.target:.3f}, got {self.sparsity:.3f}"]
         most = max(self.groups, key=lambda group: group.removed / group.units)
         if not most.removed:
             return parts[0]

@@ -30,7 +30,7 @@ def test_a_resumed_run_ends_as_one_that_was_not_interrupted(tmp_path: Path) -> N
     whole.mkdir()
     killed.mkdir()
     printed = run(whole)
-    assert "epoch 3: asked 0.750, reached 0.7" in printed
+    assert "epoch 3: asked 0.750, got 0.7" in printed
     assert max(map(len, printed.splitlines())) <= 100
     accuracy = [float(word) for word in printed.splitlines()[-1].split() if word[0] == "0"]
     assert accuracy[0] == accuracy[1] > 0.2

@@ -75,12 +75,12 @@ def test_of_single_weights_compaction_leaves_all() -> None:
     found = report_of(0.5, 0.5, "parameters", masks, Prunable(masks.groups, 15), [0])
     assert found.params_after == found.params_before == 15
     assert "compaction" not in str(found)
-    assert found.line(100) == "asked 0.500, reached 0.500; most cut: weight 50%"
+    assert found.line(100) == "asked 0.500, got 0.500; most cut: weight 50%"
 
 
 def test_a_line_has_room_for_the_group_cut_most() -> None:
     name = "backbone.stages.3.blocks.11.conv"
     long = replace(report(), groups=(GroupCount("a", 9, 3), GroupCount(name, 4, 3)))
-    line = "asked 0.500, reached 0.400; leaves 9 params; most cut: "
+    line = "asked 0.500, got 0.400; leaves 9 params; most cut: "
     assert long.line(100) == f"{line}{name} 75%"
-    assert long.line(76) == f"{line}backbone….11.conv 75%"
+    assert long.line(72) == f"{line}backbone….11.conv 75%"

@@ -118,16 +118,36 @@ class Evidence(ABC):
     def stop(self) -> None:  # noqa: B027
         """Take every hook off the model; what was observed stays."""
 
-    def gather(self, loss: Callable[[nn.Module, Any], Tensor], batch: Any) -> None:  # noqa: B027
-        """Look at one batch outside of a training.
+    def gather(self, loss: Callable[[nn.Module, Any], Tensor], batch: Any) -> None:
+        """Look at one batch outside of a training: differentiate its loss, and `add`.
 
         Args:
             loss: ``loss(model, batch)`` returns a scalar.
             batch: what it takes.
 
         Raises:
-            ValueError: if the loss is nothing of which there is such evidence.
+            ValueError: if the loss has no gradient.
         """
+        model = self.subject.model
+        model.zero_grad()
+        with torch.enable_grad():
+            value = loss(model, batch)
+            if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+                raise ValueError(
+                    "Expected `loss` to return a scalar tensor with a gradient, but got "
+                    f"{value!r}. Return the mean over the batch, without `item()` and outside of "
+                    "`torch.no_grad()`."
+                )
+            self.differentiate(value)
+        self.add()
+
+    def differentiate(self, value: Tensor) -> None:
+        """Leave in ``.grad`` what `add` looks at.
+
+        Args:
+            value: the loss of a batch.
+        """
+        value.backward()
 
     def add(  # noqa: B027
         self,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
 from lightning_prune.criteria.evidence.accumulator import Accumulator
@@ -35,26 +35,6 @@ class Gradients(Evidence):
     def started(self) -> bool:
         """Whether any step was added."""
         return self._accumulator is not None
-
-    @override
-    def gather(self, loss: Callable[[nn.Module, Any], Tensor], batch: Any) -> None:
-        """Differentiate the loss of a batch, and add the gradients."""
-        model = self.subject.model
-        model.zero_grad()
-        with torch.enable_grad():
-            value = loss(model, batch)
-            if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
-                raise ValueError(
-                    "Expected `loss` to return a scalar tensor with a gradient, but got "
-                    f"{value!r}. Return the mean over the batch, without `item()` and outside of "
-                    "`torch.no_grad()`."
-                )
-            self._differentiate(value)
-        self.add()
-
-    def _differentiate(self, value: Tensor) -> None:
-        """Leave in ``.grad`` what is added."""
-        value.backward()
 
     @override
     def add(
@@ -125,7 +105,7 @@ class Curvature(Gradients):
     in_training: ClassVar[bool] = False
 
     @override
-    def _differentiate(self, value: Tensor) -> None:
+    def differentiate(self, value: Tensor) -> None:
         """Leave in ``.grad`` half of the derivative of the gradient's squared norm: H g."""
         parameters = [p for p in self.subject.model.parameters() if p.requires_grad]
         found = torch.autograd.grad(value, parameters, create_graph=True, allow_unused=True)

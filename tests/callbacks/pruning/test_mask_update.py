@@ -126,8 +126,8 @@ def lines(capsys: Any, **options: Any) -> list[str]:
 def test_every_update_in_epochs_is_told(capsys: Any) -> None:
     told = lines(capsys, schedule=Linear(start_epoch=1, end_epoch=4))
     assert [line.split(":")[0] for line in told] == [f"pruning, epoch {e}" for e in (1, 2, 3, 4)]
-    assert told[0].endswith("asked 0.000, reached 0.000")
-    assert "asked 0.500, reached 0.5" in told[-1]
+    assert told[0].endswith("asked 0.000, got 0.000")
+    assert "asked 0.500, got 0.5" in told[-1]
     assert re.search(r"leaves \d+ params, \d\d% MACs; most cut: body\.\d \d\d%$", told[-1])
 
 

@@ -1,0 +1,1 @@
+"""What a user may add without touching the package, each in one file."""
