@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_prune.allocations import Allocation, Global
-from lightning_prune.arguments import check_function
+from lightning_prune.arguments import check_function, check_model
 from lightning_prune.coupling.unused import warn_unused
 from lightning_prune.criteria import Criterion, Gradient, Magnitude
 from lightning_prune.granularities import Channel, Granularity
@@ -133,6 +133,7 @@ def plan(
             0     4      8    0.5000
         compaction leaves 30 of 58 parameters (51.7%) and 24 of 48 MACs (50.0%)
     """
+    check_model(model)
     report = prune(
         clone(model),
         example_inputs,

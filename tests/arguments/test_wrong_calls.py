@@ -54,7 +54,8 @@ def call_of(method: Any) -> lp.Call:
 
 X = torch.ones(2, 4)
 UNITS: Wrong = {"reduce": words("SUM"), "normalize": words("sum")}
-RAMP: Wrong = {"start_epoch": integers(0), "end_epoch": integers(2), "every": integers(1)}
+EVERY = integers(1)[1:]  # None says that it is chosen
+RAMP: Wrong = {"start_epoch": integers(0), "end_epoch": integers(2), "every": EVERY}
 RAMP_GIVEN = {"start_epoch": 2, "end_epoch": 4}
 SHARE: Wrong = {"max_sparsity": numbers(0.0, -0.5, 1.5)}
 WHAT: Wrong = {
@@ -73,6 +74,12 @@ MEASURED: Wrong = {
     "max_seconds": numbers(0.0, -1.0),
 }
 ON_A_MODEL: Wrong = {"model": NO_MODELS, "example_inputs": NO_INPUTS}
+HERE: Wrong = {
+    **WHAT,
+    **ON_A_MODEL,
+    "include": (*NO_PATTERNS, ["no_such_layer"]),
+    "exclude": (None, *NO_PATTERNS, ["no_such_layer"]),
+}
 NETS = {"model": net(), "example_inputs": X}
 PRUNED = {**NETS, "sparsity": 0.5, "criterion": lp.Magnitude()}
 LEARNED = {**NETS, "sparsity": 0.5, "batches": [X], "loss": loss}
@@ -158,6 +165,7 @@ TABLE: list[tuple[Callable[..., Any], dict[str, Any], Wrong]] = [
             "regularization": (lp.GrowingL2, 0.1, "GrowingL2"),
             "name": NO_NAMES,
             "restart_early_stopping": NO_FLAGS,
+            "dry_run": NO_FLAGS,
             "untried_strategy": NO_FLAGS,
         },
     ),
@@ -207,16 +215,14 @@ TABLE: list[tuple[Callable[..., Any], dict[str, Any], Wrong]] = [
     ),
     (lp.LatencyMonitor, {}, {**MEASURED, "every_n_epochs": integers(1)}),
     (lp.SparsityMonitor, {}, {"every_n_epochs": integers(1), "min_ndim": integers(0)}),
+    (lp.SparsityMonitor, {}, {"include": NO_PATTERNS, "exclude": (None, *NO_PATTERNS)}),
     (lp.couple, NETS, {**ON_A_MODEL, "allow_unused": NO_FLAGS}),
+    (lp.prune, PRUNED, HERE),
+    (lp.plan, PRUNED, HERE),
     (
-        lp.prune,
-        PRUNED,
-        {
-            **WHAT,
-            **ON_A_MODEL,
-            "include": (*NO_PATTERNS, ["no_such_layer"]),
-            "exclude": (None, *NO_PATTERNS, ["no_such_layer"]),
-        },
+        lp.Pruner,
+        {**NETS, "sparsity": 0.5},
+        {**HERE, "schedule": (*no_objects(lp.Cubic), lp.Linear(start=0.1, end=0.5))},
     ),
     (
         lp.prune,
@@ -303,7 +309,7 @@ def test_the_table_is_long_and_names_every_public_function_and_class_with_argume
     checked = {lp.Call, *(function for function, *others in TABLE)}
     without = "Lamp GeometricMedian BatchNormScale Snip Grasp Gradient Movement Wanda Weight"
     results = "CompactionReport Coupling Latency PruningReport Sensitivity Sparsity"
-    bases = "Layer Allocation Criterion Granularity Regularization Schedule"
+    bases = "Layer Allocation Criterion Granularity Regularization Schedule Evidence"
     errors = "ExampleInputsError PruningError TargetError VerificationError"
     exempt = {*f"{without} {results} {bases} {errors}".split()}
     assert {name for name in lp.__all__ if getattr(lp, name) not in checked} == exempt
