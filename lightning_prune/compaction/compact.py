@@ -77,7 +77,7 @@ def compact(
     coupling = couple(model, examples, allow_unused=allow_unused)
     unused = coupling.unused
     if not allow_unused:
-        warn_unused(unused, coupling.shapes)
+        warn_unused(model, unused)
     before = twin(model)
     reference = _Reference(before, examples, allow_unused)
     surgery = Surgery(model)

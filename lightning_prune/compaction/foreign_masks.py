@@ -7,11 +7,13 @@ import logging
 from torch import Tensor, nn
 from torch.nn.utils.prune import BasePruningMethod
 
+from lightning_prune.modules.news import is_news
+
 log = logging.getLogger(__name__)
 
 
 def warn_of_masks(model: nn.Module) -> None:
-    """Warn that zeros which only a mask makes are not removed, and how they would be.
+    """Warn once that zeros which only a mask makes are not removed, and how they would be.
 
     Args:
         model: any module.
@@ -22,13 +24,13 @@ def warn_of_masks(model: nn.Module) -> None:
         for hook in module._forward_pre_hooks.values()
         if isinstance(hook, BasePruningMethod) and _hides(module, hook._tensor_name)
     ]
-    if names:
-        log.warning(
-            "What masks of torch.nn.utils.prune zero is not removed, only what is zero in the "
-            "weights themselves. Before the end of the training, call "
-            "torch.nn.utils.prune.remove(module, name) for: %s",
-            ", ".join(names),
-        )
+    message = (
+        "What masks of torch.nn.utils.prune zero is not removed, only what is zero in the weights "
+        "themselves. Before the end of the training, call torch.nn.utils.prune.remove(module, "
+        f"name) for: {', '.join(names)}"
+    )
+    if names and is_news(model, message):
+        log.warning(message)
 
 
 def _hides(module: nn.Module, name: str) -> bool:

@@ -20,6 +20,7 @@ from lightning_prune.coupling.forecast import Trace
 from lightning_prune.coupling.graph import Graph
 from lightning_prune.coupling.labels import Freeze, Ids, Labels
 from lightning_prune.coupling.solve import Solution
+from lightning_prune.modules.news import is_news
 
 log = logging.getLogger(__name__)
 
@@ -124,19 +125,21 @@ def _outer_modules(parameter: str) -> list[str]:
     return [".".join(parts[:end]) for end in range(1, len(parts))]
 
 
-def warn_unused(unused: Sequence[str], parameters: Iterable[str]) -> None:
-    """Name what the examples did not run, on rank zero.
+def warn_unused(model: nn.Module, unused: Sequence[str]) -> None:
+    """Name what the examples did not run, on rank zero and once for a model.
 
     Args:
-        unused: names of parameters that are not used.
-        parameters: names of all parameters.
+        model: what they ran.
+        unused: names of its parameters that are not used.
     """
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     if not unused or (distributed and torch.distributed.get_rank()):
         return
-    log.warning(
-        "The example inputs do not run %s. What they may read, by its width, stays. Pass a list of "
-        'examples that run them too, such as [x, Call("encode", x)], or allow_unused=True if they '
-        "never read what is pruned.",
-        ", ".join(parts_of(unused, parameters)),
+    parts = ", ".join(parts_of(unused, dict(model.named_parameters())))
+    message = (
+        f"The example inputs do not run {parts}. What they may read, by its width, stays. Pass a "
+        'list of examples that run them too, such as [x, Call("encode", x)], or allow_unused=True '
+        "if they never read what is pruned."
     )
+    if is_news(model, message):
+        log.warning(message)

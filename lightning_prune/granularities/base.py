@@ -55,12 +55,15 @@ class Granularity(ABC):
             inputs are needed.
         regrows: a removed unit gets a gradient, by which it could grow again.
         whole_groups: every group is one unit, and may be removed.
+        absent: what is missing where a model has no such units, and a sentence on what to do; empty
+            for units that every model has.
         rules: what holds for scores and counts of units.
     """
 
     needs_coupling: ClassVar[bool]
     regrows: ClassVar[bool] = False
     whole_groups: ClassVar[bool] = False
+    absent: ClassVar[str] = ""
 
     @abstractmethod
     def groups(self, weights: Mapping[str, Tensor], structure: Structure) -> list[Group]:

@@ -41,6 +41,10 @@ class Head(Granularity):
     min_units: int = 1
 
     needs_coupling: ClassVar[bool] = True
+    absent: ClassVar[str] = (
+        "no attention whose heads could go. Use Channel(), which removes hidden units and features "
+        "of any layer, also of LSTM, GRU and RNN."
+    )
 
     def __post_init__(self) -> None:
         _ = self.rules  # which checks them

@@ -28,6 +28,10 @@ class Layer(Granularity):
 
     needs_coupling: ClassVar[bool] = True
     whole_groups: ClassVar[bool] = True
+    absent: ClassVar[str] = (
+        "no residual branch `y = x + f(x)` that could go. Use Channel(), which removes parts of "
+        "any layer."
+    )
 
     @property
     @override

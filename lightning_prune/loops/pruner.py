@@ -111,7 +111,7 @@ class Pruner(BasePruner):
         prunable = find_prunable(recipe, model, example_inputs)
         super().__init__(model, recipe, prunable)
         if not allow_unused:
-            warn_unused(prunable.unused, dict(model.named_parameters()))
+            warn_unused(model, prunable.unused)
         self.schedule = schedule
         self.steps = 0
         self._example_inputs = example_inputs

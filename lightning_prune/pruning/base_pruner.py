@@ -54,7 +54,7 @@ class BasePruner:
         self._model, self._recipe, self._prunable = model, recipe, prunable
         groups = tuple(prunable.groups)
         if not groups:
-            raise TargetError(nothing_to_prune(prunable.left_alone))
+            raise TargetError(nothing_to_prune(prunable.left_alone, recipe.granularity))
         self._floors = floors(groups, recipe.granularity, recipe.allocation)
         self.masks = Masks(model, groups)
         self._cost = cost_of(recipe.of, groups, self.masks.shapes, prunable.prices)

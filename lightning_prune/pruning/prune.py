@@ -182,7 +182,7 @@ def gather_scores(
     scored = twin(model).eval()
     pruner = BasePruner(scored, recipe, find_prunable(recipe, scored, example_inputs))
     if not recipe.allow_unused:
-        warn_unused(pruner.unused, dict(scored.named_parameters()))
+        warn_unused(model, pruner.unused)
     evidence = pruner.scorer.evidence
     evidence.start(only_training=False)
     if batches is not None and loss is not None and evidence.needs_data:

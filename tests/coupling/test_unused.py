@@ -193,9 +193,16 @@ def test_modules_stand_for_their_parameters(unused, parameters, parts):
     assert parts_of(unused, parameters) == parts
 
 
+def holder() -> nn.Module:
+    model = nn.Module()
+    model.body, model.aux = nn.Linear(2, 2), nn.Linear(2, 3)
+    model.scale = nn.Parameter(torch.ones(2))
+    return model
+
+
 def test_one_warning_names_all_and_the_cure(caplog):
-    warn_unused(["aux.w", "aux.b", "scale"], ["aux.w", "aux.b", "scale", "body.w"])
-    warn_unused([], ["body.w"])
+    warn_unused(holder(), ["aux.weight", "aux.bias", "scale"])
+    warn_unused(holder(), [])
     [record] = caplog.records
     assert record.levelno == logging.WARNING
     assert "do not run aux, scale. " in record.getMessage()
@@ -205,8 +212,15 @@ def test_one_warning_names_all_and_the_cure(caplog):
     assert "allow_unused=True" in record.getMessage()
 
 
+def test_a_model_is_warned_of_once(caplog):
+    model = holder()
+    for unused in (["scale"], ["scale"], ["scale", "aux.weight"]):
+        warn_unused(model, unused)
+    assert len(caplog.records) == 2
+
+
 def test_only_rank_zero_warns(caplog, monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
-    warn_unused(["aux.w"], ["aux.w"])
+    warn_unused(holder(), ["scale"])
     assert not caplog.records

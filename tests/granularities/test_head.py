@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+import lightning_prune as lp
 from lightning_prune.compaction import compact
 from lightning_prune.coupling import couple
 from lightning_prune.criteria import Magnitude
@@ -77,3 +78,20 @@ def test_a_floor_of_heads():
     assert Head(min_units=3).floor(group) == 3
     with pytest.raises(ValueError, match="Expected `min_units`"):
         Head(min_units=0)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_a_model_without_attention_is_refused_with_what_to_use(kind: type[nn.Module]) -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cells = kind(6, 8, batch_first=True)
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.cells(x)[0][:, -1])
+
+    recipe = {"sparsity": 0.5, "criterion": lp.Magnitude()}
+    with pytest.raises(lp.TargetError, match=r"got no attention .*Use Channel\(\), .*LSTM, GRU"):
+        lp.prune(Recurrent(), torch.randn(2, 5, 6), granularity=Head(), **recipe)
+    lp.prune(Recurrent(), torch.randn(2, 5, 6), granularity=lp.Channel(), **recipe)

@@ -282,3 +282,11 @@ def test_asked_is_obtained_and_removed(name: str, criterion: lp.Criterion) -> No
     gone = {g.name for g in report.groups if g.removed}
     sizes = {b.name: sum(model.get_parameter(n).numel() for n in b.parameters) for b in branches}
     assert {name for name, size in sizes.items() if not size} == gone
+
+
+def test_a_model_without_branches_is_refused_with_what_to_use() -> None:
+    plain = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    with pytest.raises(lp.TargetError, match=r"got no residual branch .* Use Channel\(\)"):
+        lp.prune(
+            plain, torch.randn(2, 4), sparsity=0.5, criterion=lp.Magnitude(), granularity=Layer()
+        )

@@ -122,7 +122,7 @@ class Binding:
         )
         pruner = BasePruner(pl_module, self._recipe, prunable)
         if self.pruner is None and not self._recipe.allow_unused:
-            warn_unused(pruner.unused, dict(pl_module.named_parameters()))
+            warn_unused(pl_module, pruner.unused)
         return pruner
 
     def _needs_no_batch(self, pl_module: L.LightningModule) -> bool:

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning_prune.callbacks.trainer.namespaces import classes
 from lightning_prune.callbacks.trainer.ranks import ranks_agree
 from lightning_prune.errors import PruningError, TargetError
+from lightning_prune.modules.news import is_news
 from lightning_prune.schedules import Schedule
 
 _LONG = 10_000  # steps of a training of which a trial is the beginning
@@ -141,14 +142,17 @@ def warn_frozen(name: str, schedule: Schedule, due: int, obstacle: TargetError) 
     )
 
 
-def warn_weights_without_optimizer(name: str, weights: Sequence[str]) -> None:
-    """Warn that weights have no scores, as no optimizer brings their gradients."""
-    if weights:
-        rank_zero_warn(
-            f"Expected every weight that `{name}` prunes to be in an optimizer, but got none for "
-            f"{', '.join(weights)}: their scores are zero, so they are removed first. Leave their "
-            "modules out (`exclude`), freeze them, or choose a criterion that reads weights."
-        )
+def warn_weights_without_optimizer(
+    name: str, pl_module: L.LightningModule, weights: Sequence[str]
+) -> None:
+    """Warn once that weights have no scores, as no optimizer brings their gradients."""
+    message = (
+        f"Expected every weight that `{name}` prunes to be in an optimizer, but got none for "
+        f"{', '.join(weights)}: their scores are zero, so they are removed first. Leave their "
+        "modules out (`exclude`), freeze them, or choose a criterion that reads weights."
+    )
+    if weights and is_news(pl_module, message):
+        rank_zero_warn(message)
 
 
 def warn_missed(name: str, schedule: Schedule, target: float, reached: float) -> None:

@@ -64,7 +64,7 @@ class MaskUpdate:
             PruningError: if the target is out of reach, or the masks of ranks differ.
         """
         if self._removes(pruner) and not pruner.ready:
-            if self.due > self.progress.due:
+            if self.due > self.progress.due == self.progress.done:  # none has waited before
                 warn_waiting(
                     self.name, self.schedule, self.due, stepped=pruner.scorer.evidence.started
                 )
@@ -104,7 +104,7 @@ class MaskUpdate:
         if self._removes(pruner):
             stepped = {id(p) for optimizer in optimizers for p in parameters_of(optimizer)}
             names = pruner.scorer.weights_without_optimizer(stepped)
-            warn_weights_without_optimizer(self.name, names)
+            warn_weights_without_optimizer(self.name, pl_module, names)
         before = pruner.masks.fingerprint()
         report = pruner.follow(
             self.target,

@@ -15,6 +15,7 @@ from lightning_prune.coupling.modes import in_mode
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.modules.gathering import has_shards
 from lightning_prune.modules.inputs import ExampleInputs, examples_of
+from lightning_prune.modules.news import is_news
 
 log = logging.getLogger(__name__)
 
@@ -112,10 +113,12 @@ def _say_what_is_missing(pl_module: L.LightningModule, steps: RecordedSteps) -> 
     for step, failure in steps.failures.items():
         kind = type(pl_module).__name__
         if step == "training_step":
-            rank_zero_warn(
+            message = (
                 f"The training step of {kind} is not coupled and verified with the model: "
                 f"{failure}. What it alone reads is not known; see what the report calls unused."
             )
+            if is_news(pl_module, message):
+                rank_zero_warn(message)
         else:
             log.info("%s.%s is not recorded on a training batch: %s", kind, step, failure)
 

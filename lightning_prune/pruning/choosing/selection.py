@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from lightning_prune.granularities.base import Granularity
 from lightning_prune.modules.names import plain_name
 from lightning_prune.modules.patterns import matches
 from lightning_prune.units.group import Group
@@ -91,8 +92,14 @@ def _reason(
     return f"`{frozen[0]}` is frozen" if frozen else None
 
 
-def nothing_to_prune(left_alone: Mapping[str, str]) -> str:
+def nothing_to_prune(left_alone: Mapping[str, str], granularity: Granularity) -> str:
     """Return the message for a model without a group to prune."""
+    if granularity.absent and not left_alone:
+        kind = type(granularity).__name__
+        return (
+            f"Expected the model to have something to prune for {kind}(), but got "
+            f"{granularity.absent} `print(couple(model, example_inputs))` says what could."
+        )
     reasons = "; ".join(f"{name}: {reason}" for name, reason in left_alone.items())
     return (
         "Expected the model to have something to prune, but got no group "
