@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from support import ranks
+from support.sharding import needs_shards_on_cpu
 
 import lightning_prune as lp
 
@@ -38,7 +39,7 @@ def results(folder: Path, mode: str) -> list[dict[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("granularity", ["Weight", "Channel"])
-@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
+@pytest.mark.parametrize("mode", ["ddp", pytest.param("fsdp", marks=needs_shards_on_cpu)])
 def test_two_ranks_killed_and_resumed_end_as_one(
     mode: str, granularity: str, tmp_path: Path
 ) -> None:
@@ -112,7 +113,7 @@ def test_activations_that_each_rank_sees_of_its_own_data_add_up(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
+@pytest.mark.parametrize("mode", ["ddp", pytest.param("fsdp", marks=needs_shards_on_cpu)])
 def test_two_ranks_of_the_other_namespace_end_as_one(
     mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

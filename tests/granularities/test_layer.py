@@ -6,7 +6,7 @@ import pytest
 import torch
 import torchvision
 from lightning.pytorch.callbacks import ModelCheckpoint
-from support.fits import fit, make_trainer
+from support.fits import SAFELY, fit, make_trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -201,7 +201,7 @@ def test_killed_and_resumed_is_uninterrupted(tmp_path: Any) -> None:
     with pytest.raises(RuntimeError, match="killed"):
         make_trainer(early, save, Killed(), enable_checkpointing=True).fit(first, data)
     second, late = made()
-    make_trainer(late).fit(second, data, ckpt_path=tmp_path / "half.ckpt", weights_only=False)
+    make_trainer(late).fit(second, data, ckpt_path=tmp_path / "half.ckpt", **SAFELY)
     for a, b in zip(model.state_dict().values(), second.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     assert pruning.pruner is not None

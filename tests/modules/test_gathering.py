@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 import torch.distributed as dist
+from support.sharding import needs_shards_on_cpu
 from torch import nn
 
 from lightning_prune.modules.gathering import gather, has_shards, reshard, structure_of
@@ -44,6 +45,7 @@ def test_the_structure_is_plain_and_without_numbers(net: nn.Module) -> None:
     assert not structure[2].weight.requires_grad
 
 
+@needs_shards_on_cpu
 def test_what_is_gathered_computes_the_same(net: nn.Module) -> None:
     x = torch.randn(5, 3)
     with torch.no_grad():

@@ -24,6 +24,9 @@ from lightning_prune.modules.shards import (
     whole,
 )
 
+# torch 2.6 says so whenever a mesh of CPUs is made
+pytestmark = pytest.mark.filterwarnings("ignore:DTensor random operators may not have")
+
 
 class Like:
     """Stands for a tensor that ``ranks`` share; this is rank ``rank``."""

@@ -151,7 +151,7 @@ def test_a_type_is_given_to_every_floating_tensor() -> None:
         *copied.parameters(),
         copied.constant,
         copied.records[0]["h"],
-        copied.metric.mean_value,
+        *(getattr(copied.metric, name) for name in copied.metric._defaults),
     ]
     assert {tensor.dtype for tensor in floating} == {torch.float64}
     assert (copied.angles.dtype, copied.order.dtype) == (torch.complex128, torch.int64)

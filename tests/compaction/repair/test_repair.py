@@ -669,6 +669,8 @@ def test_everything_goes_and_nothing_changes(kind):
 
 @pytest.mark.parametrize("kind", REPAIRED, ids=lambda kind: kind.__name__)
 def test_compact_models_are_compacted_again(kind):
+    if kind is SlicesAmongNewDimensions and torch.__version__.startswith("2.6"):
+        pytest.skip("torch 2.6 also slices what an index takes whole")
     x = torch.randn(kind.shape)
     model = halved(kind(), (x,))
     compact(model, x, latency=False)

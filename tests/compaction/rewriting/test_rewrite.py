@@ -111,6 +111,9 @@ def test_it_is_exported_for_batches_of_every_size(small, x, strict):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.6"), reason="torch 2.6 exports the full size wrongly, too"
+)
 @pytest.mark.filterwarnings("ignore")  # of the exporter
 def test_it_is_exported_to_onnx(small, x):
     program = torch.onnx.export(small, (x,), dynamo=True, verbose=False)
@@ -128,8 +131,9 @@ def test_it_is_compiled(small, x):
     torch._dynamo.reset()
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 def test_its_source_is_not_taken_for_the_users(small):
-    with pytest.warns(match="deprecated"), pytest.raises((OSError, RuntimeError), match="source"):
+    with pytest.raises((OSError, RuntimeError), match="source"):
         torch.jit.script(small)
 
 
