@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import platform
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,6 @@ class DigitsCLI(LightningCLI):
             return
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
-        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        compaction = next(c for c in callbacks if isinstance(c, lp.Compaction))
-        if compaction.report is not None:
-            metrics |= compaction.report.metrics()
 
         # The last checkpoint holds the masked model of full size.
         saved = getattr(trainer.checkpoint_callback, "last_model_path", "")
@@ -93,7 +90,15 @@ def _machine() -> dict[str, Any]:
     }
 
 
+def _keep_quiet() -> None:
+    """Leave out what lightning says of a deprecated part of torch, and of another product."""
+    warnings.filterwarnings("ignore", message=".*LeafSpec")
+    says = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    says.addFilter(lambda record: "litlogger" not in record.getMessage())
+
+
 if __name__ == "__main__":
+    _keep_quiet()
     DigitsCLI(
         DigitsClassifier,
         DigitsData,

@@ -156,7 +156,7 @@ def check_sizes_agree(trainer: L.Trainer, pl_module: L.LightningModule) -> None:
 
 
 def say_why_nothing(module: nn.Module) -> None:
-    """Warn that nothing was removed, with the likely cause.
+    """Warn of the likely cause why nothing was removed, which the report says.
 
     Args:
         module: the module of which nothing was removed.
@@ -165,8 +165,8 @@ def say_why_nothing(module: nn.Module) -> None:
         log.warning("Nothing was removed: the weights hold NaN or infinity; the fit diverged.")
         return
     log.warning(
-        "Nothing was removed: no unit is exactly zero in all its weights. Compaction removes "
-        "channels that are; granularity=Channel() makes them, once its schedule has begun."
+        "Only whole units are removed: Pruning(granularity=Channel()) zeroes such, from its "
+        "schedule's start."
     )
 
 

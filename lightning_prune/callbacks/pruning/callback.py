@@ -52,7 +52,8 @@ class Pruning(Callback):
 
     Scores are averaged over the optimizer steps since the last update of the masks. The units with
     the **lowest** scores are zeroed, and stay zero with every optimizer. Metrics:
-    ``<name>/sparsity``, what is reached, and ``<name>/target``, what the schedule asks for.
+    ``<name>/sparsity``, what is reached, and ``<name>/target``, what the schedule asks for, both as
+    fractions of what may be pruned (`SparsityMonitor` counts exact zeros in all weights instead).
 
     Args:
         sparsity: final fraction removed, in [0, 1); never "of what remains".
