@@ -113,7 +113,7 @@ def train_in_memory(trainer: L.Trainer, model: L.LightningModule) -> None:
 def train_on(model: L.LightningModule, path: Path, *callbacks: L.Callback) -> None:
     """Let a new trainer go on from a checkpoint."""
     options = {"epochs": LAST, "enable_checkpointing": bool(callbacks)}
-    fit(model, *callbacks, trainer=options, ckpt_path=path, weights_only=True)
+    fit(model, *callbacks, trainer=options, ckpt_path=path, **fits.SAFELY)
 
 
 def main(folder: Path) -> None:
