@@ -5,6 +5,7 @@ names of the state dict as they were. Sizes stand in the source as numbers and i
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from support.oracle import half_of_every_group, randomize, zeroed
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from lightning_prune.compaction import compact
+from lightning_prune.compaction import compact, load_compact, save_compact
 from lightning_prune.coupling import couple
 
 IMAGES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -177,6 +178,118 @@ class Projected(nn.Module):
         return self.last(self.rnn(x)[0][:, -1])
 
 
+class PaddedShortcut(nn.Module):
+    """A shortcut whose new channels are counted in the forward pass: that of CIFAR's ResNets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.wide = nn.Conv2d(8, 16, 3, 2, 1)
+        self.last = nn.Conv2d(16, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        y = self.wide(x.relu())
+        before = x.shape[1] // 2
+        after = y.shape[1] - x.shape[1] - before
+        return self.last(y + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, before, after)))
+
+
+class Checked(nn.Module):
+    """Layers that hold the width that they are given against their own."""
+
+    def __init__(self, *, raises: bool) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)
+        self.channels = 8
+        self.raises = raises
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x).relu()
+        if self.raises:
+            _, c, _, _ = x.shape
+            if c != self.channels:
+                raise ValueError(f"expected {self.channels} channels, got {c}")
+        else:
+            assert x.shape[1] == self.channels
+        return self.last(x)
+
+
+class EmptyPart(nn.Module):
+    """Takes all features of a head where others would pass some by, as a full rotary embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 12), nn.Linear(12, 3)
+        self.heads, self.turned = 3, 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x).view(*x.shape[:-1], self.heads, -1)
+        turned, passed = y[..., : self.turned], y[..., self.turned :]
+        return self.last(torch.cat([turned.tanh(), passed], -1).flatten(-2))
+
+
+class Sliced(nn.Module):
+    """One expression cuts all parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(6, 16)
+        self.parts = nn.ModuleList([nn.Linear(4, 3) for _ in range(4)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        cut = [y[..., 4 * i : 4 * (i + 1)] for i in range(4)]
+        return sum(part(one) for part, one in zip(self.parts, cut, strict=True))  # type: ignore
+
+
+class Hierarchy(nn.Module):
+    """A loop over parts, each of which is given what the last one made: Res2Net."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 16, 1), nn.Conv2d(16, 2, 1)
+        self.parts = nn.ModuleList([nn.Conv2d(4, 4, 3, padding=1) for _ in range(3)])
+        self.width = 4
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, out = self.first(x).relu(), []
+        for i, part in enumerate(self.parts):
+            cut = y[:, i * self.width : (i + 1) * self.width]
+            out.append(part(cut + out[-1] if out else cut))
+        return self.last(torch.cat([*out, y[:, 3 * self.width :]], 1))
+
+
+class PerHead(nn.Module):
+    """One module without parameters attends for every head, each with projections of its own."""
+
+    class Attend(nn.Module):
+        def __init__(self, *, as_tensor: bool) -> None:
+            super().__init__()
+            self.as_tensor = as_tensor
+
+        def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            scores = q @ k.transpose(1, 2)
+            if self.as_tensor:
+                scores = scores / torch.as_tensor(k.size(-1), dtype=q.dtype).sqrt()
+            else:
+                scores = scores / k.size(-1) ** 0.5
+            return scores.softmax(-1) @ v
+
+    def __init__(self, *, as_tensor: bool) -> None:
+        super().__init__()
+        self.queries = nn.ModuleList([nn.Linear(6, 8) for _ in range(3)])
+        self.keys = nn.ModuleList([nn.Linear(6, 8) for _ in range(3)])
+        self.values = nn.Linear(6, 8)
+        self.attend = PerHead.Attend(as_tensor=as_tensor)
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        v = self.values(x)
+        pairs = zip(self.queries, self.keys, strict=True)
+        return self.last(sum(self.attend(q(x), k(x), v) for q, k in pairs))
+
+
 ROWS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "shortcut_of_zeros": (Shortcut, IMAGES),
     "state_of_zeros": (lambda: Cell(8), TOKENS),
@@ -192,13 +305,23 @@ ROWS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "spectral_norm": (normed(parametrizations.spectral_norm), IMAGES),
     "older_spectral_norm": (normed(nn.utils.spectral_norm), IMAGES),
     "projections": (Projected, TOKENS),
+    "padded_shortcut": (PaddedShortcut, IMAGES),
+    "width_asserted": (lambda: Checked(raises=False), IMAGES),
+    "width_compared": (lambda: Checked(raises=True), IMAGES),
+    "empty_part": (EmptyPart, TOKENS),
+    "sliced_in_a_comprehension": (Sliced, TOKENS),
+    "sliced_in_a_loop": (Hierarchy, IMAGES),
+    "number_per_head": (lambda: PerHead(as_tensor=False), TOKENS),
+    "tensor_per_head": (lambda: PerHead(as_tensor=True), TOKENS),
 }
 
 
 @pytest.mark.filterwarnings("ignore:.torch.nn.utils.*_norm. is deprecated:FutureWarning")
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 @pytest.mark.parametrize(("build", "inputs"), ROWS.values(), ids=ROWS)
-def test_half_of_every_group_goes(build: Callable[[], nn.Module], inputs: Tensor) -> None:
+def test_half_of_every_group_goes(
+    build: Callable[[], nn.Module], inputs: Tensor, tmp_path: Path
+) -> None:
     model = randomize(build())
     coupling = couple(model, inputs)
     removed = half_of_every_group(coupling.groups)
@@ -209,3 +332,6 @@ def test_half_of_every_group_goes(build: Callable[[], nn.Module], inputs: Tensor
     assert [group.removed for group in report.groups] == [int(units.sum()) for units in removed]
     assert len(report.groups) > 0
     assert list(model.state_dict()) == names
+    save_compact(model, tmp_path / "small.safetensors")
+    loaded = load_compact(build(), tmp_path / "small.safetensors")
+    assert torch.equal(loaded.eval()(inputs), model.eval()(inputs))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lightning_prune.compaction.completion import GROUP_ATTRIBUTES
 from lightning_prune.compaction.plan import Attribute, Cut, Plan, Size, SizeChange
 from lightning_prune.compaction.records import plan_of
+from lightning_prune.compaction.repair.comparisons import compared_attributes
 from lightning_prune.compaction.rewriting import edits_of, rewritten
 from lightning_prune.compaction.rewriting.reach import Reach
 from lightning_prune.errors import RewriteError
@@ -157,10 +158,11 @@ class Fitting:
             raise self._misfit(f"{shown}, which its code does not pass as a size")
 
     def _passed_sizes(self, name: str) -> set[str]:
-        """Return the attributes that the methods of a module pass as sizes to torch."""
-        found = set()
+        """Return the attributes that a module's methods pass as sizes, or hold against some."""
+        found: set[str] = set()
         for source in self._reach.sources(self._kind(name)):
             owner = source.function.__code__.co_varnames[0]
+            found |= set(compared_attributes(source.tree, owner))
             for node in ast.walk(source.tree):
                 called = getattr(node, "func", None)
                 word = getattr(called, "attr", getattr(called, "id", ""))

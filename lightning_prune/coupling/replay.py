@@ -37,7 +37,26 @@ def run_as_recorded(
     Raises:
         ExampleInputsError: if it does not run.
     """
-    copy = twin_as_recorded(model, trace)
+    return run_twin(twin_as_recorded(model, trace), trace, mode, seed)
+
+
+def run_twin(
+    copy: nn.Module, trace: Trace, mode: TorchDispatchMode | None = None, seed: int = 0
+) -> tuple[Tensor, ...]:
+    """Run a twin that `twin_as_recorded` has made.
+
+    Args:
+        copy: the twin.
+        trace: the recording.
+        mode: sees every operation.
+        seed: of its random numbers.
+
+    Returns:
+        The tensors that the model returned.
+
+    Raises:
+        ExampleInputsError: if it does not run.
+    """
     inputs = trace.inputs.map(torch.clone)
     devices = {tensor.device for tensor in [*copy.parameters(), *inputs.tensors]}
     with seeded(seed, devices), composite_operations(), mode or contextlib.nullcontext():

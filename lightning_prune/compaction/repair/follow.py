@@ -7,6 +7,7 @@ does something else than was recorded.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -17,12 +18,13 @@ from torch._ops import OpOverload
 from torch.utils._pytree import tree_map
 from typing_extensions import override
 
-from lightning_prune.compaction.repair.fixes import Expectation, Fix
+from lightning_prune.compaction.repair.comparisons import Change, place_of, stale_attribute
+from lightning_prune.compaction.repair.fixes import Arguments, Expectation, Fix
 from lightning_prune.compaction.repair.size_fixes import cut_bounds, cut_correction, fix_for
 from lightning_prune.coupling.forecast import Forecast, Trace
 from lightning_prune.coupling.graph import Node, Ref
 from lightning_prune.coupling.record import OpObserver
-from lightning_prune.coupling.replay import run_as_recorded
+from lightning_prune.coupling.replay import run_twin, twin_as_recorded
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.errors import ExampleInputsError
 
@@ -50,16 +52,20 @@ class Followed:
     Args:
         stale: calls to correct.
         right: operations that need no correction.
+        given: the numbers among the arguments of every operation, by name.
         outputs: what the model returned, with every stale call made rightly.
         stopped: the operation at which the run ended early, None if it did not.
         reason: why.
+        compared: the attribute whose comparison with a width has ended it, with that width.
     """
 
     stale: tuple[Stale, ...]
     right: tuple[Node, ...]
+    given: Mapping[Node, Arguments]
     outputs: tuple[Tensor, ...] = ()
     stopped: Node | None = None
     reason: str = ""
+    compared: Change | None = None
 
 
 def follow(model: nn.Module, trace: Trace, forecast: Forecast) -> Followed:
@@ -74,12 +80,23 @@ def follow(model: nn.Module, trace: Trace, forecast: Forecast) -> Followed:
         What is stale.
     """
     follower = _Follower(trace, forecast)
+    copy = twin_as_recorded(model, trace)
     try:
-        outputs = run_as_recorded(model, trace, follower)
+        outputs = run_twin(copy, trace, follower)
     except ExampleInputsError as error:
-        stopped, reason = follower.expected, str(error.__cause__)
-        return Followed(tuple(follower.stale), tuple(follower.right), (), stopped, reason)
-    return Followed(tuple(follower.stale), tuple(follower.right), outputs)
+        cause = error.__cause__ or error
+        compared = stale_attribute(copy, cause)
+        stopped, reason = follower.expected, _told(cause)
+        found = tuple(follower.stale), tuple(follower.right), follower.given
+        return Followed(*found, stopped=stopped, reason=reason, compared=compared)
+    return Followed(tuple(follower.stale), tuple(follower.right), follower.given, outputs)
+
+
+def _told(error: BaseException) -> str:
+    """Return why a run has ended, never empty."""
+    if isinstance(error, (_DivergedError, LookupError)):
+        return str(error)
+    return f"{type(error).__name__}: {error} ({place_of(error)})"
 
 
 class _DivergedError(Exception):
@@ -93,6 +110,7 @@ class _Follower(OpObserver):
         super().__init__(RULES.__contains__)
         self.stale: list[Stale] = []
         self.right: list[Node] = []
+        self.given: dict[Node, Arguments] = {}
         self._trace = trace
         self._forecast = forecast
         self._next = 0
@@ -112,12 +130,25 @@ class _Follower(OpObserver):
             return func(*args, **kwargs)
         args, kwargs = self._as_predicted(node, args, kwargs)
         fix = fix_for(Expectation(node, self._trace, self._forecast), func, args, kwargs)
+        self.given[node] = self._numbers(node, func, args, kwargs)
         self._next += 1
         if fix is None:
             self.right.append(node)
             return func(*args, **kwargs)
         self.stale.append(Stale(node, fix))
         return fix.run()
+
+    def _numbers(self, node: Node, func: OpOverload, args: Any, kwargs: Any) -> Arguments:
+        """Return the arguments that are no tensors, and tensors that were made of a number."""
+        names = [argument.name for argument in func._schema.arguments]
+        given: Arguments = {}
+        for name, value in (dict(zip(names, args, strict=False)) | dict(kwargs)).items():
+            recorded = node.argument(name)
+            if not isinstance(value, Tensor):
+                given[name] = value
+            elif isinstance(recorded, Ref) and self._trace.graph[recorded].number is not None:
+                given[name] = value.item() if value.numel() == 1 else None
+        return given
 
     def _align(self, func: OpOverload) -> Node | None:
         """Return the recorded operation that this one is; None where it only passes on its input.
@@ -178,6 +209,8 @@ class _Follower(OpObserver):
             for dim, start, end in self._left_out.get(ref, ()):
                 leaf = leaf.narrow(dim, start, end - start)
             predicted = self._forecast.shape(ref)
+            if leaf.numel() == 0 and 0 in predicted:
+                return leaf  # nothing in it has an id that could tell the other sizes
             if tuple(leaf.shape) != predicted:
                 raise _DivergedError(
                     f"{node} takes a tensor of {tuple(leaf.shape)}, not {predicted}"

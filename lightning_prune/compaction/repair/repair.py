@@ -8,14 +8,17 @@ be repaired is told with the operation, so that only the groups that pass there 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 from torch import nn
 
 from lightning_prune.compaction.plan import Attribute, Plan, SizeChange
+from lightning_prune.compaction.repair.fixes import Arguments
 from lightning_prune.compaction.repair.follow import Followed, Stale, follow
+from lightning_prune.compaction.repair.joining import Call, both, joined
 from lightning_prune.compaction.rewriting import (
     CallSite,
     Edit,
@@ -27,9 +30,7 @@ from lightning_prune.coupling.graph import Node
 from lightning_prune.errors import RewriteError
 from lightning_prune.modules.twin import twin
 from lightning_prune.runtime.corrections import (
-    Correction,
     PinArguments,
-    Recut,
     TensorOf,
     WidenLayerNorm,
     WidenRMSNorm,
@@ -115,7 +116,7 @@ class Repair:
     def _finish(
         self, surgery: Surgery, plan: Plan, found: _Findings, runs: Mapping[Trace, Followed]
     ) -> Repaired:
-        broken = found.conflict()
+        broken = found.settle()
         if broken is not None:
             return Repaired(plan, broken)
         for name, part in found.parts():
@@ -156,6 +157,7 @@ class _Found:
     change: Edit | WidenNorm
     trace: Trace
     stale: Stale
+    call: Call | None = None
 
     def broken(self, reason: str) -> Broken:
         return Broken(self.trace, self.stale.node, f"{reason} ({self.stale.node})")
@@ -173,20 +175,24 @@ class _Findings:
         self.attributes: dict[Attribute, SizeChange] = {}
         self._model = model
         self._changed = changed
-        self._found: dict[str, dict[Any, _Found]] = {}
-        self._right: set[Any] = set()
+        self._found: dict[str, dict[Any, list[_Found]]] = {}
+        self._right: dict[Any, list[Arguments]] = {}
+        self._changes: dict[str, list[Edit | WidenNorm]] = {}
 
     def add(self, trace: Trace, run: Followed) -> Broken | None:
         """Take up what a run has found; tell what cannot be corrected."""
-        self._right |= {_call_of(node) for node in run.right}
+        for node in run.right:
+            self._right.setdefault(_call_of(node), []).append(run.given[node])
         for stale in run.stale:
             try:
-                self._add(trace, stale)
+                self._add(trace, stale, run.given.get(stale.node))
             except RewriteError as error:
                 return Broken(trace, stale.node, f"{error} ({stale.node})")
+        if run.compared is not None and run.compared[0] not in self._changed:
+            self.attributes.setdefault(*run.compared)
         return None
 
-    def _add(self, trace: Trace, stale: Stale) -> None:
+    def _add(self, trace: Trace, stale: Stale, given: Arguments | None) -> None:
         module = stale.node.site.module if stale.node.site is not None else ""
         owner = self._model.get_submodule(module)
         if type(owner) in {WideLayerNorm, WideRMSNorm}:
@@ -194,18 +200,16 @@ class _Findings:
         found = self._found.setdefault(module, {})
         swap = _swap_for(owner, stale)
         if swap is not None:
-            found[None] = _Found(_same(found.get(None), swap), trace, stale)
+            found.setdefault(None, []).append(_Found(swap, trace, stale))
             return
         site = CallSite.of(edits_of(type(owner))[0], stale.node)
         correction = site.fitting(stale.fix.correction)
         if self._take_attributes(module, owner, site, stale):
             return
         edit = Edit(site.method, site.path, correction, site.digest)
-        key = (site.method, site.path)
-        known = found[key].change if key in found else None
-        if isinstance(known, Edit) and known != edit:
-            edit = replace(edit, correction=_both(known.correction, correction))
-        found[key] = _Found(edit, trace, stale)
+        found.setdefault((site.method, site.path), []).append(
+            _Found(edit, trace, stale, Call(correction, stale.fix.correction, given))
+        )
 
     def _take_attributes(self, module: str, owner: nn.Module, site: CallSite, stale: Stale) -> bool:
         """Note stale sizes that are attributes of the module; tell whether there are any."""
@@ -219,18 +223,35 @@ class _Findings:
                 found = True  # if it was noted with another size, the next round tells
         return found
 
-    def conflict(self) -> Broken | None:
-        """Tell of a call that is right at one place and stale at another."""
-        for found in self._found.values():
-            for one in found.values():
-                if _call_of(one.stale.node) in self._right:
-                    return one.broken("one call serves several sizes")
+    def settle(self) -> Broken | None:
+        """Make one change of all that one place in the source needs; tell where that cannot be."""
+        for module, found in self._found.items():
+            for several in found.values():
+                try:
+                    change = self._one_change(several)
+                except RewriteError as error:
+                    return several[0].broken(str(error))
+                self._changes.setdefault(module, []).append(change)
         return None
+
+    def _one_change(self, several: Sequence[_Found]) -> Edit | WidenNorm:
+        by_call: dict[Any, list[_Found]] = {}
+        for one in several:
+            by_call.setdefault(_call_of(one.stale.node), []).append(one)
+        first = several[0].change
+        if isinstance(first, WidenNorm):
+            if any(one.change != first for one in several) or by_call.keys() & self._right.keys():
+                raise RewriteError("one norm serves several widths")
+            return first
+        corrections = [
+            joined([one.call for one in found if one.call is not None], self._right.get(call, ()))
+            for call, found in by_call.items()
+        ]
+        return replace(first, correction=reduce(both, corrections))
 
     def parts(self) -> Iterator[tuple[str, Plan]]:
         """Return what to change in each module."""
-        for name, found in self._found.items():
-            changes = [one.change for one in found.values()]
+        for name, changes in self._changes.items():
             swap = next((change for change in changes if isinstance(change, WidenNorm)), None)
             edits = tuple(change for change in changes if isinstance(change, Edit))
             swaps = {name: swap} if swap is not None else {}
@@ -238,7 +259,7 @@ class _Findings:
 
     def broken_in(self, module: str, reason: str) -> Broken:
         """Return the first operation of a module whose class cannot be changed."""
-        return next(iter(self._found[module].values())).broken(reason)
+        return next(iter(self._found[module].values()))[0].broken(reason)
 
 
 def _swap_for(owner: nn.Module, stale: Stale) -> WidenNorm | None:
@@ -250,22 +271,7 @@ def _swap_for(owner: nn.Module, stale: Stale) -> WidenNorm | None:
     return swap if swap.fits(owner) else None
 
 
-def _same(known: _Found | None, swap: WidenNorm) -> WidenNorm:
-    if known is not None and known.change != swap:
-        raise RewriteError("one norm serves several widths")
-    return swap
-
-
 def _call_of(node: Node) -> Any:
     """Return what two operations have in common that are the same call in the source."""
     dim = node.argument("dim", 0) if node.name == "aten::slice" else None
     return node.site, node.name, dim
-
-
-def _both(known: Correction, correction: Correction) -> Correction:
-    """Join two corrections of one call, as of an index that cuts two dimensions."""
-    if isinstance(known, Recut) and isinstance(correction, Recut):
-        both = known.then(correction)
-        if isinstance(both, Recut) and set(both.cuts) == {*known.cuts, *correction.cuts}:
-            return both
-    raise RewriteError("one call serves several sizes")

@@ -19,8 +19,10 @@ from lightning_prune.compaction.repair.number_fixes import attention_scale, mean
 from lightning_prune.coupling.graph import Node, Ref
 from lightning_prune.runtime.corrections import (
     CutBounds,
+    PadWidth,
     Recut,
     Renarrow,
+    Repad,
     Resize,
     Resplit,
     SizeFactor,
@@ -131,6 +133,22 @@ def _split(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     )
 
 
+def _pad(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
+    """Expect borders of channels that are as wide as they were: nothing goes from a border."""
+    source: Ref = e.node.args[0]
+    rank = len(e.trace.graph[source].shape)
+    labelled = {dim for plane in e.trace.planes.get(source, ()) for dim in plane.varying}
+    recorded, right = list(e.node.argument("pad")), list(given["pad"])
+    stale = []
+    for place, width in enumerate(recorded):
+        if right[place] != width and rank - 1 - place // 2 in labelled:
+            stale.append(PadWidth(place, width))
+            right[place] = width
+    if right != recorded:
+        raise LookupError(f"pad {list(given['pad'])} instead of {recorded}")
+    return Fix(Repad(tuple(stale)), call_with(func, given, pad=right)) if stale else None
+
+
 def cut_bounds(e: Expectation) -> tuple[int, int]:
     """Return start and end of a recorded slice in the smaller model."""
     source: Ref = e.node.args[0]
@@ -201,6 +219,8 @@ _RULES: dict[str, _Rule] = {
     "aten::tensor_split": _split,
     "aten::slice": _slice,
     "aten::narrow": _narrow,
+    "aten::pad": _pad,
+    "aten::constant_pad_nd": _pad,
     "aten::layer_norm": norm,
     "aten::rms_norm": norm,
     "aten::mean": mean,

@@ -32,6 +32,7 @@ _ALSO_CALLED = {
     "div": {"divide", "true_divide"},
     "mul": {"multiply"},
     "sub": {"subtract"},
+    "constant_pad_nd": {"pad"},
 }
 """Names in Python of operations that torch calls otherwise."""
 

@@ -46,7 +46,7 @@ class Source:
     @property
     def tree(self) -> ast.AST:
         """The statement that defines the function, with the lines of the file."""
-        return _parsed(self.function.__code__, self.text)
+        return tree_of(self.function.__code__)
 
     def find(self, position: Position) -> ast.AST:
         """Return the expression at ``position``, with lines counted from the source's first.
@@ -60,6 +60,15 @@ class Source:
         """Tell whether ``code`` is that of this function or of a copy of it."""
         own = self.function.__code__
         return file_of(code) == file_of(own) and code.co_qualname == own.co_qualname
+
+
+def tree_of(code: CodeType) -> ast.AST:
+    """Return the statement that defines a function, with the lines of the file.
+
+    Raises:
+        RewriteError: if its source cannot be read.
+    """
+    return _parsed(code, _text(code))
 
 
 def method_of(kind: type, name: str) -> Source:

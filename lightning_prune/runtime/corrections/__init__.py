@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from lightning_prune.runtime.corrections.base import CallCorrection, Correction
+from lightning_prune.runtime.corrections.cases import Cases, numbers_given, places_of
 from lightning_prune.runtime.corrections.cuts import CutBounds, Recut, Renarrow
 from lightning_prune.runtime.corrections.methods import ZERO, Form, GiveBack, form_of
 from lightning_prune.runtime.corrections.norms import WidenLayerNorm, WidenRMSNorm
@@ -18,7 +19,7 @@ from lightning_prune.runtime.corrections.numbers import (
     ScaleAttention,
     TensorOf,
 )
-from lightning_prune.runtime.corrections.sizes import Resize, Resplit, SizeFactor
+from lightning_prune.runtime.corrections.sizes import PadWidth, Repad, Resize, Resplit, SizeFactor
 from lightning_prune.runtime.corrections.sums import KeepTerm
 
 KINDS: dict[str, type[Correction]] = {
@@ -26,6 +27,7 @@ KINDS: dict[str, type[Correction]] = {
     for kind in (
         Resize,
         Resplit,
+        Repad,
         Recut,
         Renarrow,
         Pin,
@@ -37,6 +39,7 @@ KINDS: dict[str, type[Correction]] = {
         WidenRMSNorm,
         KeepTerm,
         GiveBack,
+        Cases,
     )
 }
 """Every correction by its name in files."""
@@ -69,6 +72,8 @@ def correction_from_json(data: Any) -> Correction:
 
 
 def _as_tuples(value: Any) -> Any:
+    if isinstance(value, Mapping) and "kind" in value:  # one of several cases
+        return correction_from_json(value)
     return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
@@ -77,15 +82,18 @@ __all__ = [
     "ZERO",
     "ArgumentPin",
     "CallCorrection",
+    "Cases",
     "Correction",
     "CutBounds",
     "Form",
     "GiveBack",
     "KeepTerm",
+    "PadWidth",
     "Pin",
     "PinArguments",
     "Recut",
     "Renarrow",
+    "Repad",
     "RescaleMean",
     "Resize",
     "Resplit",
@@ -96,4 +104,6 @@ __all__ = [
     "WidenRMSNorm",
     "correction_from_json",
     "form_of",
+    "numbers_given",
+    "places_of",
 ]

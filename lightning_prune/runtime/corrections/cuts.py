@@ -76,6 +76,13 @@ class Recut(Correction):
         return Recut(tuple(cuts.values()))
 
 
+def slice_of(dim: int, rank: int, index: Any) -> slice | None:
+    """Return the slice in brackets that is of the dimension ``dim`` of ``rank`` ones, if any."""
+    places = list(index) if isinstance(index, tuple) else [index]
+    found = _place_of(dim, rank, places)
+    return None if found is None else places[found]
+
+
 def _place_of(dim: int, rank: int, places: Sequence[Any]) -> int | None:
     """Return which of the places in brackets is a slice of the dimension ``dim`` of ``rank``."""
     at, after_ellipsis = 0, False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,6 +18,9 @@ from lightning_prune.runtime.corrections.base import (
     require,
 )
 from lightning_prune.runtime.corrections.values import is_tensor
+
+SIZES = ("size", "shape", "sizes", "repeats")
+"""What torch's functions call the sizes that they are given."""
 
 
 class SizeFactor(NamedTuple):
@@ -52,7 +55,7 @@ class Resize(CallCorrection):
     @override
     def __call__(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Call with the sizes as one of the arguments, or as the last ones."""
-        for name in ("size", "shape", "sizes", "repeats"):
+        for name in SIZES:
             if name in kwargs:
                 return call(*args, **kwargs | {name: self._resized(kwargs[name])})
         for index, arg in enumerate(args):
@@ -78,6 +81,62 @@ class Resize(CallCorrection):
         for place, above, below in later.factors:
             factors[place] = fraction_product(factors.get(place, (1, 1)), (above, below))
         return Resize(tuple(SizeFactor(place, *map(int, f)) for place, f in factors.items()))
+
+
+def sizes_among(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[int]:
+    """Return the sizes that a call is given as one of the arguments, or as the last ones."""
+    for name in SIZES:
+        if name in kwargs:
+            return list(kwargs[name])
+    listed = [arg for arg in args if isinstance(arg, (tuple, list))]
+    return listed[0] if listed else args[1 if args and is_tensor(args[0]) else 0 :]
+
+
+class PadWidth(NamedTuple):
+    """The width of the border at one place among the widths of a padding."""
+
+    place: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Repad(CallCorrection):
+    """Pad with the borders that there were, where channels are padded.
+
+    Args:
+        widths: those that change; the others depend on the input's size and go on doing so.
+    """
+
+    kind: ClassVar[str] = "repad"
+    calls: ClassVar[frozenset[str]] = frozenset({"pad", "constant_pad_nd"})
+
+    widths: tuple[PadWidth, ...]
+
+    def __post_init__(self) -> None:
+        require(bool(self.widths), "widths", "at least one", self.widths)
+        for width in self.widths:
+            require(are_sizes(tuple(width), 2), "widths", "a place and a width each", width)
+
+    @override
+    def __call__(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call with the widths in place of those that were given."""
+        if "pad" in kwargs:
+            return call(*args, **kwargs | {"pad": self._widened(kwargs["pad"])})
+        return call(args[0], self._widened(args[1]), *args[2:], **kwargs)
+
+    def _widened(self, given: Sequence[int]) -> list[int]:
+        widths = list(given)
+        for place, width in self.widths:
+            widths[place] = width
+        return widths
+
+    @override
+    def then(self, later: Correction) -> Correction | None:
+        """Keep the later widths of each place."""
+        if not isinstance(later, Repad):
+            return None
+        both = dict(self.widths) | dict(later.widths)
+        return Repad(tuple(PadWidth(*width) for width in both.items()))
 
 
 _PARTS = (

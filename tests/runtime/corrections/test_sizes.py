@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_prune.runtime.corrections import Resize, Resplit, SizeFactor
+from lightning_prune.runtime.corrections import PadWidth, Repad, Resize, Resplit, SizeFactor
 
 X = torch.arange(24.0).reshape(2, 12)
 HALF = Resize((SizeFactor(1, 1, 2),))
@@ -83,3 +83,23 @@ def test_fractions_of_other_kinds_are_refused(factors):
 def test_parts_of_other_kinds_are_refused(parts):
     with pytest.raises(ValueError, match="Expected `parts`"):
         Resplit(parts)
+
+
+def test_borders_are_as_wide_as_they_were():
+    x = torch.ones(1, 3, 2, 2)
+    pad = Repad((PadWidth(4, 4), PadWidth(5, 1)))
+    for given in ((0, 0, 1, 0, 2, 6), [0, 0, 1, 0, 9, 9]):
+        assert pad(torch.nn.functional.pad, x, given).shape == (1, 8, 3, 2)
+        assert pad(torch.nn.functional.pad, x, pad=given, value=1.0).shape == (1, 8, 3, 2)
+
+
+def test_of_two_paddings_the_later_counts():
+    first, later = Repad((PadWidth(4, 4), PadWidth(5, 1))), Repad((PadWidth(5, 2),))
+    assert first.then(later) == Repad((PadWidth(4, 4), PadWidth(5, 2)))
+    assert first.then(HALF) is None
+
+
+@pytest.mark.parametrize("widths", [(), ((1,),), ((1, -2),), ((1.0, 2),)], ids=str)
+def test_borders_of_other_kinds_are_refused(widths):
+    with pytest.raises(ValueError, match="Expected `widths`"):
+        Repad(widths)
