@@ -21,7 +21,8 @@ class Head(Granularity):
 
     Where several query heads share keys and values, a unit is the whole of such a group. Of the
     coupled groups these are the ones whose units own blocks of neighbouring rows in at least two
-    projections, separate or fused. `Channel` prunes them as well, together with all others.
+    projections, separate or fused, and beside those their share of a table of biases. `Channel`
+    prunes them as well, together with all others.
 
     Michel et al., 2019, "Are Sixteen Heads Really Better than One?", arXiv:1905.10650.
 
@@ -62,12 +63,18 @@ class Head(Granularity):
 
 
 def _projections(group: Group, weights: Mapping[str, Tensor]) -> int:
-    """Return in how many projections a unit owns neighbouring rows; 0 if any row stands alone."""
+    """Return in how many projections a unit owns neighbouring rows; 0 if it is no head.
+
+    Beside them a head may own one number for each position, in a table of biases; a unit with
+    several rows that stand alone is no head.
+    """
     total = 0
     for member in group.parameters:
         if member.side != "out" or weights[member.axis.tensor].dim() < 2:
             continue
         first = member.owned_by(torch.arange(group.units) == 0).sort().values
+        if len(first) == 1:
+            continue
         lengths = torch.tensor([len(run) for run in _runs(first)])
         if int(lengths.min()) < 2:
             return 0

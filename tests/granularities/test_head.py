@@ -29,6 +29,26 @@ class Attention(nn.Module):
         return self.head(torch.relu(self.hidden(x.mean(1))))
 
 
+class Biased(Attention):
+    """Attention with a table of biases: a number for each pair of positions and each head."""
+
+    def __init__(self, by_head=True):
+        super().__init__()
+        self.by_head = by_head
+        self.table = nn.Parameter(torch.randn((4, 6, 6) if by_head else (36, 4)))
+
+    def forward(self, x):
+        x = self.embed(x)
+        q, k, v = (
+            part(x).unflatten(-1, (-1, 4)).transpose(1, 2) for part in (self.q, self.k, self.v)
+        )
+        bias = self.table if self.by_head else self.table.T.reshape(4, 6, 6)
+        y = (q @ k.transpose(2, 3) / 2 + bias).softmax(-1) @ v
+        return self.head(
+            torch.relu(self.hidden((x + self.out(y.transpose(1, 2).flatten(2))).mean(1)))
+        )
+
+
 def fused():
     layer = nn.TransformerEncoderLayer(16, 4, 32, dropout=0.0, batch_first=True)
     return nn.Sequential(nn.Linear(5, 16), layer, nn.Linear(16, 3))
@@ -43,6 +63,8 @@ X = torch.randn(2, 6, 5)
         pytest.param(Attention, "q", 4, id="separate"),
         pytest.param(lambda: Attention(4, 2), "q", 2, id="grouped queries"),
         pytest.param(fused, "1.self_attn", 4, id="fused"),
+        pytest.param(Biased, "q", 4, id="biased"),
+        pytest.param(lambda: Biased(by_head=False), "q", 4, id="biased by position"),
     ],
 )
 def test_heads_are_found_among_all_groups(make, name, units):
@@ -61,10 +83,11 @@ def test_channels_of_a_decoder_are_no_heads():
     assert Head().groups(dict(model.named_parameters()), structure) == []
 
 
-def test_half_of_the_heads_go_and_compaction_takes_them_out():
-    model = Attention()
+@pytest.mark.parametrize("make", [Attention, Biased, lambda: Biased(by_head=False)])
+def test_half_of_the_heads_go_and_compaction_takes_them_out(make):
+    model = make()
     report = prune(model, X, sparsity=0.5, criterion=Magnitude(), granularity=Head(), of="units")
-    assert [(g.name, g.kept) for g in report.groups] == [("q", 2)]
+    assert [g.kept for g in report.groups] == [2]
     model.eval()
     expected = model(X)
     compact(model, X)
@@ -95,3 +118,35 @@ def test_a_model_without_attention_is_refused_with_what_to_use(kind: type[nn.Mod
     with pytest.raises(lp.TargetError, match=r"got no attention .*Use Channel\(\), .*LSTM, GRU"):
         lp.prune(Recurrent(), torch.randn(2, 5, 6), granularity=Head(), **recipe)
     lp.prune(Recurrent(), torch.randn(2, 5, 6), granularity=lp.Channel(), **recipe)
+
+
+def transformers_models():
+    library = pytest.importorskip("transformers")
+    tokens = torch.randint(0, 50, (2, 7))
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4}
+    beit = {"intermediate_size": 32, "image_size": 32, "patch_size": 8}
+    swin = {"image_size": 32, "patch_size": 2, "embed_dim": 16, "window_size": 4}
+    t5 = {"vocab_size": 50, "d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 2, "num_heads": 4}
+    t5 = library.T5Config(**t5, use_cache=False)
+    beit = library.BeitConfig(**sizes, **beit, use_relative_position_bias=True)
+    swin = library.SwinConfig(**swin, depths=[2, 2], num_heads=[2, 4])
+    texts = {"input_ids": tokens, "decoder_input_ids": tokens}
+    images = {"pixel_values": torch.randn(2, 3, 32, 32)}
+    return {
+        "T5": (library.T5ForConditionalGeneration(t5), texts, [4, 4, 4]),  # layers share a table
+        "BEiT": (library.BeitModel(beit), images, [4, 4]),
+        "Swin": (library.SwinModel(swin), images, [2, 2, 4, 4]),
+    }
+
+
+@pytest.mark.parametrize("name", ["T5", "BEiT", "Swin"])
+def test_heads_with_a_table_of_biases_go_from_real_models(name):
+    model, inputs, heads = transformers_models()[name]
+    report = prune(
+        model.eval(), inputs, sparsity=0.5, criterion=lp.Random(), granularity=Head(), of="units"
+    )
+    assert sorted(g.units for g in report.groups) == heads
+    compacted = compact(model, inputs, latency=False)
+    assert compacted.refused == {}
+    assert compacted.max_rel_error < 1e-5
+    assert sum(g.removed for g in report.groups) == sum(heads) // 2
