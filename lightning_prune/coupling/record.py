@@ -23,6 +23,7 @@ from typing_extensions import override
 from lightning_prune.coupling.foreach import is_of_lists, one_by_one
 from lightning_prune.coupling.graph import Graph, Kind, Node, Ref, Value, base_name
 from lightning_prune.coupling.sites import Sites
+from lightning_prune.modules.caches import results
 from lightning_prune.modules.fake import fake_mode, faking
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.nesting import tensors_in
@@ -48,7 +49,7 @@ def record(model: nn.Module, inputs: ExampleInputs, has_rule: Callable[[str], bo
         inputs = inputs.map(torch.clone)  # the model may write into them
         recorder.graph.inputs.extend(recorder.ref(t, "input") for t in inputs.tensors)
         with recorder:
-            output = inputs(model)
+            output = results(inputs, model)
         recorder.graph.outputs.extend(recorder.ref(t, "activation") for t in tensors_in(output))
     return recorder.graph
 

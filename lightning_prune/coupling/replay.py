@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lightning_prune.coupling.forecast import Trace
 from lightning_prune.coupling.modes import in_mode
 from lightning_prune.coupling.record import composite_operations
+from lightning_prune.modules.caches import results
 from lightning_prune.modules.nesting import tensors_in
 from lightning_prune.modules.seeding import seeded
 
@@ -60,4 +61,4 @@ def run_twin(
     inputs = trace.inputs.map(torch.clone)
     devices = {tensor.device for tensor in [*copy.parameters(), *inputs.tensors]}
     with seeded(seed, devices), composite_operations(), mode or contextlib.nullcontext():
-        return tuple(tensors_in(inputs(copy)))
+        return tuple(tensors_in(results(inputs, copy)))

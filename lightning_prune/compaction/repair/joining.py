@@ -24,7 +24,7 @@ _SEVERAL = "one call serves several sizes"
 
 
 @dataclass(frozen=True)
-class Call:
+class StaleCall:
     """A call that is stale.
 
     Args:
@@ -38,7 +38,7 @@ class Call:
     given: Arguments | None
 
 
-def joined(calls: Sequence[Call], right: Sequence[Arguments]) -> Correction:
+def join_calls(calls: Sequence[StaleCall], right: Sequence[Arguments]) -> Correction:
     """Return one correction for several calls at one place.
 
     Args:
@@ -64,14 +64,14 @@ def joined(calls: Sequence[Call], right: Sequence[Arguments]) -> Correction:
     return Cases(tuple(cases.items()))
 
 
-def _needed(call: Call) -> Correction:
+def _needed(call: StaleCall) -> Correction:
     """Return what the operation needs, as far as the place in the source can say it."""
     if isinstance(call.correction, Pin) and isinstance(call.needed, PinArguments):
         return PinArguments(call.needed.pins[:1])
     return call.needed
 
 
-def both(known: Correction, correction: Correction) -> Correction:
+def join_cuts(known: Correction, correction: Correction) -> Correction:
     """Return one correction of an index that cuts two dimensions.
 
     Raises:

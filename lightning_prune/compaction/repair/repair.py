@@ -18,7 +18,7 @@ from torch import nn
 from lightning_prune.compaction.plan import Attribute, Plan, SizeChange
 from lightning_prune.compaction.repair.fixes import Arguments
 from lightning_prune.compaction.repair.follow import Followed, Stale, follow
-from lightning_prune.compaction.repair.joining import Call, both, joined
+from lightning_prune.compaction.repair.joining import StaleCall, join_calls, join_cuts
 from lightning_prune.compaction.rewriting import (
     CallSite,
     Edit,
@@ -157,7 +157,7 @@ class _Found:
     change: Edit | WidenNorm
     trace: Trace
     stale: Stale
-    call: Call | None = None
+    call: StaleCall | None = None
 
     def broken(self, reason: str) -> Broken:
         return Broken(self.trace, self.stale.node, f"{reason} ({self.stale.node})")
@@ -208,7 +208,7 @@ class _Findings:
             return
         edit = Edit(site.method, site.path, correction, site.digest)
         found.setdefault((site.method, site.path), []).append(
-            _Found(edit, trace, stale, Call(correction, stale.fix.correction, given))
+            _Found(edit, trace, stale, StaleCall(correction, stale.fix.correction, given))
         )
 
     def _take_attributes(self, module: str, owner: nn.Module, site: CallSite, stale: Stale) -> bool:
@@ -244,10 +244,12 @@ class _Findings:
                 raise RewriteError("one norm serves several widths")
             return first
         corrections = [
-            joined([one.call for one in found if one.call is not None], self._right.get(call, ()))
+            join_calls(
+                [one.call for one in found if one.call is not None], self._right.get(call, ())
+            )
             for call, found in by_call.items()
         ]
-        return replace(first, correction=reduce(both, corrections))
+        return replace(first, correction=reduce(join_cuts, corrections))
 
     def parts(self) -> Iterator[tuple[str, Plan]]:
         """Return what to change in each module."""

@@ -25,6 +25,7 @@ from lightning_prune.compaction.verification.copies import Copies
 from lightning_prune.compaction.verification.decisions import Decision, Decisions, is_proof
 from lightning_prune.compaction.verification.leaves import is_finite_number, leaves_of
 from lightning_prune.coupling.graph import base_name
+from lightning_prune.modules.caches import results
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.seeding import seeded
 
@@ -100,7 +101,7 @@ def _called(model: nn.Module, step: Pass, decisions: Decisions, seed: int) -> Ru
     inputs = step.inputs.on(model).map(torch.clone)  # it may write into its inputs
     rates = RatesAtZero() if step.training else None
     with _seeded(model, inputs, seed) as drew, torch.no_grad(), decisions, rates or nullcontext():
-        leaves = leaves_of(inputs(model))
+        leaves = leaves_of(results(inputs, model))
         draws = drew() or (rates is not None and rates.draws)
     return Run(leaves, decisions.made, decisions.lowers_precision, draws)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from lightning_prune.compaction.repair.joining import Call, both, joined
+from lightning_prune.compaction.repair.joining import StaleCall, join_calls, join_cuts
 from lightning_prune.errors import RewriteError
 from lightning_prune.runtime.corrections import (
     ArgumentPin,
@@ -16,18 +16,18 @@ FIRST = Recut((CutBounds(1, 2, 0, 3),))
 REST = Recut((CutBounds(1, 2, 3, 5),))
 
 
-def cut(correction: Recut, start: int, end: int) -> Call:
-    return Call(correction, correction, {"dim": 1, "start": start, "end": end})
+def cut(correction: Recut, start: int, end: int) -> StaleCall:
+    return StaleCall(correction, correction, {"dim": 1, "start": start, "end": end})
 
 
 def test_equal_calls_need_one_correction() -> None:
-    assert joined([cut(FIRST, 0, 4), cut(FIRST, 0, 4)], []) == FIRST
+    assert join_calls([cut(FIRST, 0, 4), cut(FIRST, 0, 4)], []) == FIRST
 
 
 def test_their_numbers_tell_calls_apart() -> None:
     right = [{"dim": 1, "start": 8, "end": 12}]
     cases = (((0, 4), FIRST), ((4, 8), REST), ((8, 12), None))
-    assert joined([cut(FIRST, 0, 4), cut(REST, 4, 8)], right) == Cases(cases)
+    assert join_calls([cut(FIRST, 0, 4), cut(REST, 4, 8)], right) == Cases(cases)
 
 
 @pytest.mark.parametrize(
@@ -35,27 +35,33 @@ def test_their_numbers_tell_calls_apart() -> None:
     [
         ([cut(FIRST, 0, 4), cut(REST, 0, 4)], []),
         ([cut(FIRST, 0, 4)], [{"dim": 1, "start": 0, "end": 4}]),
-        ([cut(FIRST, 0, 4), Call(REST, REST, None)], []),
-        ([Call(Renarrow(0, 1), Renarrow(0, 1), {}), Call(Renarrow(1, 1), Renarrow(1, 1), {})], []),
+        ([cut(FIRST, 0, 4), StaleCall(REST, REST, None)], []),
+        (
+            [
+                StaleCall(Renarrow(0, 1), Renarrow(0, 1), {}),
+                StaleCall(Renarrow(1, 1), Renarrow(1, 1), {}),
+            ],
+            [],
+        ),
     ],
     ids=["same numbers", "one is right", "no numbers", "no numbers to look at"],
 )
-def test_what_nothing_tells_apart_is_refused(calls: list[Call], right: list) -> None:
+def test_what_nothing_tells_apart_is_refused(calls: list[StaleCall], right: list) -> None:
     with pytest.raises(RewriteError, match="one call serves several sizes"):
-        joined(calls, right)
+        join_calls(calls, right)
 
 
 def test_of_an_operator_one_number_is_corrected() -> None:
-    def pinned(value: float) -> Call:
+    def pinned(value: float) -> StaleCall:
         pins = (ArgumentPin(8.0, value, "other", 1), ArgumentPin(1.0, 2.0, "alpha", 2))
-        return Call(Pin(8.0, value), PinArguments(pins), {"other": value, "alpha": 1})
+        return StaleCall(Pin(8.0, value), PinArguments(pins), {"other": value, "alpha": 1})
 
     cases = (((2.0,), Pin(8.0, 2.0)), ((4.0,), Pin(8.0, 4.0)))
-    assert joined([pinned(2.0), pinned(4.0)], []) == Cases(cases)
+    assert join_calls([pinned(2.0), pinned(4.0)], []) == Cases(cases)
 
 
 def test_an_index_may_cut_two_dimensions() -> None:
     rows = Recut((CutBounds(0, 2, 0, 1),))
-    assert both(rows, FIRST) == Recut((*rows.cuts, *FIRST.cuts))
+    assert join_cuts(rows, FIRST) == Recut((*rows.cuts, *FIRST.cuts))
     with pytest.raises(RewriteError, match="several sizes"):
-        both(FIRST, REST)
+        join_cuts(FIRST, REST)
