@@ -223,3 +223,21 @@ def test_finetuning_scheduler(restore_best: bool, tmp_path: Path) -> None:
     assert all(parameter.requires_grad for parameter in model.parameters())
     check(trainer.callbacks, 0.8)
     assert L.Trainer(**PLAIN).predict(model, loader)[0].shape == (16, 2)
+
+
+@pytest.mark.parametrize("name", ["NHITS", "LSTM"])
+def test_neuralforecast(name: str) -> None:
+    package = pytest.importorskip("neuralforecast")
+    pandas = importlib.import_module("pandas")
+    kind = getattr(importlib.import_module("neuralforecast.models"), name)
+    values = np.sin(np.arange(240) / 5) + np.random.default_rng(0).normal(size=240)
+    days = [*pandas.date_range("2020-01-01", periods=120)] * 2
+    groups = np.repeat(["a", "b"], 120)
+    frame = pandas.DataFrame({"unique_id": groups, "ds": days, "y": values.astype("float32")})
+    small = {"mlp_units": [[32, 32]] * 3} if name == "NHITS" else {"encoder_hidden_size": 16}
+    ours = [lp.Pruning(0.5, schedule=lp.OneShot(step=4)), lp.Compaction(latency=False)]
+    model = kind(h=6, input_size=24, max_steps=8, callbacks=ours, **small, **PLAIN)
+    forecast = package.NeuralForecast(models=[model], freq="D")
+    forecast.fit(frame)
+    check(forecast.models[0].trainer_kwargs["callbacks"])
+    assert len(forecast.predict()) == 12

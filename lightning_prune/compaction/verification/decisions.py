@@ -75,7 +75,8 @@ class Decisions(TorchDispatchMode):
         inputs = [t for t in tree_leaves((args, kwargs)) if _is_real(t)]
         if not inputs:
             return result
-        self.made.append(Decision(func, [t.clone() for t in inputs], result))
+        kept = tree_map(_copied, result)  # the model may write into it
+        self.made.append(Decision(func, [t.clone() for t in inputs], kept))
         self._repeats = self._repeats and self._fits(self.made[-1])
         return _like(self._earlier[len(self.made) - 1].result, result) if self._repeats else result
 
@@ -93,9 +94,15 @@ class Decisions(TorchDispatchMode):
         return earlier.op is made.op and shapes[0] == shapes[1]
 
 
+def _copied(leaf: Any) -> Any:
+    return leaf.clone() if isinstance(leaf, Tensor) else leaf
+
+
 def _like(earlier: Any, result: Any) -> Any:
-    """Return an earlier result in the arithmetic of this run."""
-    return tree_map(lambda a, b: a.to(b.dtype) if isinstance(a, Tensor) else a, earlier, result)
+    """Return a copy of an earlier result in the arithmetic of this run."""
+    return tree_map(
+        lambda a, b: a.to(b.dtype, copy=True) if isinstance(a, Tensor) else a, earlier, result
+    )
 
 
 def _is_lower(args: tuple[Any, ...], result: Any) -> bool:
