@@ -80,6 +80,23 @@ def cut_at_a_size(self: Any, x: Tensor) -> Tensor:
     return self.last(torch.cat([z[:, end, :5].relu(), z[:, end, 5:].tanh()], -1))
 
 
+def cut_in_a_loop(self: Any, x: Tensor) -> Tensor:
+    z = self.first(x)
+    parts = [z[..., 4 * i : 4 * (i + 1)] for i in range(2)]
+    return self.last(torch.cat([parts[0].relu(), parts[1].tanh()], -1))
+
+
+def divided_in_a_loop(self: Any, x: Tensor) -> Tensor:
+    both = [one / one.size(-1) ** 0.5 for one in (self.first(x).relu(), self.other(x).tanh())]
+    return self.last(both[0]) + self.end(both[1])
+
+
+def padded(self: Any, x: Tensor) -> Tensor:
+    z, y = self.first(x).relu(), self.wide(x)
+    before = z.shape[-1] // 2
+    return self.last(y + nn.functional.pad(z, (before, y.shape[-1] - z.shape[-1] - before)))
+
+
 def narrow(self: Any, x: Tensor) -> Tensor:
     z = self.first(x)
     return self.last(torch.cat([z.narrow(-1, 0, 5).relu(), torch.narrow(z, -1, 5, 3).tanh()], -1))
@@ -189,6 +206,7 @@ PLAIN = [
     (split, "resplit"),
     (cut, "recut"),
     (cut_at_a_size, "recut"),
+    (cut_in_a_loop, "cases"),
     (narrow, "renarrow"),
     (mean_by_hand, "pin"),
     (root, "pin"),
@@ -201,6 +219,12 @@ PLAIN = [
 ]
 NETS: dict[str, tuple[Any, dict[str, Any], set[str]]] = {
     **{forward.__name__: (forward, BODY, {kind}) for forward, kind in PLAIN},
+    "padded": (padded, BODY | {"wide": linear(6, 16), "last": linear(16, 3)}, {"repad"}),
+    "divided in a loop": (
+        divided_in_a_loop,
+        BODY | {"other": linear(6, 12), "end": linear(12, 3)},
+        {"cases"},
+    ),
     "expanded": (expanded, BODY | {"cls": lambda: Parameter(1, 1, 8)}, {"resize"}),
     "single head": (
         single_head,

@@ -192,7 +192,11 @@ class _Follower(OpObserver):
         bounds = cut_bounds(expectation)
         source: Ref = node.args[0]
         dim = node.argument("dim", 0) % len(self._trace.graph[source].shape)
-        if bounds != (0, self._forecast.shape(source)[dim]):
+        # What it is given cannot be seen; if that is not what was recorded, it will not be found.
+        self.given[node] = {name: node.argument(name) for name in ("start", "end")}
+        if bounds == (0, self._forecast.shape(source)[dim]):
+            self.right.append(node)
+        else:
             self._left_out[node.results[0]] = [*self._left_out.get(source, []), (dim, *bounds)]
             self.stale.append(Stale(node, Fix(cut_correction(expectation), lambda: None)))
 

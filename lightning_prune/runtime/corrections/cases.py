@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from torch import Tensor
 from typing_extensions import override
 
 from lightning_prune.runtime.corrections.base import Correction, Number, is_number, require
@@ -144,8 +146,10 @@ class Cases(Correction):
         Raises:
             RuntimeError: if they were not seen.
         """
+        # In a trace, sizes are tensors of one number.
+        plain = tuple(n.item() if isinstance(n, Tensor) else n for n in given)
         for numbers, correction in self.cases:
-            if numbers == given:
+            if all(map(_is_same, numbers, plain)):
                 return correction
         seen = ", ".join(str(numbers) for numbers, _ in self.cases)
         raise RuntimeError(
@@ -176,6 +180,11 @@ class Cases(Correction):
         """Return the cases as plain data."""
         cases = [[given, None if c is None else c.to_json()] for given, c in self.cases]
         return {"kind": self.kind, "cases": cases}
+
+
+def _is_same(number: Number, given: Number) -> bool:
+    """Compare; a trace computes in float32."""
+    return number == given or (type(given) is float and math.isclose(number, given, rel_tol=1e-6))
 
 
 def _bounds(start: Any, end: Any) -> Given:
