@@ -317,6 +317,8 @@ def test_exported_to_onnx_by_tracing(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_exported_and_compiled(name: str) -> None:
+    if name == "cut_at_a_size" and torch.__version__.startswith("2.6"):
+        pytest.skip("torch 2.6 does not export the masked model, either")
     masked, small = compacted(name)
     shapes = ({0: torch.export.Dim("batch", min=2), 1: torch.export.Dim("length", min=2)},)
     program = torch.export.export(

@@ -45,8 +45,9 @@ class GiveBack(Correction):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return something of the form."""
-        given = next((t for t in (*args, *kwargs.values()) if is_tensor(t)), None)
-        return _filled(self.form, args, given)
+        # Not `next` with a default, which torch 2.6 does not compile.
+        tensors = [t for t in (*args, *kwargs.values()) if is_tensor(t)]
+        return _filled(self.form, args, tensors[0] if tensors else None)
 
     @override
     def then(self, later: Correction) -> Correction | None:
