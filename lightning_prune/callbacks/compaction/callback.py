@@ -45,7 +45,7 @@ from lightning_prune.callbacks.trainer.example_inputs import (
 from lightning_prune.callbacks.trainer.masking import masks_in_force
 from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.other_callbacks import forget_averages
-from lightning_prune.callbacks.trainer.printing import show
+from lightning_prune.callbacks.trainer.printing import print_as_is
 from lightning_prune.callbacks.trainer.strategies import check_strategy, shards_weights
 from lightning_prune.compaction import CompactionReport, compact, save_compact
 from lightning_prune.compaction.foreign_masks import warn_of_masks
@@ -253,7 +253,9 @@ class Compaction(Callback):
                     gathered, examples, latency=False, allow_unused=self.allow_unused
                 )
                 self.report = self._published(trainer, before, gathered, self.report, examples[0])
-                show(pl_module, f"The sharded model keeps its size; the compact one is {self.path}")
+                print_as_is(
+                    pl_module, f"The sharded model keeps its size; the compact one is {self.path}"
+                )
             except Exception as error:
                 failure = error
         failure = trainer.strategy.broadcast(failure)
@@ -273,7 +275,7 @@ class Compaction(Callback):
             save_compact(compacted, self.path, report=report)
         if self.latency:
             report = with_latency(report, before, compacted, inputs)
-        show(trainer.lightning_module, report)
+        print_as_is(trainer.lightning_module, report)
         if not report.removed:
             say_why_nothing(compacted)
         for logger in trainer.loggers:
@@ -287,7 +289,7 @@ class Compaction(Callback):
         if self.monitor is None:
             return
         if self._best.restore(pl_module, masks_in_force(trainer)):
-            show(
+            print_as_is(
                 pl_module,
                 f"compacting the weights of step {self._best.step}, the best at this sparsity: "
                 f"{self.monitor} {self._best.value:.4g}",

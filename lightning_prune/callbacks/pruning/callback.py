@@ -33,7 +33,7 @@ from lightning_prune.callbacks.pruning.rewinder import Rewinder
 from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.other_callbacks import restart_early_stopping
 from lightning_prune.callbacks.trainer.position import current_position
-from lightning_prune.callbacks.trainer.printing import show
+from lightning_prune.callbacks.trainer.printing import print_as_is
 from lightning_prune.callbacks.trainer.strategies import check_strategy
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.errors import TargetError
@@ -362,7 +362,7 @@ class Pruning(Callback):
         """Print once what the final sparsity would remove."""
         if self.report is None and self.pruner is not None and self.pruner.ready:
             self.report = self.pruner.rehearse(self.recipe.sparsity)
-            show(pl_module, f"{self.name}, dry run; nothing is removed:\n{self.report}")
+            print_as_is(pl_module, f"{self.name}, dry run; nothing is removed:\n{self.report}")
 
     def _check(self, trainer: L.Trainer, pl_module: L.LightningModule, moment: str) -> None:
         """Mask what was revived, and follow optimizers and layers that were replaced."""

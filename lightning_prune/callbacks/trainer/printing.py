@@ -11,10 +11,10 @@ from lightning_prune.display.widths import terminal_width, wrap_all
 
 def say(pl_module: L.LightningModule, *lines: str) -> None:
     """Print lines on rank zero, above the progress bar, in the width of the terminal."""
-    show(pl_module, wrap_all(lines, terminal_width()))
+    print_as_is(pl_module, wrap_all(lines, terminal_width()))
 
 
-def show(pl_module: L.LightningModule, what: object) -> None:
+def print_as_is(pl_module: L.LightningModule, what: object) -> None:
     """Print something as it is, on rank zero, also when the training has ended.
 
     By then, tqdm's progress bar is closed, and `LightningModule.print` would print nothing.
