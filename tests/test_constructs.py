@@ -290,6 +290,33 @@ class PerHead(nn.Module):
         return self.last(sum(self.attend(q(x), k(x), v) for q, k in pairs))
 
 
+class Modulated(nn.Module):
+    """Convolutions whose weights a style scales, and norms again: those of StyleGAN 2."""
+
+    class Convolution(nn.Module):
+        def __init__(self, read: int, written: int) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(written, read, 3, 3))
+            self.style = nn.Linear(4, read)
+
+        def forward(self, x: Tensor, code: Tensor) -> Tensor:
+            weight = self.weight * self.style(code).view(1, -1, 1, 1)
+            norm = torch.rsqrt(weight.pow(2).sum((1, 2, 3), keepdim=True) + 1e-8)
+            return F.conv2d(x, weight * norm, padding=1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 1)
+        self.parts = nn.ModuleList([Modulated.Convolution(8, 12), Modulated.Convolution(12, 2)])
+        self.code = nn.Parameter(torch.randn(1, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        for part in self.parts:
+            x = part(x.relu(), self.code.tanh())
+        return x
+
+
 ROWS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "shortcut_of_zeros": (Shortcut, IMAGES),
     "state_of_zeros": (lambda: Cell(8), TOKENS),
@@ -305,6 +332,7 @@ ROWS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "spectral_norm": (normed(parametrizations.spectral_norm), IMAGES),
     "older_spectral_norm": (normed(nn.utils.spectral_norm), IMAGES),
     "projections": (Projected, TOKENS),
+    "modulated": (Modulated, IMAGES),
     "padded_shortcut": (PaddedShortcut, IMAGES),
     "width_asserted": (lambda: Checked(raises=False), IMAGES),
     "width_compared": (lambda: Checked(raises=True), IMAGES),

@@ -126,7 +126,7 @@ class CompactionReport:
         if self.latency_after is not None:
             notes.append(
                 f"latency at batch {self.latency_after.batch_size} on {self.latency_after.device}, "
-                f"{self.latency_after.dtype}, {self.latency_after.threads} threads"
+                f"{self.latency_after.dtype}, threads: {self.latency_after.threads}"
             )
         if self.frozen:
             count, names = format_count(self.params_frozen), join_names(self.frozen, _NAMES)

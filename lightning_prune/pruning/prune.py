@@ -128,9 +128,9 @@ def plan(
         >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> print(plan(model, torch.randn(1, 4), sparsity=0.5))
         sparsity 0.5000 of parameters (target 0.5000)
-        group  kept  units  sparsity
-        -----  ----  -----  --------
-            0     4      8    0.5000
+        group  units  kept  removed
+        -----  -----  ----  -------
+            0      8     4    50.0%
         compaction leaves 30 of 58 parameters (51.7%) and 24 of 48 MACs (50.0%)
     """
     check_model(model)

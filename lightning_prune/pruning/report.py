@@ -87,9 +87,9 @@ class PruningReport:
         if self.unused:
             notes.append(f"not run by the example inputs: {', '.join(self.unused)}")
         rows = [
-            [g.name, str(g.kept), str(g.units), f"{g.removed / g.units:.4f}"] for g in self.groups
+            [g.name, str(g.units), str(g.kept), f"{g.removed / g.units:.1%}"] for g in self.groups
         ]
-        table = format_table(["group", "kept", "units", "sparsity"], rows)
+        table = format_table(["group", "units", "kept", "removed"], rows)
         return "\n".join([head, table, wrap_all(notes, terminal_width())]).rstrip()
 
     def _left(self) -> list[str]:

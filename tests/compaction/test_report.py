@@ -59,7 +59,7 @@ def test_the_speed_up_is_the_ratio_of_medians():
 def test_latency_is_printed_with_its_circumstances():
     text = str(report(**TIMED))
     assert "latency p50" in text
-    assert "at batch 4 on cpu, float32, 2 threads" in text
+    assert "at batch 4 on cpu, float32, threads: 2" in text
     assert "latency" not in str(report())
 
 

@@ -21,8 +21,8 @@ def test_prints_as_a_table():
     )
     lines = str(report).splitlines()
     assert lines[0] == "sparsity 0.4971 of macs (target 0.5000)"
-    assert lines[3].split() == ["conv", "6", "8", "0.2500"]
-    assert lines[4].split() == ["fc", "1", "4", "0.7500"]
+    assert lines[3].split() == ["conv", "8", "6", "25.0%"]
+    assert lines[4].split() == ["fc", "4", "1", "75.0%"]
     assert lines[5] == "left alone, `head` is excluded: head"
 
 

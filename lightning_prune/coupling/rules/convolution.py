@@ -67,7 +67,7 @@ def any_convolution(p: Propagation, node: Node) -> list[Planes]:
 def couple_convolution(p: Propagation, node: Node, conv: Convolution) -> list[Planes]:
     rank, spatial = len(p.shape(conv.x)), len(p.shape(conv.weight)) - 2
     channel = rank - spatial - 1
-    if p.planes(conv.weight) and not p.is_static(conv.weight):
+    if not p.is_static(conv.weight) and (conv.groups > 1 or not _is_labelled(p, conv)):
         p.freeze_all(node.inputs, "a convolution with weights computed from activations")
         return []
     for plane in p.planes(conv.weight):
@@ -86,6 +86,12 @@ def couple_convolution(p: Propagation, node: Node, conv: Convolution) -> list[Pl
         x = _channel_plane(p, planes, channel)
         writes = _grouped(p, conv, x, p.shape(conv.x)[channel])
     return [carried(rest, conv.bias) + with_bias(p, writes, conv.bias, rank, channel)]
+
+
+def _is_labelled(p: Propagation, conv: Convolution) -> bool:
+    """Tell whether a computed weight has channels that can go, as what a style has scaled."""
+    varying = [plane.varying for plane in p.planes(conv.weight)]
+    return all(any(dim in some for some in varying) for dim in (conv.in_dim, conv.out_dim))
 
 
 def _price(p: Propagation, node: Node, conv: Convolution, channel: int) -> None:
