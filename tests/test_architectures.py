@@ -232,10 +232,12 @@ def outputs(model: nn.Module, inputs: Any) -> Tensor:
 def test_half_of_every_group_goes_exactly(name, attention):
     torch.manual_seed(0)
     case = CASES[name]
-    model = case.build().eval()
+    if name == "vit" and transformers.__version__.startswith("4."):
+        pytest.skip("transformers 4 gives the layers of its ViT other names")
+    model = case.build()
     if attention:
-        model.set_attn_implementation(attention)
-    randomize(model)
+        model = type(model)._from_config(model.config, attn_implementation=attention)
+    randomize(model.eval())
     groups = couple(model, case.inputs).groups
     masked = zeroed(model, groups, half_of_every_group(groups), ["out in"] * len(groups))
     small = copy.deepcopy(masked)
