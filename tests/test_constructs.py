@@ -317,6 +317,35 @@ class Modulated(nn.Module):
         return x
 
 
+class Processor:
+    """Attends for a module that calls it: the maths of diffusers' attention is in such objects."""
+
+    def __call__(self, module: nn.Module, x: Tensor) -> Tensor:
+        heads = module.heads
+        parts = (module.q, module.k, module.v)
+        width = module.q.out_features // heads
+        q, k, v = (part(x).view(*x.shape[:2], heads, width).transpose(1, 2) for part in parts)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+    def attend(self, module: nn.Module, x: Tensor) -> Tensor:
+        return self(module, x)
+
+
+def attend(module: nn.Module, x: Tensor) -> Tensor:
+    return Processor.__call__(None, module, x)  # type: ignore[arg-type]
+
+
+class Processed(nn.Module):
+    def __init__(self, processor: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.heads, self.processor = 4, processor
+        self.first, self.last = nn.Linear(6, 16), nn.Linear(16, 3)
+        self.q, self.k, self.v = (nn.Linear(16, 16) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.processor(self, self.first(x)))
+
+
 ROWS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "shortcut_of_zeros": (Shortcut, IMAGES),
     "state_of_zeros": (lambda: Cell(8), TOKENS),
@@ -333,6 +362,9 @@ ROWS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "older_spectral_norm": (normed(nn.utils.spectral_norm), IMAGES),
     "projections": (Projected, TOKENS),
     "modulated": (Modulated, IMAGES),
+    "object_in_an_attribute": (lambda: Processed(Processor()), TOKENS),
+    "method_in_an_attribute": (lambda: Processed(Processor().__call__), TOKENS),
+    "function_in_an_attribute": (lambda: Processed(attend), TOKENS),
     "padded_shortcut": (PaddedShortcut, IMAGES),
     "width_asserted": (lambda: Checked(raises=False), IMAGES),
     "width_compared": (lambda: Checked(raises=True), IMAGES),

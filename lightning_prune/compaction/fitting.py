@@ -21,6 +21,7 @@ from lightning_prune.compaction.repair.comparisons import compared_attributes
 from lightning_prune.compaction.rewriting import edits_of, rewritten
 from lightning_prune.compaction.rewriting.reach import Reach
 from lightning_prune.errors import RewriteError
+from lightning_prune.runtime.callees import callees_of
 from lightning_prune.runtime.corrections import Resize
 from lightning_prune.units.group import Axis
 
@@ -196,7 +197,7 @@ class Fitting:
             if not self._reach.has(kind, edit.method):
                 raise self._misfit(f"{kind.__qualname__}.{edit.method}, which forward does not run")
         try:
-            rewritten(kind, edits)
+            rewritten(kind, edits, callees_of(self._modules[name]))
         except RewriteError as error:
             raise ValueError(
                 f"Expected `model` to have the source of the model that was saved, but {error}. "

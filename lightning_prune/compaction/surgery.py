@@ -18,6 +18,7 @@ from lightning_prune.compaction.records import RECORD, Names, record_of
 from lightning_prune.compaction.rewriting import Edit, edits_of, joined, rewritten
 from lightning_prune.compaction.sizes import module_sizes
 from lightning_prune.errors import RewriteError
+from lightning_prune.runtime.callees import callees_of
 from lightning_prune.runtime.encoder import TensorSizedEncoder
 from lightning_prune.runtime.swaps import SizeByTensors, Swap
 
@@ -126,7 +127,7 @@ class Surgery:
 
     def _rewrite(self, module: nn.Module, edits: tuple[Edit, ...]) -> None:
         kind, before = edits_of(type(module))
-        self._set_class(module, rewritten(kind, joined(before, edits)))
+        self._set_class(module, rewritten(kind, joined(before, edits), callees_of(module)))
 
     def _set_class(self, module: nn.Module, kind: type[nn.Module]) -> None:
         try:

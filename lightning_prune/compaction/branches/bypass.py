@@ -25,6 +25,7 @@ from lightning_prune.coupling.modes import Recording, record_modes
 from lightning_prune.errors import ExampleInputsError, RewriteError, VerificationError
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.twin import twin
+from lightning_prune.runtime.callees import callees_of
 from lightning_prune.runtime.corrections import KeepTerm
 from lightning_prune.units.group import GroupCount
 
@@ -175,8 +176,9 @@ class Bypass:
         """Return what classes modules have after edits, by name."""
         found = {}
         for name, later in edits.items():
-            kind, before = edits_of(type(self._model.get_submodule(name)))
-            found[name] = rewritten(kind, joined(before, later))
+            module = self._model.get_submodule(name)
+            kind, before = edits_of(type(module))
+            found[name] = rewritten(kind, joined(before, later), callees_of(module))
         return found
 
     def _rewrite(self, edits: Mapping[str, Sequence[Edit]]) -> None:

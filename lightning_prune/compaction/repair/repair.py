@@ -29,6 +29,7 @@ from lightning_prune.coupling.forecast import Forecast, Trace, Traces
 from lightning_prune.coupling.graph import Node
 from lightning_prune.errors import RewriteError
 from lightning_prune.modules.twin import twin
+from lightning_prune.runtime.callees import callees_of
 from lightning_prune.runtime.corrections import (
     PinArguments,
     TensorOf,
@@ -202,7 +203,7 @@ class _Findings:
         if swap is not None:
             found.setdefault(None, []).append(_Found(swap, trace, stale))
             return
-        site = CallSite.of(edits_of(type(owner))[0], stale.node)
+        site = CallSite.of(edits_of(type(owner))[0], stale.node, callees_of(owner))
         correction = site.fitting(stale.fix.correction)
         if self._take_attributes(module, owner, site, stale):
             return

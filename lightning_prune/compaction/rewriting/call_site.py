@@ -24,6 +24,7 @@ from lightning_prune.compaction.rewriting.source import (
 from lightning_prune.coupling.graph import Frame, Node, Position
 from lightning_prune.coupling.sites import is_torch, is_torch_layer, is_transformation
 from lightning_prune.errors import RewriteError
+from lightning_prune.runtime.callees import Callees
 from lightning_prune.runtime.corrections import Correction, Pin, PinArguments
 
 _ALSO_CALLED = {
@@ -59,12 +60,13 @@ class CallSite:
     operation: str
 
     @classmethod
-    def of(cls, kind: type, node: Node) -> CallSite:
+    def of(cls, kind: type, node: Node, callees: Callees = ()) -> CallSite:
         """Return the site at which an operation is called.
 
         Args:
             kind: the class of the module there, as the user wrote it.
             node: the operation.
+            callees: what attributes of the module call.
 
         Returns:
             The place.
@@ -76,7 +78,7 @@ class CallSite:
             raise RewriteError("it is called by code without source")
         path: list[Position] = []
         for call in _users_calls(node.site.calls):
-            sources = sources_along(kind, node.site.method, path)
+            sources = sources_along(kind, node.site.method, path, callees)
             if not sources[-1].is_what_ran(call.code):
                 raise RewriteError(f"{call.code.co_qualname} is not what its caller names")
             expression = sources[-1].find(moved(call.position, -sources[-1].first_line))
@@ -127,7 +129,9 @@ class CallSite:
         return isinstance(function, ast.Attribute) and not hasattr(owner, "__name__")
 
 
-def sources_along(kind: type, method: str, path: Sequence[Position]) -> list[Source]:
+def sources_along(
+    kind: type, method: str, path: Sequence[Position], callees: Callees = ()
+) -> list[Source]:
     """Return a method and the functions called at the positions of a path.
 
     Raises:
@@ -135,7 +139,9 @@ def sources_along(kind: type, method: str, path: Sequence[Position]) -> list[Sou
     """
     sources = [method_of(kind, method)]
     for position in path:
-        sources.append(called_by(sources[-1], sources[-1].find(position), kind))
+        expression = sources[-1].find(position)
+        sources.append(called_by(sources[-1], expression, kind, callees))
+        callees = ()  # only a method knows its module's attributes as those of its first argument
     return sources
 
 

@@ -22,6 +22,7 @@ from lightning_prune.compaction.rewriting.source import Source, called_by, metho
 from lightning_prune.compaction.rewriting.wrap import Changer
 from lightning_prune.coupling.graph import Position
 from lightning_prune.errors import RewriteError
+from lightning_prune.runtime.callees import Callees
 from lightning_prune.runtime.corrections import Correction, GiveBack
 
 
@@ -50,12 +51,13 @@ class Edit:
 
 
 @functools.cache
-def rewritten(kind: type, edits: tuple[Edit, ...]) -> type:
+def rewritten(kind: type, edits: tuple[Edit, ...], callees: Callees = ()) -> type:
     """Return a subclass of ``kind`` in whose methods some calls are corrected.
 
     Args:
         kind: a module's class, as the user wrote it.
         edits: the corrections, at most one for a call; none gives ``kind`` itself.
+        callees: what attributes of the module call.
 
     Returns:
         The subclass; the same one for the same arguments.
@@ -67,14 +69,18 @@ def rewritten(kind: type, edits: tuple[Edit, ...]) -> type:
     if not edits:
         return kind
     for edit in edits:
-        if digest(sources_along(kind, edit.method, edit.path[:-1])) != edit.digest:
+        if digest(sources_along(kind, edit.method, edit.path[:-1], callees)) != edit.digest:
             raise RewriteError(f"the source of {kind.__qualname__}.{edit.method} has changed")
-    body: dict[str, Any] = {"_rewritten": (kind, edits), "__reduce_ex__": _reduce}
+    body: dict[str, Any] = {"_rewritten": (kind, edits, callees), "__reduce_ex__": _reduce}
     body |= {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
     for name in dict.fromkeys(edit.method for edit in edits):
         tasks = [(edit.path, edit.correction) for edit in edits if edit.method == name]
         whole = [correction for path, correction in tasks if not path]
-        copy = _method(name, whole[0]) if whole else _edited(method_of(kind, name), tasks, kind)
+        copy = (
+            _method(name, whole[0])
+            if whole
+            else _edited(method_of(kind, name), tasks, kind, callees)
+        )
         body |= dict.fromkeys(_names_of(kind, name), copy)
     try:
         made: type = type(kind)(kind.__name__, (kind,), body)
@@ -92,8 +98,8 @@ def _names_of(kind: type, name: str) -> list[str]:
 
 def edits_of(kind: type) -> tuple[type, tuple[Edit, ...]]:
     """Return the user's own class, and the edits that were made to it."""
-    found: tuple[type, tuple[Edit, ...]] = vars(kind).get("_rewritten", (kind, ()))
-    return found
+    own, edits, _ = vars(kind).get("_rewritten", (kind, (), ()))
+    return own, edits
 
 
 def joined(edits: Sequence[Edit], later: Iterable[Edit]) -> tuple[Edit, ...]:
@@ -115,7 +121,10 @@ def joined(edits: Sequence[Edit], later: Iterable[Edit]) -> tuple[Edit, ...]:
 
 
 def _edited(
-    source: Source, tasks: Sequence[tuple[tuple[Position, ...], Correction]], kind: type
+    source: Source,
+    tasks: Sequence[tuple[tuple[Position, ...], Correction]],
+    kind: type,
+    callees: Callees = (),
 ) -> Any:
     """Return what stands for a copy of a function in which calls are corrected."""
     changer = Changer(source)
@@ -123,8 +132,8 @@ def _edited(
         here = [(path[1:], correction) for path, correction in tasks if path[0] == position]
         inner = [(path, correction) for path, correction in here if path]
         if inner:
-            called = called_by(source, source.find(position), kind)
-            changer.reroute(position, _edited(called, inner, kind))
+            called = called_by(source, source.find(position), kind, callees)
+            changer.reroute(position, _edited(called, inner, kind), callees)
         for path, correction in here:
             if not path:
                 changer.correct(position, correction)
@@ -145,12 +154,12 @@ def _method(name: str, correction: Correction) -> Any:
 def _reduce(self: nn.Module, protocol: Any) -> Any:
     """Pickle as the user's class and the edits, for the class itself has no importable name."""
     kind: Any
-    kind, edits = edits_of(type(self))
+    kind, edits, callees = vars(type(self)).get("_rewritten", (type(self), (), ()))
     reduced = kind.__reduce_ex__(self, max(protocol, 2))
     if reduced[0] is copyreg.__newobj__ and reduced[1] == (type(self),):  # type: ignore[attr-defined]
-        return (_new, (kind, edits), *reduced[2:])
+        return (_new, (kind, edits, callees), *reduced[2:])
     return reduced
 
 
-def _new(kind: type, edits: tuple[Edit, ...]) -> Any:
-    return object.__new__(rewritten(kind, edits))
+def _new(kind: type, edits: tuple[Edit, ...], callees: Callees) -> Any:
+    return object.__new__(rewritten(kind, edits, callees))

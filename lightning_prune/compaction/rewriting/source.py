@@ -15,6 +15,7 @@ from typing import Any
 from lightning_prune.coupling.graph import Position
 from lightning_prune.coupling.sites import file_of, unwrapped
 from lightning_prune.errors import RewriteError
+from lightning_prune.runtime.callees import Callees
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,14 @@ def method_of(kind: type, name: str) -> Source:
     return _source(inspect.getattr_static(kind, name, None), f"{kind.__qualname__}.{name}")
 
 
-def called_by(source: Source, node: ast.AST, kind: type) -> Source:
+def called_by(source: Source, node: ast.AST, kind: type, callees: Callees = ()) -> Source:
     """Return the function that a call expression calls.
 
     Args:
         source: the function in which the call stands.
         node: the call.
         kind: the class of the module whose method the call is made for.
+        callees: what attributes of that module call, if the function is a method of it.
 
     Returns:
         The function called.
@@ -105,10 +107,20 @@ def called_by(source: Source, node: ast.AST, kind: type) -> Source:
         raise RewriteError(f"{source.function.__qualname__} calls it without naming it")
     found = None
     if isinstance(node.func, ast.Attribute):
-        found = _method_called(source, node.func, kind)
+        found = attribute_called(source, node.func, callees)
+        found = _method_called(source, node.func, kind) if found is None else found
     if found is None:
         found = value_of(source.function, node.func)
     return _source(found, f"what {source.function.__qualname__} calls")
+
+
+def attribute_called(source: Source, named: ast.expr, callees: Callees) -> FunctionType | None:
+    """Return what ``self.name(...)`` calls in a method, if it is the value of an attribute."""
+    code = source.function.__code__
+    match named:
+        case ast.Attribute(value=ast.Name(id=owner)) if code.co_argcount:
+            return dict(callees).get(named.attr) if owner == code.co_varnames[0] else None
+    return None
 
 
 def is_super(node: ast.AST) -> bool:

@@ -24,6 +24,7 @@ from lightning_prune.compaction.rewriting.liveness import unneeded, without
 from lightning_prune.compaction.rewriting.shown import show
 from lightning_prune.compaction.rewriting.source import (
     Source,
+    attribute_called,
     cell_contents,
     is_super,
     moved,
@@ -31,6 +32,7 @@ from lightning_prune.compaction.rewriting.source import (
 )
 from lightning_prune.coupling.graph import Position
 from lightning_prune.errors import RewriteError
+from lightning_prune.runtime.callees import Callees, Rerouted
 from lightning_prune.runtime.corrections import Correction
 from lightning_prune.runtime.corrections.base import load
 
@@ -64,8 +66,13 @@ class Changer:
         name = self._helper(correction.kind, correction)
         self._wrap(node, lambda found: correction.wrap(name, found))
 
-    def reroute(self, position: Position, function: Any) -> None:
+    def reroute(self, position: Position, function: Any, callees: Callees = ()) -> None:
         """Let the call at ``position`` call ``function`` instead.
+
+        Args:
+            position: where the call stands.
+            function: what it calls.
+            callees: what attributes of the module call.
 
         Raises:
             RewriteError: if there is no call.
@@ -73,8 +80,11 @@ class Changer:
         node = self._find(position)
         if not isinstance(node, ast.Call):
             raise RewriteError(f"{ast.unparse(node)} is no call")
-        first = []
-        if isinstance(node.func, ast.Attribute) and is_super(node.func.value):
+        first: list[ast.expr] = []
+        original = attribute_called(self._source, node.func, callees)
+        if original is not None:
+            first, function = [node.func], Rerouted(original, function)
+        elif isinstance(node.func, ast.Attribute) and is_super(node.func.value):
             first = [load(self._source.function.__code__.co_varnames[0])]
         called = getattr(node.func, "attr", getattr(node.func, "id", "function"))
         name = self._helper(f"corrected_{called}", function)

@@ -916,7 +916,7 @@ class ViewOf(nn.Module):
 REFUSED = {
     LambdaMethod: "not defined by a statement of its own",
     Partial: "what Partial.mid calls has no source",
-    Patched: "what Base.forward calls has no source",
+    Patched: "not defined by a statement of its own",
     Hooked: "what Base.forward calls has no source",
     Registering: "Registering has no subclasses",
     PartOfMore: "it is a part of what x.__getitem__ does",
