@@ -130,6 +130,22 @@ def test_segmentation_models(name: str, namespace: str) -> None:
     assert trainer.predict(model, loader)[0].shape == (2, 3, 64, 64)
 
 
+@pytest.mark.parametrize("name", ["SemanticSegmentationTask", "ClassificationTask"])
+def test_torchgeo(name: str) -> None:
+    trainers = pytest.importorskip("torchgeo.trainers")
+    L = importlib.import_module("lightning.pytorch")  # noqa: N806
+    segments = name == "SemanticSegmentationTask"
+    options = {"model": "unet", "backbone": "resnet18"} if segments else {"model": "resnet18"}
+    model = getattr(trainers, name)(in_channels=3, num_classes=3, task="multiclass", **options)
+    target = torch.randint(0, 3, (64, 64)) if segments else torch.tensor(1)
+    sample = {"image": torch.randn(3, 64, 64), "mask" if segments else "label": target}
+    loader = DataLoader([sample] * 4, batch_size=2)
+    trainer = L.Trainer(max_epochs=2, callbacks=callbacks(), **PLAIN)
+    trainer.fit(model, loader, loader)
+    check(trainer.callbacks)
+    assert trainer.predict(model, loader)[0].shape[:2] == (2, 3)
+
+
 def test_the_byol_of_lightly() -> None:
     heads = pytest.importorskip("lightly.models.modules")
     utils = importlib.import_module("lightly.models.utils")
