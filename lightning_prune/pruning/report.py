@@ -15,6 +15,9 @@ from lightning_prune.units.cost import element_cost
 from lightning_prune.units.group import GroupCount
 
 
+_LEAST_NAME = 8
+
+
 @dataclass(frozen=True)
 class PruningReport:
     """What a mask update has reached, or would reach; prints as a table.
@@ -57,7 +60,7 @@ class PruningReport:
         """Return what was asked and reached, what it leaves, and the group cut most.
 
         Args:
-            width: of the line, in characters; the name of the group is cut to fit.
+            width: of the line, in characters; the name of the group is cut, or left out, to fit.
         """
         parts = [f"asked {self.target:.3f}, got {self.sparsity:.3f}"]
         most = max(self.groups, key=lambda group: group.removed / group.units)
@@ -68,7 +71,8 @@ class PruningReport:
             parts.append(f"leaves {format_count(self.params_after)} params{macs}")
         head = "; ".join([*parts, "most cut: "])
         tail = f" {most.removed / most.units:.0%}"
-        return head + clip(most.name, max(width - len(head) - len(tail), 5)) + tail
+        room = width - len(head) - len(tail)
+        return "; ".join(parts) if room < _LEAST_NAME else head + clip(most.name, room) + tail
 
     def notes(self) -> list[str]:
         """Return why groups were left alone, and which may not lose more, a line for each."""

@@ -22,7 +22,7 @@ def test_fractions_of_the_training_become_steps() -> None:
     fit(Net(), pruning, epochs=4)
     assert pruning.schedule == Cubic(start_step=4, end_step=12, every=1)
     assert pruning.progress.done == 12
-    assert pruning._sparsity == pytest.approx(0.5, abs=0.01)
+    assert pruning._run.sparsity == pytest.approx(0.5, abs=0.01)
 
 
 def test_another_fit_has_steps_of_its_own() -> None:

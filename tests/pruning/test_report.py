@@ -83,4 +83,5 @@ def test_a_line_has_room_for_the_group_cut_most() -> None:
     long = replace(report(), groups=(GroupCount("a", 9, 3), GroupCount(name, 4, 3)))
     line = "asked 0.500, got 0.400; leaves 9 params; most cut: "
     assert long.line(100) == f"{line}{name} 75%"
+    assert long.line(60) == "asked 0.500, got 0.400; leaves 9 params"
     assert long.line(72) == f"{line}backbone….11.conv 75%"

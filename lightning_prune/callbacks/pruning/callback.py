@@ -17,32 +17,16 @@ from typing_extensions import override
 from lightning_prune.allocations import Allocation, Global
 from lightning_prune.arguments import check_flags, check_kind, check_name
 from lightning_prune.callbacks.pruning.binding import Binding
-from lightning_prune.callbacks.pruning.checks import (
-    check_length,
-    check_schedule,
-    is_trial,
-    resolve,
-    unfreezes,
-    warn_frozen,
-    warn_missed,
-    warn_skipped,
-)
-from lightning_prune.callbacks.pruning.guard import Guard
-from lightning_prune.callbacks.pruning.mask_update import MaskUpdate
 from lightning_prune.callbacks.pruning.rewinder import Rewinder
+from lightning_prune.callbacks.pruning.run import PruningRun
 from lightning_prune.callbacks.trainer.namespaces import Callback
-from lightning_prune.callbacks.trainer.other_callbacks import restart_early_stopping
-from lightning_prune.callbacks.trainer.position import current_position
-from lightning_prune.callbacks.trainer.printing import print_as_is
 from lightning_prune.callbacks.trainer.strategies import check_strategy
 from lightning_prune.criteria import Criterion, Gradient
-from lightning_prune.errors import TargetError
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.pruning import BasePruner, PruningReport, Recipe, Rewinding
-from lightning_prune.pruning.checks import check_regularization, check_release, check_start
+from lightning_prune.pruning.checks import check_regularization, check_release
 from lightning_prune.pruning.progress import Progress
 from lightning_prune.pruning.shrinkage import Shrinkage
-from lightning_prune.pruning.state import VERSION, check_resumable, options_of
 from lightning_prune.regularizations import Regularization
 from lightning_prune.schedules import OneShot, Schedule
 from lightning_prune.units.cost import Of
@@ -127,22 +111,24 @@ class Pruning(Callback):
         what = (sparsity, criterion, granularity, allocation, of, include, exclude)
         self.recipe = Recipe(*what, schedule.regrows, allow_unused)
         check_release(schedule, granularity)
-        self.schedule = self._given_schedule = schedule
         self.name = name
         self.example_inputs = example_inputs
         self.dry_run = dry_run
         self.restart_early_stopping = restart_early_stopping
         self.untried_strategy = untried_strategy
-        self.report: PruningReport | None = None
-        self.progress = Progress()
-        self._binding = Binding(self.recipe, example_inputs)
-        self._rewinder = Rewinder(rewind, schedule)
         plain = rewind is None and regularization is None
         self._if_sharded = None if plain else "Leave out `rewind` and `regularization`."
         check_regularization(regularization, criterion)
-        self._shrinkage = Shrinkage(regularization)
-        self._loaded: dict[str, Any] | None = None
-        self._guard = Guard(name, self._binding, self._shrinkage, self._next_target)
+        self._run = PruningRun(
+            name,
+            self.recipe,
+            schedule,
+            binding=Binding(self.recipe, example_inputs),
+            rewinder=Rewinder(rewind, schedule),
+            shrinkage=Shrinkage(regularization),
+            dry_run=dry_run,
+            restart_early_stopping=restart_early_stopping,
+        )
 
     @property
     @override
@@ -151,22 +137,28 @@ class Pruning(Callback):
         return f"{type(self).__qualname__}({self.name})"
 
     @property
-    def pruner(self) -> BasePruner | None:
-        """The pruner, once the training has started and the groups are known."""
-        return self._binding.pruner
+    def schedule(self) -> Schedule:
+        """When, and how much; in steps or epochs once the training has started."""
+        return self._run.schedule
 
     @property
-    def _sparsity(self) -> float:
-        """The sparsity reached; that of a loaded checkpoint until the pruner is made."""
-        if self._loaded is not None:
-            return float(self._loaded["sparsity"])
-        return 0.0 if self.pruner is None else self.pruner.sparsity
+    def progress(self) -> Progress:
+        """Which updates are done, and the sparsity beyond which none goes."""
+        return self._run.progress
+
+    @property
+    def report(self) -> PruningReport | None:
+        """What the last update has reached, or a dry run would reach."""
+        return self._run.report
+
+    @property
+    def pruner(self) -> BasePruner | None:
+        """The pruner, once the training has started and the groups are known."""
+        return self._run.pruner
 
     def masks_in_force(self) -> int:
         """Return a checksum of the masks, the same as long as these are."""
-        if self._loaded is not None:
-            return int(self._loaded["checksum"])
-        return 0 if self.pruner is None else self.pruner.masks.fingerprint()
+        return self._run.masks_in_force()
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -174,15 +166,7 @@ class Pruning(Callback):
         if stage != "fit":
             return
         check_strategy(trainer, "Pruning", untried=self.untried_strategy, sharded=self._if_sharded)
-        self.schedule = self._given_schedule
-        check_start(self.schedule, self.recipe.criterion)
-        check_schedule(trainer, self.schedule)
-        self._loaded = None  # of a test with a checkpoint; the one of this fit is loaded later
-        if not self._binding.fits(pl_module):
-            self._binding.forget()
-            self.report, self.progress = None, Progress()
-            self._rewinder.forget()
-            self._shrinkage.forget()
+        self._run.begin(trainer, pl_module)
 
     @override
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -192,27 +176,27 @@ class Pruning(Callback):
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Make the pruner, and hook into every optimizer."""
-        self._resolve(trainer)
-        self._bind(pl_module, batch=None)
-        self._check(trainer, pl_module, "a training starts")
+        self._run.resolve(trainer)
+        self._run.bind(pl_module, batch=None)
+        self._run.check(trainer, pl_module, "a training starts")
 
     @override
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Follow what was replaced, and update the masks if that is due."""
-        self._check(trainer, pl_module, "an epoch starts")
-        self._advance(trainer, pl_module)
+        self._run.check(trainer, pl_module, "an epoch starts")
+        self._run.advance(trainer, pl_module)
 
     @override
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Update the masks if that is due; a resumed epoch starts here."""
-        self._guard.start(trainer)
+        self._run.guard.start(trainer)
         # First the masks, so that layers unfrozen just now are not judged before their first step.
-        self._advance(trainer, pl_module)
-        self._bind(pl_module, () if batch is None else batch)  # a step may fetch it by itself
-        self._advance(trainer, pl_module)
-        if self.pruner is not None and self._next_target() is not None:
+        self._run.advance(trainer, pl_module)
+        self._run.bind(pl_module, () if batch is None else batch)  # a step may fetch it by itself
+        self._run.advance(trainer, pl_module)
+        if self.pruner is not None and self._run.next_target() is not None:
             self.pruner.scorer.evidence.start(only_training=True)
 
     @override
@@ -220,14 +204,14 @@ class Pruning(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
     ) -> None:
         """Read the gradients of this step, then mask them."""
-        self._guard.announce(trainer, optimizer)
+        self._run.guard.announce(trainer, optimizer)
 
     @override
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any, **kwargs: Any
     ) -> None:
         """Mask the weights that no hook has masked."""
-        self._guard.end_batch(trainer, pl_module)
+        self._run.guard.end_batch(trainer, pl_module)
 
     @override
     def on_validation_batch_start(
@@ -241,25 +225,20 @@ class Pruning(Callback):
         """Mask the very weights that are validated, which may be others."""
         first = batch_idx == 0 and dataloader_idx == 0
         if first and trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._check(trainer, pl_module, "a validation starts")
+            self._run.check(trainer, pl_module, "a validation starts")
 
     @override
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log what is reached and what was asked for."""
-        self._check(trainer, pl_module, "an epoch ends")
-        target = self.schedule.sparsity(self.progress.due, self.recipe.sparsity)
-        metrics = {f"{self.name}/sparsity": self._sparsity}
+        self._run.check(trainer, pl_module, "an epoch ends")
+        metrics = {f"{self.name}/sparsity": self._run.sparsity}
         pl_module.log_dict(metrics, prog_bar=True, sync_dist=True, batch_size=1)
-        pl_module.log(f"{self.name}/target", target, sync_dist=True, batch_size=1)
+        pl_module.log(f"{self.name}/target", self._run.target, sync_dist=True, batch_size=1)
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Apply the masks once more, remove the hooks, and warn if the target was missed."""
-        self._guard.stop()
-        if self.pruner is not None:
-            self.pruner.masks.apply()
-        if self.progress.done < self.schedule.last and not (self.dry_run or is_trial(trainer)):
-            warn_missed(self.name, self.schedule, self.recipe.sparsity, self._sparsity)
+        self._run.end(trainer)
 
     @override
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -272,109 +251,26 @@ class Pruning(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
         """Remove the hooks."""
-        self._guard.stop()
+        self._run.guard.stop()
 
     @override
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Remove the hooks."""
-        self._guard.stop()
+        self._run.guard.stop()
 
     @override
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Mask the weights that are saved."""
-        self._guard.check_state(checkpoint["state_dict"], "a checkpoint is saved")
+        self._run.guard.check_state(checkpoint["state_dict"], "a checkpoint is saved")
 
     @override
     def state_dict(self) -> dict[str, Any]:
         """Return the masks, the scores since the last update, and the progress."""
-        if self._loaded is not None:
-            return self._loaded
-        return {
-            "version": VERSION,
-            "options": options_of(self.recipe, self.schedule),
-            "sparsity": self._sparsity,
-            "checksum": self.masks_in_force(),
-            **self.progress.state_dict(),
-            "rewind": self._rewinder.state_dict(),
-            "regularizer": self._shrinkage.state_dict(),
-            **self._binding.state_dict(),
-        }
+        return self._run.state_dict()
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Store a state until the training starts; the parameters may not be ready before."""
-        self._loaded = state_dict
-
-    def _resolve(self, trainer: L.Trainer) -> None:
-        """Make steps of fractions of the training, whose length is known only now."""
-        self.schedule = resolve(trainer, self._given_schedule)
-        self._rewinder.check(self.schedule)
-        check_start(self.schedule, self.recipe.criterion)
-        check_length(trainer, self.schedule)
-
-    def _bind(self, pl_module: L.LightningModule, batch: Any) -> None:
-        """Make the pruner as soon as the groups can be known, and restore its state."""
-        if self._loaded is None:
-            self._binding.bind(pl_module, batch, widen=self.progress.done < self.schedule.last)
-            return
-        check_resumable(self.name, self._loaded, options_of(self.recipe, self.schedule))
-        self.progress.load_state_dict(self._loaded)
-        self._rewinder.load_state_dict(self._loaded["rewind"])
-        self._shrinkage.load_state_dict(self._loaded["regularizer"])
-        if self._binding.restore(pl_module, batch, self._loaded):
-            self._loaded = None
-
-    def _advance(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Update the masks if an update is due by now and not done."""
-        if self.dry_run:
-            self._rehearse(pl_module)
-            return
-        self._rewinder.remember(trainer, pl_module)
-        # What is frozen may be waiting for an `EarlyStopping` to end its phase.
-        waits = self.progress.done < self.schedule.last and self._binding.obstacle is None
-        if self.restart_early_stopping and waits:
-            restart_early_stopping(trainer)
-        due = self.progress.next_due(self.schedule, current_position(trainer, self.schedule.period))
-        if self._loaded is not None or due is None:
-            return
-        target = self.progress.target(self.schedule, due, self.recipe.sparsity)
-        if self._binding.obstacle is not None and target > 0:
-            self._skip(trainer, due, self._binding.obstacle)
-        elif self.pruner is not None:
-            update = MaskUpdate(self.name, self.schedule, self.progress, due, target)
-            report = update(trainer, pl_module, self.pruner, self._rewinder)
-            if report is not None:
-                self.report = report
-                self._shrinkage.forget()
-
-    def _skip(self, trainer: L.Trainer, due: int, obstacle: TargetError) -> None:
-        """Leave out an update while everything is frozen; the last one may wait."""
-        if due < self.schedule.last or not unfreezes(trainer):
-            warn_skipped(self.name, self.schedule, due, obstacle)
-            self.progress.mark_done(due)
-        elif due > self.progress.due:
-            warn_frozen(self.name, self.schedule, due, obstacle)
-            self.progress.due = due
-
-    def _rehearse(self, pl_module: L.LightningModule) -> None:
-        """Print once what the final sparsity would remove."""
-        if self.report is None and self.pruner is not None and self.pruner.ready:
-            self.report = self.pruner.rehearse(self.recipe.sparsity)
-            print_as_is(pl_module, f"{self.name}, dry run; nothing is removed:\n{self.report}")
-
-    def _check(self, trainer: L.Trainer, pl_module: L.LightningModule, moment: str) -> None:
-        """Mask what was revived, and follow optimizers and layers that were replaced."""
-        if self._guard.check(trainer, pl_module, moment) and self.pruner is not None:
-            # As when a run is resumed: the same masks on other weights.
-            self.pruner.scorer.evidence.stop()
-            self.pruner.masks.apply_to_copy(pl_module)
-            self._loaded = self.state_dict()
-            self._bind(pl_module, batch=None)
-
-    def _next_target(self) -> float | None:
-        """Return the sparsity of the next update, ``None`` if none is to come."""
-        if not self.progress.is_unfinished(self.schedule) or (self.dry_run and self.report):
-            return None
-        return self.progress.next_target(self.schedule, self.recipe.sparsity)
+        self._run.load_state_dict(state_dict)

@@ -158,8 +158,8 @@ def test_rewinding_and_regularization_come_back(tmp_path: Path, regularization: 
     init = {f.name: getattr(regularization, f.name) for f in fields(regularization)}
     given = {"class_path": type(regularization).__name__, "init_args": init}
     pruning = parse(config(tmp_path, rewind={"epoch": 1}, regularization=given))
-    assert pruning._rewinder._rewinding == Rewinding(epoch=1)
-    assert pruning._shrinkage._regularization == regularization
+    assert pruning._run._rewinder._rewinding == Rewinding(epoch=1)
+    assert pruning._run._shrinkage._regularization == regularization
 
 
 def test_defaults(tmp_path: Path) -> None:

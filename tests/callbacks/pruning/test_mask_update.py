@@ -123,7 +123,8 @@ def lines(capsys: Any, **options: Any) -> list[str]:
     return [line for line in printed if line.startswith("pruning, ")]
 
 
-def test_every_update_in_epochs_is_told(capsys: Any) -> None:
+def test_every_update_in_epochs_is_told(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     told = lines(capsys, schedule=Linear(start_epoch=1, end_epoch=4))
     assert [line.split(":")[0] for line in told] == [f"pruning, epoch {e}" for e in (1, 2, 3, 4)]
     assert told[0].endswith("asked 0.000, got 0.000")
