@@ -14,7 +14,6 @@ from lightning_prune.pruning.prunable import Prunable
 from lightning_prune.units.cost import element_cost
 from lightning_prune.units.group import GroupCount
 
-
 _LEAST_NAME = 8
 
 
