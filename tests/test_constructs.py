@@ -14,6 +14,7 @@ from support.oracle import half_of_every_group, randomize, zeroed
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+import lightning_prune as lp
 from lightning_prune.compaction import compact, load_compact, save_compact
 from lightning_prune.coupling import couple
 
@@ -346,6 +347,22 @@ class Processed(nn.Module):
         return self.last(self.processor(self, self.first(x)))
 
 
+class Experts(nn.Module):
+    """Two experts in one call, whose kernel takes rows of multiples of 16 bytes only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 16), nn.Linear(16, 3)
+        self.up = nn.Parameter(torch.randn(2, 16, 24))
+        self.down = nn.Parameter(torch.randn(2, 24, 16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x).flatten(0, 1)
+        ends = torch.tensor([x.shape[0] // 2, x.shape[0]], dtype=torch.int32)
+        x = F.grouped_mm(F.grouped_mm(x, self.up, offs=ends).relu(), self.down, offs=ends)
+        return self.last(x)
+
+
 ROWS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "shortcut_of_zeros": (Shortcut, IMAGES),
     "state_of_zeros": (lambda: Cell(8), TOKENS),
@@ -395,3 +412,27 @@ def test_half_of_every_group_goes(
     save_compact(model, tmp_path / "small.safetensors")
     loaded = load_compact(build(), tmp_path / "small.safetensors")
     assert torch.equal(loaded.eval()(inputs), model.eval()(inputs))
+
+
+@pytest.mark.skipif(not hasattr(F, "grouped_mm"), reason="torch has it since 2.10")
+def test_of_experts_multiples_go_that_their_kernel_takes() -> None:
+    model = Experts().eval()
+    assert sorted(group.granule for group in couple(model, TOKENS).groups) == [4, 4, 4]
+    report = lp.prune(
+        model,
+        TOKENS,
+        sparsity=0.4,
+        criterion=lp.Random(),
+        allocation=lp.Uniform(),
+        of="units",
+    )
+    assert all(group.kept % 4 == 0 for group in report.groups)
+    compacted = compact(model, TOKENS, latency=False)
+    assert compacted.refused == {}
+    assert compacted.params_after == report.params_after
+    # Of dead units that no pruning has chosen so, some stay.
+    other = Experts().eval()
+    with torch.no_grad():
+        other.first.weight[:5], other.first.bias[:5] = 0, 0
+    (removed,) = {group.removed for group in compact(other, TOKENS, latency=False).groups} - {0}
+    assert removed == 4

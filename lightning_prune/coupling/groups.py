@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,6 +49,7 @@ class _Marks:
 
     reading: NDArray[np.bool_]
     shape: NDArray[np.bool_]
+    granular: NDArray[np.bool_]
     constant: NDArray[np.bool_]
     exposed: NDArray[np.bool_]
 
@@ -80,6 +82,7 @@ def build_groups(
     marks = _Marks(
         _on_axes(labels, table.axes, reading),
         _on_axes(labels, table.axes, _mask(labels.count, labels.marked("shape"))),
+        _on_axes(labels, table.axes, _mask(labels.count, labels.marked("granular"))),
         _components(solution, labels.marked("constant"))
         | _components(solution, _read_and_written(labels, reading)),
         _components(solution, labels.marked("exposed")),
@@ -197,12 +200,15 @@ def _group(labels: Labels, table: _Table, rows: Ids, marks: _Marks) -> Group:
     order = np.argsort(first)
     components = components[order]
     units = np.argsort(order)[inverse]
-    members = []
+    members, granule = [], 1
     for here in _by_axis(table, rows):
         index = int(table.axis[rows[here[0]]])
         axis = table.axes[index]
         by_unit = here[np.argsort(units[here], kind="stable")]
         positions = table.position[rows[by_unit]].reshape(len(components), -1)
+        if marks.granular[index]:
+            width = positions.shape[1]
+            granule = math.lcm(granule, labels.granule // math.gcd(labels.granule, width))
         members.append(
             Member(
                 axis,
@@ -221,6 +227,7 @@ def _group(labels: Labels, table: _Table, rows: Ids, marks: _Marks) -> Group:
         tuple(members),
         constant if bool(constant.any()) else None,
         exposed if bool(exposed.any()) else None,
+        granule,
     )
 
 

@@ -7,6 +7,7 @@ id space, so that what holds in any trace holds in the result.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,7 +70,9 @@ class Freeze:
     reason: str
 
 
-Sort = Literal["read", "written", "constant", "exposed", "shape", "kernel", "whole", "part"]
+Sort = Literal[
+    "read", "written", "constant", "exposed", "shape", "kernel", "granular", "whole", "part"
+]
 """What a `Mark` says of ids; the method of `Labels` that makes it says it in full."""
 
 
@@ -97,6 +100,7 @@ class Labels:
         grids: ids of which what is kept must be a product over their dimensions.
         marks: what else is said of ids.
         grouped: names of weights that lose whole groups.
+        granule: of what the number of kept positions is a multiple on axes that are granular.
         prices: multiply-adds of each element of a weight, by its name.
     """
 
@@ -111,6 +115,7 @@ class Labels:
         self.grids: list[Tensor] = []
         self.marks: list[Mark] = []
         self.grouped: set[str] = set()
+        self.granule = 1
         self.prices: dict[str, float] = {}
 
     @contextmanager
@@ -195,6 +200,11 @@ class Labels:
         self._mark("whole", ids)
         for part in parts:
             self._mark("part", part)
+
+    def granular(self, ids: Tensor, granule: int) -> None:
+        """Say that a multiple of ``granule`` stays on the axes that hold ``ids``."""
+        self._mark("granular", ids)
+        self.granule = math.lcm(self.granule, granule)
 
     def product(self, ids: Tensor) -> None:
         """Say that what is kept of ``ids`` must be a product over its varying dimensions."""

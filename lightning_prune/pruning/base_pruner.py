@@ -6,6 +6,7 @@ step, applies the masks after it, and calls `update` when its schedule says so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -209,8 +210,8 @@ class BasePruner:
         priorities = removal_priorities(
             masks.groups, scores, dead, masks.shapes, recipe.granularity, recipe.allocation
         )
-        round_to = recipe.granularity.rules.round_to
-        chosen = choose(priorities, self._cost, sparsity, self._floors, round_to)
+        steps = [math.lcm(recipe.granularity.rules.round_to, g.granule) for g in masks.groups]
+        chosen = choose(priorities, self._cost, sparsity, self._floors, steps)
         # Where all of a group was erased, one unit is protected that may have been removed before.
         return [new.cpu() & old for new, old in zip(chosen, masks.kept, strict=True)]
 

@@ -110,6 +110,7 @@ class Group:
         exposed: ``True`` where something other than a weight reads a unit, like a sum over
             channels, so that it still counts once no weight reads it, shape ``[units]``; ``None``
             when that holds for no unit.
+        granule: the number of units that stay is a multiple of this: a kernel takes no other size.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Group:
     members: tuple[Member, ...]
     constant: Tensor | None = None
     exposed: Tensor | None = None
+    granule: int = 1
 
     @property
     def parameters(self) -> tuple[Member, ...]:

@@ -119,7 +119,16 @@ def find_dead(groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> list[Te
         unwritten = _all_zero(group, "out", tensors, lines)
         unread = _all_zero(group, "in", tensors, lines)
         either = _unless(group.constant, unwritten) | _unless(group.exposed, unread)
-        dead.append(either | (unwritten & unread))
+        dead.append(_in_granules(either | (unwritten & unread), group.granule))
+    return dead
+
+
+def _in_granules(dead: Tensor, granule: int) -> Tensor:
+    """Keep the first dead units for as long as a multiple would not be kept."""
+    odd = int((~dead).count_nonzero()) % granule
+    if odd:
+        dead = dead.clone()
+        dead[dead.nonzero().flatten()[: granule - odd]] = False
     return dead
 
 

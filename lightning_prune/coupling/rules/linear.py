@@ -76,6 +76,7 @@ def bilinear(p: Propagation, node: Node) -> list[Planes]:
 @rule("aten::_grouped_mm")
 def grouped_product(p: Propagation, node: Node) -> list[Planes]:
     # y[n, o] = a[n, i] c[group of n, i, o]   ties: a.i ~ c.i, c.o ~ y.o; groups and rows stay
+    # The kernel takes rows of multiples of 16 bytes only.
     a, c = node.args[:2]
     ranks = len(p.shape(a)), len(p.shape(c))
     if ranks not in _GROUPED or node.argument("bias") is not None:
@@ -86,6 +87,9 @@ def grouped_product(p: Propagation, node: Node) -> list[Planes]:
     factors = [
         _without_groups(p, ref, term, by_data) for ref, term in zip((a, c), terms, strict=True)
     ]
+    for ref in (a, c):
+        for plane in p.planes(ref):
+            p.labels.granular(plane.ids, max(1, 16 // p.dtype(ref).itemsize))
     planes = product(p, factors, "no")
     if len(p.shape(node.results[0])) == 3:
         planes = [replace(plane, ids=plane.ids.unsqueeze(0)) for plane in planes]

@@ -20,7 +20,7 @@ def choose(
     cost: Cost,
     sparsity: float,
     floors: Sequence[int],
-    round_to: int = 1,
+    steps: Sequence[int] | None = None,
 ) -> list[Tensor]:
     """Choose the units to keep.
 
@@ -30,7 +30,8 @@ def choose(
         cost: what units cost.
         sparsity: the fraction to remove, in [0, 1).
         floors: how many units each group keeps at least.
-        round_to: the number of kept units of a group is a multiple of this, or all.
+        steps: the number of kept units of each group is a multiple of this, or all;
+            ``None`` = any number.
 
     Returns:
         For each group a boolean tensor of shape ``[units]``, ``True`` = kept.
@@ -39,9 +40,9 @@ def choose(
         TargetError: if the sparsity is out of reach.
     """
     protected = protect_best(priorities, floors)
-    if round_to == 1:
+    if steps is None or all(step == 1 for step in steps):
         return keep_highest(protected, units_to_remove(cost, protected, sparsity))
-    bundles = [_bundle(p.cpu(), round_to) for p in protected]
+    bundles = [_bundle(p.cpu(), step) for p, step in zip(protected, steps, strict=True)]
     sizes = [torch.bincount(bundle) for bundle in bundles]
     values = [
         _values(p.cpu().double(), bundle, len(size))

@@ -60,12 +60,13 @@ def floors(groups: Sequence[Group], granularity: Granularity, allocation: Alloca
     Returns:
         Numbers of units.
     """
-    step = granularity.rules.round_to
     least = []
     for group in groups:
+        step = math.lcm(granularity.rules.round_to, group.granule)
         bound = math.ceil((1.0 - allocation.max_sparsity) * group.units - 1e-9)
         rounded = min(group.units, -(-bound // step) * step)
-        least.append(max(rounded, granularity.floor(group)))
+        floor = -(-granularity.floor(group) // group.granule) * group.granule
+        least.append(max(rounded, min(group.units, floor)))
     return least
 
 

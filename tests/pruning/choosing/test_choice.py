@@ -37,7 +37,7 @@ def test_kept_counts_are_multiples_or_all(round_to, sparsity):
     floors = [round_to if n >= round_to else n for n in sizes]
     cost = element_cost(some, shapes)
     priorities = [torch.rand(n) for n in sizes]
-    kept = choose(priorities, cost, sparsity, floors, round_to)
+    kept = choose(priorities, cost, sparsity, floors, [round_to] * len(floors))
     assert all(c % round_to == 0 or c == n for c, n in zip(counts(kept), sizes, strict=True))
     # What stays of a group is what has the highest priority.
     for p, k in zip(priorities, kept, strict=True):
@@ -49,7 +49,7 @@ def test_kept_counts_are_multiples_or_all(round_to, sparsity):
 
 def test_bundles_with_dead_units_go_first():
     priority = torch.tensor([5.0, -torch.inf, 1.0, -torch.inf, 9.0, 8.0, 7.0, 6.0])
-    (kept,) = choose([priority], unit_cost(groups(8)), 0.25, [2], 2)
+    (kept,) = choose([priority], unit_cost(groups(8)), 0.25, [2], [2])
     assert kept.tolist() == [True, False, True, False, True, True, True, True]
 
 
@@ -57,4 +57,4 @@ def test_out_of_reach_of_the_floors():
     with pytest.raises(TargetError, match=r"at most 0\.2500"):
         choose([torch.arange(8.0)], unit_cost(groups(8)), 0.5, [6])
     with pytest.raises(TargetError, match=r"at most 0\.5000"):
-        choose([torch.arange(8.0)], unit_cost(groups(8)), 0.6, [4], 4)
+        choose([torch.arange(8.0)], unit_cost(groups(8)), 0.6, [4], [4])
