@@ -71,6 +71,9 @@ def test_it_is_as_near_to_the_truth_as_torchs_norm(build, dtype, scale):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.6"), reason="torch 2.6 takes the eps of the inputs' type"
+)
 def test_in_low_precision_it_rounds_once_as_torch_does(dtype):
     x = features(dtype, 0.3)
     norm = random(nn.RMSNorm(FULL)).to(dtype)
@@ -78,6 +81,9 @@ def test_in_low_precision_it_rounds_once_as_torch_does(dtype):
     assert differs.float().mean() < 0.001
 
 
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.6"), reason="torch 2.6 takes the eps of the inputs' type"
+)
 def test_by_default_eps_is_that_of_the_type_computed_in():
     x = torch.full((1, 4), 1e-3, dtype=torch.bfloat16)
     assert torch.equal(wide_rms_norm(x, 4, None, None), F.rms_norm(x, [4]))
