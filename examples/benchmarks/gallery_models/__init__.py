@@ -1,0 +1,1 @@
+"""Small configurations of real architectures, by the packages that have them."""
