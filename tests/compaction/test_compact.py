@@ -319,7 +319,9 @@ def test_a_number_computed_from_a_size_stays_what_it_was():
 def test_a_number_from_code_without_source_is_refused_and_not_applied():
     inputs = (torch.randn(4, 5),)
     model = masked(Scaled(lambda x: torch.from_numpy(np.full(1, x.shape[1]))), inputs)
-    with pytest.raises(VerificationError, match=r"first \(what Scaled.forward calls has no source"):
+    # Torch 2.6 records the number that numpy gives it.
+    reason = r"first \((what Scaled.forward calls has no source|it is a part of what torch)"
+    with pytest.raises(VerificationError, match=reason):
         compact(model, inputs)
     assert model.first.weight.shape == (8, 5)
 
