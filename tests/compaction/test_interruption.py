@@ -84,10 +84,12 @@ def state(model: nn.Module) -> dict[str, Any]:
 
 
 def check(model: Net, before: dict[str, Any], report: lp.CompactionReport | None) -> None:
-    if report is None:
+    # An interrupt may come when all is done, just before the report is handed over.
+    if report is None and "_compaction_plan" not in vars(model):
         assert state(model) == before
         return
-    assert report.params_after == sum(p.numel() for p in model.parameters())
+    done = report or lp.compact(masked(), X, latency=False)
+    assert done.params_after == sum(p.numel() for p in model.parameters())
     x = torch.randn(5, 2, 6, 6)
     model.eval()
     assert torch.allclose(model(x), masked().eval()(x), atol=1e-6)
