@@ -2,8 +2,8 @@
 
 A feature that was removed was zero, and still counts in the statistics of the norm. The functions
 compute in float32, or in float64 for inputs of that type, and round once, as torch's own norms do.
-`WideLayerNorm` and `WideRMSNorm` are torch's layers over such a width: an existing layer becomes
-one by its class, and keeps its parameters, their names and its attributes.
+`WideLayerNorm`, `WideRMSNorm` and `WideGroupNorm` are torch's layers over such a width: an existing
+layer becomes one by its class, and keeps its parameters, their names and its attributes.
 """
 
 import torch
@@ -59,6 +59,40 @@ def wide_rms_norm(x: Tensor, full_width: int, weight: Tensor | None, eps: float 
     return _scaled(x, wide * torch.rsqrt(mean_square + eps), weight, None)
 
 
+def wide_group_norm(
+    x: Tensor, full_width: int, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """Normalise over ``full_width`` channels as one group, of which those that are gone were zero.
+
+    The statistics are those of `wide_layer_norm`, over channels and positions together.
+
+    Args:
+        x: shape ``[batch, n, ...]``.
+        full_width: channels that there were.
+        weight: shape ``[n]``.
+        bias: shape ``[n]``.
+        eps: added to the variance.
+
+    Returns:
+        The shape of ``x``.
+    """
+    wide = x.to(torch.promote_types(x.dtype, torch.float32)).flatten(1)
+    left = wide.shape[1] // x.shape[1]
+    count = full_width * left
+    mean = wide.sum(-1, keepdim=True) / count
+    centred = wide - mean
+    rest = (full_width - x.shape[1]) * left * mean.square()
+    variance = (centred.square().sum(-1, keepdim=True) + rest) / count
+    normalized = (centred * torch.rsqrt(variance + eps)).view_as(x)
+    line = [1] * x.dim()
+    line[1] = -1
+    if weight is not None:
+        weight = weight.view(line)
+    if bias is not None:
+        bias = bias.view(line)
+    return _scaled(x, normalized, weight, bias)
+
+
 def _scaled(x: Tensor, normalized: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     """Return the normalised features, scaled and shifted, in the type that torch would return."""
     if weight is not None:
@@ -102,6 +136,30 @@ class WideRMSNorm(nn.RMSNorm):
         return f"{super().extra_repr()}, full_width={self.full_width}"
 
 
+class WideGroupNorm(nn.GroupNorm):
+    """`torch.nn.GroupNorm` of one group over ``full_width`` channels, of which some are gone."""
+
+    full_width: int
+
+    @override
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise channels and positions together."""
+        return wide_group_norm(input, self.full_width, self.weight, self.bias, self.eps)
+
+    @override
+    def extra_repr(self) -> str:
+        """Name the full width, too."""
+        return f"{super().extra_repr()}, full_width={self.full_width}"
+
+
+PLAIN: dict[type[nn.Module], type[nn.Module]] = {
+    WideLayerNorm: nn.LayerNorm,
+    WideRMSNorm: nn.RMSNorm,
+    WideGroupNorm: nn.GroupNorm,
+}
+"""The norm of torch that every wide one is made of."""
+
+
 def show_as_plain_norms(model: nn.Module) -> None:
     """Let wide norms of a model run as torch's own, so that a recording shows one operation each.
 
@@ -110,7 +168,6 @@ def show_as_plain_norms(model: nn.Module) -> None:
     Args:
         model: a twin, which is changed in place.
     """
-    plain: dict[type, type] = {WideLayerNorm: nn.LayerNorm, WideRMSNorm: nn.RMSNorm}
     for module in model.modules():
-        if type(module) in plain:
-            module.__class__ = plain[type(module)]
+        if type(module) in PLAIN:
+            module.__class__ = PLAIN[type(module)]

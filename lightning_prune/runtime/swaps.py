@@ -17,7 +17,7 @@ from typing_extensions import override
 from lightning_prune.runtime.attention import TensorSizedAttention, can_take_sizes_from_tensors
 from lightning_prune.runtime.corrections.base import is_size, require
 from lightning_prune.runtime.encoder import TensorSizedEncoder
-from lightning_prune.runtime.norms import WideLayerNorm, WideRMSNorm
+from lightning_prune.runtime.norms import PLAIN
 
 
 class Swap(ABC):
@@ -95,10 +95,7 @@ class EncodeByTensors(Swap):
         return {}
 
 
-_WIDE: dict[type[nn.Module], type[nn.Module]] = {
-    nn.LayerNorm: WideLayerNorm,
-    nn.RMSNorm: WideRMSNorm,
-}
+_WIDE = {plain: wide for wide, plain in PLAIN.items()}
 
 
 @dataclass(frozen=True)
@@ -120,6 +117,8 @@ class WidenNorm(Swap):
     def fits(self, module: nn.Module) -> bool:
         """Tell whether it is torch's norm of one dimension, with a weight, of no larger width."""
         weight = module._parameters.get("weight")
+        if isinstance(module, nn.GroupNorm) and module.num_groups != 1:
+            return False
         has_one_width = weight is not None and weight.dim() == 1
         return type(module) in _WIDE and has_one_width and len(weight) <= self.full_width  # type: ignore[arg-type]
 

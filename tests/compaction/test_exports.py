@@ -161,6 +161,12 @@ def layer_norm(self: Any, x: Tensor) -> Tensor:
     return self.last(F.layer_norm(z, (8,), self.norm.weight) + self.norm(z))
 
 
+def group_norm(self: Any, x: Tensor) -> Tensor:
+    z = self.first(x).transpose(1, 2)
+    both = F.group_norm(z, 1, self.norm.weight) + self.norm(z)
+    return self.last(both.transpose(1, 2))
+
+
 def rms_norm(self: Any, x: Tensor) -> Tensor:
     z = self.first(x)
     return self.last(F.rms_norm(z, (8,), self.norm.weight) + self.norm(z))
@@ -236,6 +242,11 @@ NETS: dict[str, tuple[Any, dict[str, Any], set[str]]] = {
         layer_norm,
         BODY | {"norm": lambda: nn.LayerNorm(8)},
         {"widen_layer_norm", "widen_norm"},
+    ),
+    "group norm": (
+        group_norm,
+        BODY | {"norm": lambda: nn.GroupNorm(1, 8)},
+        {"widen_group_norm", "widen_norm"},
     ),
     "RMS norm": (
         rms_norm,

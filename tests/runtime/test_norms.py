@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from lightning_prune.compaction import compact
 from lightning_prune.coupling import couple
 from lightning_prune.runtime.norms import (
+    WideGroupNorm,
     WideLayerNorm,
     WideRMSNorm,
     show_as_plain_norms,
+    wide_group_norm,
     wide_layer_norm,
     wide_rms_norm,
 )
@@ -28,7 +30,10 @@ def widened(norm: nn.Module) -> nn.Module:
     small = copy.deepcopy(norm)
     for vector in small.parameters():
         vector.data = vector.data[:LEFT].clone()
-    small.normalized_shape = (LEFT,)
+    if isinstance(small, nn.GroupNorm):
+        small.num_channels = LEFT
+    else:
+        small.normalized_shape = (LEFT,)
     swap = WidenNorm(FULL)
     for name, value in swap.attributes.items():
         setattr(small, name, value)
@@ -45,6 +50,7 @@ def random(norm: nn.Module) -> nn.Module:
 NORMS = {
     "layer norm": lambda: nn.LayerNorm(FULL),
     "layer norm without bias": lambda: nn.LayerNorm(FULL, bias=False),
+    "group norm": lambda: nn.GroupNorm(1, FULL),
     "rms norm": lambda: nn.RMSNorm(FULL),
     "rms norm with eps": lambda: nn.RMSNorm(FULL, eps=1e-3),
 }
@@ -125,6 +131,17 @@ def test_it_is_scripted(build):
 def test_it_prints_its_full_width():
     assert "full_width=64" in repr(widened(nn.LayerNorm(FULL)))
     assert "full_width=64" in repr(widened(nn.RMSNorm(FULL)))
+    assert "full_width=64" in repr(widened(nn.GroupNorm(1, FULL)))
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_one_group_is_normalised_over_its_positions_too(affine):
+    x = torch.randn(3, 5, 4, 2, dtype=torch.float64) + 3
+    weight, bias = torch.randn(2, 5, dtype=torch.float64) if affine else (None, None)
+    expected = F.group_norm(F.pad(x, (0, 0, 0, 0, 0, 3)), 1, eps=1e-3)[:, :5]
+    if affine:
+        expected = expected * weight[:, None, None] + bias[:, None, None]
+    torch.testing.assert_close(wide_group_norm(x, 8, weight, bias, 1e-3), expected)
 
 
 class Stream(nn.Module):
@@ -164,6 +181,21 @@ def test_norms_of_a_compact_model_are_swapped_and_are_compacted_again(norm, wide
         assert (model.after.full_width, model.after.normalized_shape) == (12, (left,))
         torch.testing.assert_close(model(x), expected, rtol=1e-10, atol=1e-12)
     assert type(model) is Stream
+
+
+def test_a_group_norm_of_one_group_is_swapped_too():
+    layers = nn.Conv2d(3, 8, 3), nn.GroupNorm(1, 8), nn.ReLU(), nn.Conv2d(8, 2, 1)
+    model = nn.Sequential(*layers).double().eval()
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    for removed, left in (((1, 2), 6), ((0,), 5)):
+        with torch.no_grad():
+            for tensor in (*model[0].parameters(), *model[1].parameters()):
+                tensor[list(removed)] = 0
+        expected = model(x)
+        assert compact(model, x, latency=False).refused == {}
+        assert type(model[1]) is WideGroupNorm
+        assert (model[1].full_width, model[1].num_channels) == (8, left)
+        torch.testing.assert_close(model(x), expected, rtol=1e-10, atol=1e-12)
 
 
 def test_a_recording_shows_them_as_one_operation():

@@ -126,20 +126,26 @@ def _resize(model: nn.Module) -> None:
 class _PaddedNorm(nn.Module):
     """A norm that puts zeros where channels are gone, and normalises in the full width."""
 
-    def __init__(self, norm: nn.LayerNorm | nn.RMSNorm, gone: set[int]) -> None:
+    def __init__(self, norm: nn.LayerNorm | nn.RMSNorm | nn.GroupNorm, gone: set[int]) -> None:
         super().__init__()
-        (width,) = norm.normalized_shape
+        is_group_norm = isinstance(norm, nn.GroupNorm)
+        width = norm.num_channels if is_group_norm else norm.normalized_shape[0]
         self.norm = norm
+        self.dim = 1 if is_group_norm else -1
         self.stay = [i for i in range(width) if i not in gone]
         self.width = width
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.movedim(self.dim, -1)
         wide = x.new_zeros(*x.shape[:-1], self.width)
         wide[..., self.stay] = x
         weight, bias = (
             None if v is None else torch.zeros(self.width).to(x).index_copy(0, self._stay(), v)
             for v in (self.norm.weight, getattr(self.norm, "bias", None))
         )
+        if isinstance(self.norm, nn.GroupNorm):
+            wide = wide.movedim(-1, 1)
+            return F.group_norm(wide, 1, weight, bias, self.norm.eps)[:, self.stay]
         shape = [self.width]
         if isinstance(self.norm, nn.RMSNorm):
             return F.rms_norm(wide, shape, weight, self.norm.eps)[..., self.stay]
@@ -151,7 +157,9 @@ class _PaddedNorm(nn.Module):
 
 def _pad_norms(model: nn.Module, gone: dict[tuple[str, int], set[int]]) -> None:
     for name, module in list(model.named_modules()):
-        if isinstance(module, (nn.LayerNorm, nn.RMSNorm)) and (f"{name}.weight", 0) in gone:
+        is_trailing = isinstance(module, (nn.LayerNorm, nn.RMSNorm))
+        is_one_group = isinstance(module, nn.GroupNorm) and module.num_groups == 1
+        if (is_trailing or is_one_group) and (f"{name}.weight", 0) in gone:
             parent, _, leaf = name.rpartition(".")
             padded = _PaddedNorm(module, gone[f"{name}.weight", 0])
             setattr(model.get_submodule(parent), leaf, padded)

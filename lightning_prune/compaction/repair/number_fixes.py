@@ -22,6 +22,7 @@ from lightning_prune.runtime.corrections import (
     RescaleMean,
     ScaleAttention,
     TensorOf,
+    WidenGroupNorm,
     WidenLayerNorm,
     WidenRMSNorm,
 )
@@ -39,6 +40,16 @@ def norm(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     names = ("weight", "bias", "eps") if is_layer_norm else ("weight", "eps")
     x, more = given["input"], {name: given[name] for name in names if name in given}
     return Fix(correct, lambda: correct(func, x, x.shape[-1:], **more))
+
+
+def group_norm(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
+    """Expect the statistics of one group over the channels that there were."""
+    kept = e.forecast.kept(e.node.args[0], 1)
+    if kept is None or e.node.argument("num_groups") != 1:
+        return None
+    correct = WidenGroupNorm(len(kept))
+    more = {name: given[name] for name in ("weight", "bias", "eps") if name in given}
+    return Fix(correct, lambda: correct(func, given["input"], 1, **more))
 
 
 def mean(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:

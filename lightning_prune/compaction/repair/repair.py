@@ -33,12 +33,14 @@ from lightning_prune.runtime.callees import callees_of
 from lightning_prune.runtime.corrections import (
     PinArguments,
     TensorOf,
+    WidenGroupNorm,
     WidenLayerNorm,
     WidenRMSNorm,
 )
-from lightning_prune.runtime.norms import WideLayerNorm, WideRMSNorm
+from lightning_prune.runtime.norms import PLAIN
 from lightning_prune.runtime.swaps import WidenNorm
 
+_OF_WIDTHS = (WidenLayerNorm, WidenRMSNorm, WidenGroupNorm)
 _OF_NUMBERS = (PinArguments, TensorOf)
 
 
@@ -196,7 +198,7 @@ class _Findings:
     def _add(self, trace: Trace, stale: Stale, given: Arguments | None) -> None:
         module = stale.node.site.module if stale.node.site is not None else ""
         owner = self._model.get_submodule(module)
-        if type(owner) in {WideLayerNorm, WideRMSNorm}:
+        if type(owner) in PLAIN:
             return  # it knows the width that there was
         found = self._found.setdefault(module, {})
         swap = _swap_for(owner, stale)
@@ -268,7 +270,7 @@ class _Findings:
 def _swap_for(owner: nn.Module, stale: Stale) -> WidenNorm | None:
     """Return the wide norm that a norm of torch becomes, None if it is anything else."""
     correction = stale.fix.correction
-    if not isinstance(correction, (WidenLayerNorm, WidenRMSNorm)):
+    if not isinstance(correction, _OF_WIDTHS):
         return None
     swap = WidenNorm(correction.full_width)
     return swap if swap.fits(owner) else None

@@ -15,7 +15,13 @@ import torch
 from torch._ops import OpOverload
 
 from lightning_prune.compaction.repair.fixes import Arguments, Expectation, Fix, call_with
-from lightning_prune.compaction.repair.number_fixes import attention_scale, mean, norm, numbers
+from lightning_prune.compaction.repair.number_fixes import (
+    attention_scale,
+    group_norm,
+    mean,
+    norm,
+    numbers,
+)
 from lightning_prune.coupling.graph import Node, Ref
 from lightning_prune.runtime.corrections import (
     CutBounds,
@@ -223,6 +229,7 @@ _RULES: dict[str, _Rule] = {
     "aten::constant_pad_nd": _pad,
     "aten::layer_norm": norm,
     "aten::rms_norm": norm,
+    "aten::group_norm": group_norm,
     "aten::mean": mean,
     "aten::scaled_dot_product_attention": attention_scale,
 }

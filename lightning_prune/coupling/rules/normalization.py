@@ -25,22 +25,35 @@ def batch_norm(p: Propagation, node: Node) -> list[Planes]:
 @rule("aten::group_norm")
 def group_norm(p: Propagation, node: Node) -> list[Planes]:
     # y[b, c, ...] = (x[b, c, ...] - mean[b, g]) / sqrt(var[b, g] + eps) weight[c] + bias[c], c in g
-    # ties: x.1 ~ weight.0 ~ bias.0 ~ y.1; all channels of a group; positions stay
+    # ties: x.1 ~ weight.0 ~ bias.0 ~ y.1; all channels of a group, if there are several; positions
+    # stay. Of a single group a removed channel is zero, but counts in the statistics.
     x, groups = node.args[:2]
     weight, bias = node.argument("weight"), node.argument("bias")
     rank = len(p.shape(x))
     planes = p.fuse_all(p.planes(x), range(2, rank), "normalised over a labelled position")
     for plane in planes:
-        if 1 in plane.varying:
-            if weight is None or groups == 1:
-                p.freeze(plane.ids, "a number of groups that cannot shrink")
-            channels = plane.ids.transpose(0, 1).reshape(groups, p.shape(x)[1] // groups, -1)
+        if 1 not in plane.varying:
+            continue
+        if weight is None:
+            p.freeze(plane.ids, "a number of groups that cannot shrink")
+        elif groups == 1:
+            _expose_zeros(p, plane)
+        channels = plane.ids.transpose(0, 1).reshape(groups, p.shape(x)[1] // groups, -1)
+        if groups > 1:
             p.tie(channels, channels[:, :1])
-    if weight is not None:
+    if weight is not None and groups > 1:
         p.labels.grouped.add(p.name(weight) or "")
     vectors = [ref for ref in (weight, bias) if ref is not None]
     operands = [Operand(p.shape(x), planes), *(_on_channel(p, ref, rank) for ref in vectors)]
     return [align(p, operands, lambda zero: all(zero[1:]))]
+
+
+def _expose_zeros(p: Propagation, plane: Plane) -> None:
+    """Say that what is zero where it is removed still counts in statistics."""
+    if plane.zero:
+        p.labels.expose(plane.ids)
+    else:
+        p.freeze(plane.ids, "a norm of what is not zero where it is removed")
 
 
 @rule("aten::layer_norm", "aten::rms_norm")
@@ -62,11 +75,9 @@ def trailing_norm(p: Propagation, node: Node) -> list[Planes]:
         if plane.varying != {last}:
             # Of heads times features the heads are kept apart: each is normalised by itself.
             planes += p.fuse_all([plane], {last}, "normalised over a labelled dimension")
-        elif plane.zero:
-            p.labels.expose(plane.ids)
-            planes.append(plane)
         else:
-            p.freeze(plane.ids, "a norm of what is not zero where it is removed")
+            _expose_zeros(p, plane)
+            planes += [plane] if plane.zero else []
     operands = [Operand(p.shape(x), planes), *(_on_dim(p, ref, rank, last) for ref in vectors)]
     return [align(p, operands, lambda zero: all(zero[1:]) or (zero[0] and bias is None))]
 

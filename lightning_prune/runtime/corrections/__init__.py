@@ -10,7 +10,7 @@ from lightning_prune.runtime.corrections.base import CallCorrection, Correction
 from lightning_prune.runtime.corrections.cases import Cases, numbers_given, places_of
 from lightning_prune.runtime.corrections.cuts import CutBounds, Recut, Renarrow
 from lightning_prune.runtime.corrections.methods import ZERO, Form, GiveBack, form_of
-from lightning_prune.runtime.corrections.norms import WidenLayerNorm, WidenRMSNorm
+from lightning_prune.runtime.corrections.norms import WidenGroupNorm, WidenLayerNorm, WidenRMSNorm
 from lightning_prune.runtime.corrections.numbers import (
     ArgumentPin,
     Pin,
@@ -37,6 +37,7 @@ KINDS: dict[str, type[Correction]] = {
         ScaleAttention,
         WidenLayerNorm,
         WidenRMSNorm,
+        WidenGroupNorm,
         KeepTerm,
         GiveBack,
         Cases,
@@ -100,6 +101,7 @@ __all__ = [
     "ScaleAttention",
     "SizeFactor",
     "TensorOf",
+    "WidenGroupNorm",
     "WidenLayerNorm",
     "WidenRMSNorm",
     "correction_from_json",

@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_prune.runtime.corrections.base import CallCorrection, Correction, is_size, require
-from lightning_prune.runtime.norms import wide_layer_norm, wide_rms_norm
+from lightning_prune.runtime.norms import wide_group_norm, wide_layer_norm, wide_rms_norm
 
 
 @dataclass(frozen=True)
@@ -81,3 +81,39 @@ class WidenRMSNorm(CallCorrection):
     def then(self, later: Correction) -> Correction | None:
         """Keep the first width: it is the full one."""
         return self if isinstance(later, WidenRMSNorm) else None
+
+
+@dataclass(frozen=True)
+class WidenGroupNorm(CallCorrection):
+    """Normalise over more channels than there are, as one group: those that are gone were zero.
+
+    Args:
+        full_width: channels that there were.
+    """
+
+    kind: ClassVar[str] = "widen_group_norm"
+    calls: ClassVar[frozenset[str]] = frozenset({"group_norm"})
+
+    full_width: int
+
+    def __post_init__(self) -> None:
+        require(is_size(self.full_width, 1), "full_width", "a width", self.full_width)
+
+    @override
+    def __call__(
+        self,
+        call: Callable[..., Any],
+        input: Tensor,
+        num_groups: int,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        eps: float = 1e-5,
+        *unused: Any,
+    ) -> Tensor:
+        """Normalise channels and positions together."""
+        return wide_group_norm(input, self.full_width, weight, bias, eps)
+
+    @override
+    def then(self, later: Correction) -> Correction | None:
+        """Keep the first width: it is the full one."""
+        return self if isinstance(later, WidenGroupNorm) else None
