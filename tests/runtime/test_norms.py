@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_prune.compaction import compact
+from lightning_prune.compaction import compact, load_compact, save_compact
 from lightning_prune.coupling import couple
+from lightning_prune.criteria import Magnitude
+from lightning_prune.pruning import prune
 from lightning_prune.runtime.norms import (
     WideGroupNorm,
     WideLayerNorm,
@@ -181,6 +183,33 @@ def test_norms_of_a_compact_model_are_swapped_and_are_compacted_again(norm, wide
         assert (model.after.full_width, model.after.normalized_shape) == (12, (left,))
         torch.testing.assert_close(model(x), expected, rtol=1e-10, atol=1e-12)
     assert type(model) is Stream
+
+
+class Modulated(nn.Module):
+    """A stream under a norm without weights, as those of diffusion transformers."""
+
+    def __init__(self, norm: type[nn.Module]) -> None:
+        super().__init__()
+        self.first, self.inner, self.last = nn.Linear(5, 12), nn.Linear(12, 12), nn.Linear(12, 3)
+        self.norm = norm(12, elementwise_affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.last(x + self.inner(self.norm(x) * 1.5 + 0.2))
+
+
+@pytest.mark.parametrize("norm", [nn.LayerNorm, nn.RMSNorm])
+def test_a_norm_without_weights_is_corrected_where_it_is_called(norm, tmp_path):
+    model, x = Modulated(norm).eval(), torch.randn(4, 5)
+    prune(model, x, sparsity=0.5, criterion=Magnitude(), of="units")
+    expected = model(x)
+    report = compact(model, x, latency=False)
+    assert report.refused == {}
+    assert model.first.out_features == 6
+    torch.testing.assert_close(model(x), expected)
+    save_compact(model, tmp_path / "small.safetensors")
+    loaded = load_compact(Modulated(norm), tmp_path / "small.safetensors").eval()
+    assert torch.equal(loaded(x), model(x))
 
 
 def test_a_group_norm_of_one_group_is_swapped_too():

@@ -64,7 +64,7 @@ def trailing_norm(p: Propagation, node: Node) -> list[Planes]:
     weight, bias = node.argument("weight"), node.argument("bias")
     rank, last = len(p.shape(x)), len(p.shape(x)) - 1
     vectors = [ref for ref in (weight, bias) if ref is not None]
-    if len(sizes) > 1 or weight is None:
+    if len(sizes) > 1:
         p.freeze_all(vectors, "the width of a norm")
         planes = p.fuse_all(
             p.planes(x), range(rank - len(sizes), rank), "normalised over a labelled dimension"
@@ -79,6 +79,9 @@ def trailing_norm(p: Propagation, node: Node) -> list[Planes]:
             _expose_zeros(p, plane)
             planes += [plane] if plane.zero else []
     operands = [Operand(p.shape(x), planes), *(_on_dim(p, ref, rank, last) for ref in vectors)]
+    centred = node.name == "aten::layer_norm"
+    if weight is None:  # what was zero is minus the mean, or stays zero
+        return [align(p, operands, lambda zero: not centred and zero[0])]
     return [align(p, operands, lambda zero: all(zero[1:]) or (zero[0] and bias is None))]
 
 

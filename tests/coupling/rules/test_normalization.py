@@ -50,13 +50,6 @@ ROWS = {
         extra="op.norm.weight[0]",
         exposed=True,
     ),
-    "layer_norm_not_affine": Between(
-        Net(
-            lambda m, x: m.norm(x.transpose(1, 3)).transpose(1, 3),
-            norm=nn.LayerNorm(8, elementwise_affine=False),
-        ),
-        reason="normalised over a labelled dimension",
-    ),
     "layer_norm_over_channels_and_positions": Between(
         nn.LayerNorm((8, 6, 6)), reason="normalised over a labelled dimension"
     ),
