@@ -83,17 +83,22 @@ class PruningReport:
             notes.append(f"at the bound of what they may lose: {', '.join(self.bound)}")
         return notes
 
-    @override
-    def __str__(self) -> str:
-        head = f"sparsity {self.sparsity:.4f} of {self.of} (target {self.target:.4f})"
+    def summary(self) -> str:
+        """Return what is reached, what compaction leaves and the notes, without the table."""
         notes = [*self._left(), *self.notes()]
         if self.unused:
             notes.append(f"not run by the example inputs: {', '.join(self.unused)}")
+        head = f"sparsity {self.sparsity:.4f} of {self.of} (target {self.target:.4f})"
+        return wrap_all([head, *notes], terminal_width())
+
+    @override
+    def __str__(self) -> str:
+        head, *notes = self.summary().splitlines()
         rows = [
             [g.name, str(g.units), str(g.kept), f"{g.removed / g.units:.1%}"] for g in self.groups
         ]
         table = format_table(["group", "units", "kept", "removed"], rows)
-        return "\n".join([head, table, wrap_all(notes, terminal_width())]).rstrip()
+        return "\n".join([head, table, *notes])
 
     def _left(self) -> list[str]:
         """Return what compaction leaves, as a line, if that is less than there is."""

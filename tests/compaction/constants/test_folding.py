@@ -11,8 +11,8 @@ from torch import nn
 
 from lightning_prune.compaction import compact
 
-X = torch.randn(3, 4)
-IMAGE = torch.randn(3, 3, 8, 8)
+X = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+IMAGE = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 ROWS = torch.randn(3, 6, 4)
 TOKENS = torch.tensor([[1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1]])
 FULL = torch.ones(3, 6, dtype=torch.bool)
