@@ -182,6 +182,7 @@ class Evidence(ABC):
             add_up: returns the sum of a tensor over all ranks.
         """
 
+    @torch.no_grad()
     def scores(self) -> list[Tensor]:
         """Return the scores of each group's units, each of shape ``[units]``."""
         weights = [local(weight) for weight in self.subject.weights.values()]

@@ -222,6 +222,7 @@ def test_copies_compute_the_same(example, again):
 @some
 def test_it_is_exported_and_compiled(example):
     small = compacted(example)
+    torch._dynamo.reset()  # of what earlier tests have compiled
     for name, made in {
         "exported": torch.export.export(small, (example.inputs,)).module(),
         "compiled": torch.compile(small, backend="eager"),
