@@ -157,6 +157,10 @@ def test_every_tiny_model_is_recorded(example):
     )
 
 
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.6"),
+    reason="once a compiled part has run eagerly, torch 2.6 exports nothing more in that process",
+)
 def test_a_compiled_part_is_recorded_without_a_warning():
     part = torch.compile(nn.Linear(3, 4), backend="eager")
     graph = graph_of(lambda m, x: m.part(x), X, part=part, whole=("aten::linear",))
