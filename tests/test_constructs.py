@@ -179,14 +179,8 @@ class Projected(nn.Module):
         return self.last(self.rnn(x)[0][:, -1])
 
 
-class PaddedShortcut(nn.Module):
+class PaddedShortcut(Shortcut):
     """A shortcut whose new channels are counted in the forward pass: that of CIFAR's ResNets."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(3, 8, 3, padding=1)
-        self.wide = nn.Conv2d(8, 16, 3, 2, 1)
-        self.last = nn.Conv2d(16, 3, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)

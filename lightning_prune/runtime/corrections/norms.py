@@ -14,7 +14,26 @@ from lightning_prune.runtime.norms import wide_group_norm, wide_layer_norm, wide
 
 
 @dataclass(frozen=True)
-class WidenLayerNorm(CallCorrection):
+class _Widen(CallCorrection):
+    """Normalise over more features than there are: those that are gone were zero.
+
+    Args:
+        full_width: features that there were.
+    """
+
+    full_width: int
+
+    def __post_init__(self) -> None:
+        require(is_size(self.full_width, 1), "full_width", "a width", self.full_width)
+
+    @override
+    def then(self, later: Correction) -> Correction | None:
+        """Keep the first width: it is the full one."""
+        return self if type(later) is type(self) else None
+
+
+@dataclass(frozen=True)
+class WidenLayerNorm(_Widen):
     """Normalise over more features than there are: those that are gone were zero.
 
     Args:
@@ -23,11 +42,6 @@ class WidenLayerNorm(CallCorrection):
 
     kind: ClassVar[str] = "widen_layer_norm"
     calls: ClassVar[frozenset[str]] = frozenset({"layer_norm"})
-
-    full_width: int
-
-    def __post_init__(self) -> None:
-        require(is_size(self.full_width, 1), "full_width", "a width", self.full_width)
 
     @override
     def __call__(
@@ -43,14 +57,9 @@ class WidenLayerNorm(CallCorrection):
         """Normalise the last dimension."""
         return wide_layer_norm(input, self.full_width, weight, bias, eps)
 
-    @override
-    def then(self, later: Correction) -> Correction | None:
-        """Keep the first width: it is the full one."""
-        return self if isinstance(later, WidenLayerNorm) else None
-
 
 @dataclass(frozen=True)
-class WidenRMSNorm(CallCorrection):
+class WidenRMSNorm(_Widen):
     """Normalise over more features than there are: those that are gone were zero.
 
     Args:
@@ -59,11 +68,6 @@ class WidenRMSNorm(CallCorrection):
 
     kind: ClassVar[str] = "widen_rms_norm"
     calls: ClassVar[frozenset[str]] = frozenset({"rms_norm"})
-
-    full_width: int
-
-    def __post_init__(self) -> None:
-        require(is_size(self.full_width, 1), "full_width", "a width", self.full_width)
 
     @override
     def __call__(
@@ -77,14 +81,9 @@ class WidenRMSNorm(CallCorrection):
         """Normalise the last dimension."""
         return wide_rms_norm(input, self.full_width, weight, eps)
 
-    @override
-    def then(self, later: Correction) -> Correction | None:
-        """Keep the first width: it is the full one."""
-        return self if isinstance(later, WidenRMSNorm) else None
-
 
 @dataclass(frozen=True)
-class WidenGroupNorm(CallCorrection):
+class WidenGroupNorm(_Widen):
     """Normalise over more channels than there are, as one group: those that are gone were zero.
 
     Args:
@@ -93,11 +92,6 @@ class WidenGroupNorm(CallCorrection):
 
     kind: ClassVar[str] = "widen_group_norm"
     calls: ClassVar[frozenset[str]] = frozenset({"group_norm"})
-
-    full_width: int
-
-    def __post_init__(self) -> None:
-        require(is_size(self.full_width, 1), "full_width", "a width", self.full_width)
 
     @override
     def __call__(
@@ -112,8 +106,3 @@ class WidenGroupNorm(CallCorrection):
     ) -> Tensor:
         """Normalise channels and positions together."""
         return wide_group_norm(input, self.full_width, weight, bias, eps)
-
-    @override
-    def then(self, later: Correction) -> Correction | None:
-        """Keep the first width: it is the full one."""
-        return self if isinstance(later, WidenGroupNorm) else None
