@@ -21,36 +21,15 @@ def twin_as_recorded(model: nn.Module, trace: Trace) -> nn.Module:
     return in_mode(model, trace.training)
 
 
-def run_as_recorded(
-    model: nn.Module, trace: Trace, mode: TorchDispatchMode | None = None, seed: int = 0
-) -> tuple[Tensor, ...]:
-    """Run a twin of ``model`` in the way in which a recording was made.
-
-    Args:
-        model: the model; it is left alone.
-        trace: the recording.
-        mode: sees every operation.
-        seed: of its random numbers.
-
-    Returns:
-        The tensors that the model returned.
-
-    Raises:
-        ExampleInputsError: if it does not run.
-    """
-    return run_twin(twin_as_recorded(model, trace), trace, mode, seed)
-
-
 def run_twin(
-    copy: nn.Module, trace: Trace, mode: TorchDispatchMode | None = None, seed: int = 0
+    copy: nn.Module, trace: Trace, mode: TorchDispatchMode | None = None
 ) -> tuple[Tensor, ...]:
-    """Run a twin that `twin_as_recorded` has made.
+    """Run a twin that `twin_as_recorded` has made, on the inputs of the recording.
 
     Args:
         copy: the twin.
         trace: the recording.
         mode: sees every operation.
-        seed: of its random numbers.
 
     Returns:
         The tensors that the model returned.
@@ -60,5 +39,5 @@ def run_twin(
     """
     inputs = trace.inputs.map(torch.clone)
     devices = {tensor.device for tensor in [*copy.parameters(), *inputs.tensors]}
-    with seeded(seed, devices), composite_operations(), mode or contextlib.nullcontext():
+    with seeded(0, devices), composite_operations(), mode or contextlib.nullcontext():
         return tuple(tensors_in(results(inputs, copy)))
