@@ -16,7 +16,8 @@ from lightning_prune.callbacks.trainer.example_inputs import (
 from lightning_prune.callbacks.trainer.monitors import Attempts
 from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.strategies import check_strategy
-from lightning_prune.measure.latency import Latency, check_runs, measure_latency
+from lightning_prune.measure.latency import Latency, measure_latency
+from lightning_prune.measure.turns import check_runs
 from lightning_prune.modules.inputs import ExampleInputs
 
 _LOGGED = ("p50_ms", "p95_ms", "measuring_s")

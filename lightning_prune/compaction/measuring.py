@@ -69,10 +69,13 @@ def with_latency(
         inputs: arguments for both.
     """
     try:
-        latencies = measure_in_turns([before, after], inputs)
+        turns = measure_in_turns([before, after], inputs)
     except Exception as error:  # whatever a model's own code raises, or no memory
         return _without(report, "the latency", error)
-    return replace(report, latency_before=latencies[0], latency_after=latencies[1])
+    slow, fast = turns.latencies
+    return replace(
+        report, latency_before=slow, latency_after=fast, speedup_interval=turns.speedup()
+    )
 
 
 def _without(report: CompactionReport, what: str, error: Exception) -> CompactionReport:

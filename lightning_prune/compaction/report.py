@@ -12,6 +12,7 @@ from lightning_prune.compaction.plan import Plan
 from lightning_prune.display.tables import format_bytes, format_count, format_table
 from lightning_prune.display.widths import join_names, terminal_width, wrap_all
 from lightning_prune.measure.latency import Latency
+from lightning_prune.measure.speedup import Speedup
 from lightning_prune.units.group import GroupCount
 
 _NOT_FASTER = 1.05
@@ -45,6 +46,7 @@ class CompactionReport:
         params_frozen: their parameters, which `params_before` and `params_after` count as well.
         latency_before: of the masked model, measured in turns with the compact one.
         latency_after: of the compact model.
+        speedup_interval: the ratio of these with its confidence interval.
     """
 
     params_before: int
@@ -67,6 +69,7 @@ class CompactionReport:
     params_frozen: int = 0
     latency_before: Latency | None = None
     latency_after: Latency | None = None
+    speedup_interval: Speedup | None = None
 
     @property
     def removed(self) -> int:
@@ -133,7 +136,8 @@ class CompactionReport:
             notes.append(f"{count} of the parameters are frozen, and counted as well: {names}")
         if self.speedup is not None:
             verdict = "NOT FASTER: " if self.speedup < _NOT_FASTER else ""
-            notes.append(f"{verdict}speed-up {self.speedup:.2f}, measured in turns")
+            speedup = self.speedup_interval or f"{self.speedup:.2f}"
+            notes.append(f"{verdict}speed-up {speedup}, measured in turns")
         if not self.removed:
             notes.append("NOTHING WAS REMOVED: no unit is exactly zero in all its weights")
         notes += [f"left as it was: {name}: {reason}" for name, reason in self.refused.items()]

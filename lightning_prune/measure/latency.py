@@ -1,9 +1,9 @@
 """Latency: milliseconds for one forward pass of any module.
 
-The model runs as a copy in eval mode (`twin`), without gradients, and each run is timed by itself
-with the accelerator synchronised on both sides. Nothing of the user's model, inputs or random
-state changes. What is measured is the module as it is called here: not under autocast, even when
-it is trained under autocast.
+The model runs as a copy in eval mode (`twin`), without gradients, and each run is timed by itself:
+between two events of the device on CUDA, elsewhere by the clock with the accelerator synchronised
+on both sides. Nothing of the user's model, inputs or random state changes. What is measured is the
+module as it is called here: not under autocast, even when it is trained under autocast.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from typing_extensions import override
 
-from lightning_prune.arguments import check_integer, check_model, check_positive
-from lightning_prune.display.tables import format_table
-from lightning_prune.modules.inputs import ExampleInputs
-from lightning_prune.modules.twin import twin
-
-# Quantiles no longer move after so many runs; a tiny model would otherwise collect for nothing.
-_MAX_RUNS = 1000
+from lightning_prune.arguments import check_choice, check_integer, check_model
+from lightning_prune.display.tables import format_bytes, format_count, format_table
+from lightning_prune.measure.speedup import Speedup, speedup_of
+from lightning_prune.measure.timed_model import Backend, TimedModel, cpu_threads
+from lightning_prune.measure.turns import check_runs, take_turns
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,10 @@ class Latency:
         threads: CPU threads that torch used.
         measuring_s: wall time of the whole measurement in seconds: copies, warm-up and, when
             several models were measured in turns, all of them.
+        backend: what ran the model.
+        peak_bytes: the most that results of operations took at once beside weights and inputs. On
+            CUDA with the workspace of kernels, on the CPU without it; ``None`` where that cannot
+            be followed: on other devices, in compiled code on the CPU.
     """
 
     p50_ms: float
@@ -50,29 +54,72 @@ class Latency:
     dtype: str
     threads: int
     measuring_s: float
+    backend: str = "eager"
+    peak_bytes: int | None = None
+
+    @property
+    def samples_per_s(self) -> float:
+        """Throughput: rows of the batch per second, at the median."""
+        return 1000 * self.batch_size / self.p50_ms if self.p50_ms else float("inf")
 
     @override
     def __str__(self) -> str:
-        header = ["latency", "p95 ms", "runs", "batch", "device", "dtype", "threads"]
-        row = [f"{self.p50_ms:.3f} ms", f"{self.p95_ms:.3f}", str(self.runs), str(self.batch_size)]
-        return format_table(header, [[*row, self.device, self.dtype, str(self.threads)]])
+        peak = "-" if self.peak_bytes is None else format_bytes(self.peak_bytes)
+        row = {
+            "latency": f"{self.p50_ms:.3f} ms",
+            "p95 ms": f"{self.p95_ms:.3f}",
+            "samples/s": format_count(self.samples_per_s),
+            "peak": peak,
+            "runs": str(self.runs),
+            "batch": str(self.batch_size),
+            "device": self.device,
+            "dtype": self.dtype,
+            "threads": str(self.threads),
+            "backend": self.backend,
+        }
+        return format_table(list(row), [list(row.values())])
+
+
+@dataclass(frozen=True, eq=False)
+class Turns:
+    """Latencies of several models that were measured in turns.
+
+    Args:
+        latencies: one for each model, in order.
+        runs_ms: the times, shape ``[turns, models]``.
+    """
+
+    latencies: tuple[Latency, ...]
+    runs_ms: NDArray[np.float64]
+
+    def speedup(self, after: int = 1) -> Speedup:
+        """Return how many times as fast the model at index ``after`` is as the first one."""
+        return speedup_of(self.runs_ms[:, 0], self.runs_ms[:, after])
 
 
 def measure_latency(
     model: nn.Module,
     example_inputs: Any,
     *,
+    batch_size: int | None = None,
+    threads: int | None = None,
+    backend: Backend = "eager",
     warmup_runs: int = 5,
     min_runs: int = 20,
     max_seconds: float = 2.0,
 ) -> Latency:
-    """Measure the latency of one forward pass.
+    """Measure the latency of one forward pass, its throughput and its peak memory.
 
     Args:
         model: any module; it stays as it is.
         example_inputs: a tensor, a tuple of positional or a dict of keyword arguments. They are
             copied, to the model's device and floating type, before every run.
-        warmup_runs: untimed runs before the first timed one, at least 0.
+        batch_size: the batch to which the inputs are brought, by repeating or leaving out rows, at
+            least 1; ``None`` = as they are.
+        threads: CPU threads for torch to use meanwhile, at least 1; ``None`` = as many as it does.
+        backend: ``"eager"``, or ``"compile"`` to run what `torch.compile` makes of the model.
+        warmup_runs: untimed runs in a window of the warm-up, at least 0. It goes on until the
+            medians of two windows in a row are within 3%, or for half of ``max_seconds``.
         min_runs: timed runs even where they take longer than ``max_seconds``, at least 1.
         max_seconds: when to stop, in seconds after the warm-up; at most 1000 runs are made.
 
@@ -80,7 +127,7 @@ def measure_latency(
         Quantiles over the runs and the conditions that they hold under.
 
     Raises:
-        ValueError: if a number is out of range.
+        ValueError: if a number is out of range, or ``backend`` none of its words.
         TypeError: if ``model`` is no module, or an argument no number.
         ExampleInputsError: if the model does not run on the inputs.
     """
@@ -88,20 +135,26 @@ def measure_latency(
     return measure_in_turns(
         [model],
         example_inputs,
+        batch_size=batch_size,
+        threads=threads,
+        backend=backend,
         warmup_runs=warmup_runs,
         min_runs=min_runs,
         max_seconds=max_seconds,
-    )[0]
+    ).latencies[0]
 
 
 def measure_in_turns(
     models: Sequence[nn.Module],
     example_inputs: Any,
     *,
+    batch_size: int | None = None,
+    threads: int | None = None,
+    backend: Backend = "eager",
     warmup_runs: int = 5,
     min_runs: int = 20,
     max_seconds: float = 2.0,
-) -> list[Latency]:
+) -> Turns:
     """Measure several models on the same inputs, run by run in turns.
 
     A machine that warms up or is shared drifts; in turns the drift hits every model alike, so the
@@ -110,91 +163,69 @@ def measure_in_turns(
     Args:
         models: at least one module; they stay as they are.
         example_inputs: as in `measure_latency`.
-        warmup_runs: untimed runs of each model, at least 0.
+        batch_size: as in `measure_latency`.
+        threads: as in `measure_latency`.
+        backend: as in `measure_latency`.
+        warmup_runs: as in `measure_latency`, for each model.
         min_runs: timed runs of each model, at least 1.
         max_seconds: when to stop, in seconds after the warm-up, for all models together.
 
     Returns:
-        One latency for each model, in order.
+        One latency for each model, in order, and the times.
 
     Raises:
-        ValueError: if ``models`` is empty or a number is out of range.
+        ValueError: if ``models`` is empty, a number is out of range or ``backend`` none of its
+            words.
     """
     check_runs(warmup_runs, min_runs, max_seconds)
+    check_choice("backend", backend, get_args(Backend), "It says what runs the model.")
+    for name, number in (("batch_size", batch_size), ("threads", threads)):
+        if number is not None:
+            check_integer(name, number, 1, "Leave it out to measure as things are.")
     if not models:
         raise ValueError(
             "Expected `models` to hold at least one module, but got none. Pass what to compare."
         )
     started_s = time.perf_counter()
-    subjects = [_Subject(twin(model).eval(), example_inputs) for model in models]
-    accelerators = sorted({d for s in subjects for d in s.accelerators}, key=str)
+    timed = [TimedModel(model, example_inputs, batch_size, backend) for model in models]
+    accelerators = sorted({d for it in timed for d in it.accelerators}, key=str)
     rng_type = accelerators[0].type if accelerators else "cuda"
-    with torch.random.fork_rng(accelerators, device_type=rng_type), torch.inference_mode():
-        for _ in range(warmup_runs):
-            for subject in subjects:
-                subject.run_ms()
-        turns_ms: list[list[float]] = []
-        max_runs, deadline_s = max(min_runs, _MAX_RUNS), time.perf_counter() + max_seconds
-        while len(turns_ms) < min_runs or (
-            len(turns_ms) < max_runs and time.perf_counter() < deadline_s
-        ):
-            turns_ms.append([subject.run_ms() for subject in subjects])
-    measuring_s = time.perf_counter() - started_s
-    return [
-        subject.latency([turn[index] for turn in turns_ms], measuring_s)
-        for index, subject in enumerate(subjects)
-    ]
-
-
-def check_runs(warmup_runs: int, min_runs: int, max_seconds: float) -> None:
-    """Check the arguments of `measure_latency`, for callers that keep them for later.
-
-    Args:
-        warmup_runs: at least 0.
-        min_runs: at least 1.
-        max_seconds: greater than 0, in seconds.
-
-    Raises:
-        ValueError: if one of them is out of range.
-    """
-    check_integer("warmup_runs", warmup_runs, 0, "Five are enough for most models.")
-    check_integer("min_runs", min_runs, 1, "Percentiles settle at about 20.")
-    check_positive("max_seconds", max_seconds, "For as few runs as possible, say 0.01.")
-
-
-class _Subject:
-    """A twin with its inputs."""
-
-    def __init__(self, model: nn.Module, example_inputs: Any) -> None:
-        self.model = model
-        self.inputs = ExampleInputs.of(example_inputs).on(model)
-        self.tensors = [*model.parameters(), *self.inputs.tensors, *model.buffers()]
-        self.accelerators = {t.device for t in self.tensors} - {torch.device("cpu")}
-
-    def run_ms(self) -> float:
-        # A model may write into its inputs: every run gets fresh ones, outside of the clock.
-        inputs = self.inputs.map(torch.clone)
-        self._synchronize()
-        started_ns = time.perf_counter_ns()
-        inputs(self.model)
-        self._synchronize()
-        return (time.perf_counter_ns() - started_ns) / 1e6
-
-    def _synchronize(self) -> None:
-        for device in self.accelerators:
-            torch.accelerator.synchronize(device)
-
-    def latency(self, runs_ms: Sequence[float], measuring_s: float) -> Latency:
-        quantiles = torch.tensor([0.5, 0.95], dtype=torch.float64)
-        p50_ms, p95_ms = torch.tensor(runs_ms, dtype=torch.float64).quantile(quantiles).tolist()
-        like = next((t for t in self.tensors if t.is_floating_point()), self.tensors[0])
-        return Latency(
-            p50_ms=p50_ms,
-            p95_ms=p95_ms,
+    with (
+        torch.random.fork_rng(accelerators, device_type=rng_type),
+        torch.inference_mode(),
+        cpu_threads(threads),
+    ):
+        runs_ms = take_turns(
+            [one.run_ms for one in timed],
+            warmup_runs=warmup_runs,
+            min_runs=min_runs,
+            max_seconds=max_seconds,
+        )
+        used_threads = torch.get_num_threads()
+        measuring_s = time.perf_counter() - started_s
+        peaks = [_peak_bytes(one, backend) for one in timed]
+    p50_ms, p95_ms = np.quantile(runs_ms, [0.5, 0.95], axis=0)
+    latencies = []
+    for index, one in enumerate(timed):
+        like = next((t for t in one.tensors if t.is_floating_point()), one.tensors[0])
+        latency = Latency(
+            p50_ms=float(p50_ms[index]),
+            p95_ms=float(p95_ms[index]),
             runs=len(runs_ms),
-            batch_size=self.inputs.batch_size,
+            batch_size=one.inputs.batch_size,
             device=str(like.device),
             dtype=str(like.dtype).removeprefix("torch."),
-            threads=torch.get_num_threads(),
+            threads=used_threads,
             measuring_s=measuring_s,
+            backend=backend,
+            peak_bytes=peaks[index],
         )
+        latencies.append(latency)
+    return Turns(tuple(latencies), runs_ms)
+
+
+def _peak_bytes(one: TimedModel, backend: Backend) -> int | None:
+    # Compiled code calls no operations that could be followed.
+    if backend == "compile" and not one.accelerators:
+        return None
+    return one.peak_bytes()

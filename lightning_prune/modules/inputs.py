@@ -143,6 +143,35 @@ class ExampleInputs:
         narrow = self.map(cut) if full > batch_size else self
         return self if narrow.points_outside(self) else narrow
 
+    def resized(self, batch_size: int) -> ExampleInputs:
+        """Return these arguments at another batch: rows are left out, or come again from the first.
+
+        Only tensors that share the size of the first dimension with the first tensor change.
+
+        Args:
+            batch_size: size of the first dimension, at least 1.
+
+        Raises:
+            ExampleInputsError: if the first tensor has no dimension, or whole numbers might point
+                beyond what is left.
+        """
+        full = self.batch_size
+        if full == batch_size:
+            return self
+        first = next(iter(self.tensors), None)
+        rows = torch.arange(batch_size) % full
+
+        def take(t: Tensor) -> Tensor:
+            return t[rows.to(t.device)] if t.dim() and t.shape[0] == full else t
+
+        resized = self.map(take)
+        if first is None or not first.dim() or resized.points_outside(self):
+            raise ExampleInputsError(
+                f"Expected `example_inputs` to be of any batch size, but got some of {full} alone. "
+                f"Pass inputs of {batch_size} instead of `batch_size={batch_size}`."
+            )
+        return resized
+
     def points_outside(self, full: ExampleInputs) -> bool:
         """Tell whether an accelerator might read beyond the end of these inputs, and stop for good.
 

@@ -3,7 +3,7 @@
 import pytest
 
 from lightning_prune.compaction.report import CompactionReport
-from lightning_prune.measure import Latency
+from lightning_prune.measure import Latency, Speedup
 from lightning_prune.units.group import GroupCount
 
 
@@ -68,6 +68,11 @@ def test_what_is_not_faster_is_called_so():
         report(latency_before=latency(2.0), latency_after=latency(2.0))
     )
     assert "NOT FASTER" not in str(report(**TIMED))
+
+
+def test_the_speed_up_is_printed_with_its_interval():
+    timed = report(**TIMED, speedup_interval=Speedup(3.0, 2.9, 3.1))
+    assert "speed-up 3.00 (2.90-3.10), measured in turns" in str(timed)
 
 
 def test_nothing_removed_is_said_aloud():

@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import lightning_prune.measure.latency as latency_module
 from lightning_prune.errors import ExampleInputsError
+from lightning_prune.measure import latency as latency_module
+from lightning_prune.measure import timed_model as timed_module
+from lightning_prune.measure import turns as turns_module
 from lightning_prune.measure.latency import Latency, measure_in_turns, measure_latency
 
 QUICK: dict[str, Any] = {"warmup_runs": 1, "min_runs": 3, "max_seconds": 0.01}
@@ -55,7 +57,8 @@ class Takes(nn.Module):
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(latency_module, "time", Clock)
+    for module in (latency_module, timed_module, turns_module):
+        monkeypatch.setattr(module, "time", Clock)
 
 
 class Vandal(nn.Module):
@@ -96,17 +99,17 @@ def test_a_model_without_parameters_reports_the_type_of_its_inputs() -> None:
 def test_runs_alternate_between_the_models() -> None:
     Recorder.calls.clear()
     models = [Recorder("a"), Recorder("b")]
-    latencies = measure_in_turns(
-        models, torch.zeros(1), warmup_runs=1, min_runs=3, max_seconds=1e-9
-    )
-    assert Recorder.calls == ["a", "b"] * (1 + 3)
-    assert [latency.runs for latency in latencies] == [3, 3]
+    turns = measure_in_turns(models, torch.zeros(1), warmup_runs=1, min_runs=3, max_seconds=1e-9)
+    assert Recorder.calls == ["a", "b"] * (1 + 3) + ["a", "b"]  # the last for the peak memory
+    assert [latency.runs for latency in turns.latencies] == [3, 3]
+    assert turns.runs_ms.shape == (3, 2)
 
 
 @pytest.mark.usefixtures("clock")
 def test_each_latency_belongs_to_its_model() -> None:
-    fast, slow = measure_in_turns([Takes(1), Takes(5)], torch.zeros(1), **QUICK)
-    assert (fast.p50_ms, slow.p50_ms) == (1.0, 5.0)
+    turns = measure_in_turns([Takes(5), Takes(1), Takes(2)], torch.zeros(1), **QUICK)
+    assert [latency.p50_ms for latency in turns.latencies] == [5.0, 1.0, 2.0]
+    assert [turns.speedup(after).ratio for after in (1, 2)] == [5.0, 2.5]
 
 
 @pytest.mark.usefixtures("clock")
@@ -152,7 +155,7 @@ def test_every_run_sees_the_same_inputs_in_eval_and_inference_mode() -> None:
             return x.mul_(2)
 
     measure_latency(Witness(), torch.ones(1), warmup_runs=1, min_runs=3, max_seconds=1e-9)
-    assert Witness.seen == [(1.0, False, True)] * 4
+    assert Witness.seen == [(1.0, False, True)] * (1 + 3 + 1)  # the last for the peak memory
 
 
 def test_inputs_follow_the_type_of_the_model() -> None:
@@ -161,12 +164,54 @@ def test_inputs_follow_the_type_of_the_model() -> None:
 
 
 def test_a_latency_prints_as_a_table() -> None:
-    latency = Latency(1.5, 2.25, 20, 8, "cpu", "float32", 2, 0.1)
+    latency = Latency(1.5, 2.25, 20, 8, "cpu", "float32", 2, 0.1, peak_bytes=12_000)
+    assert latency.samples_per_s == 8 / 0.0015
     assert str(latency).splitlines() == [
-        " latency  p95 ms  runs  batch  device  dtype    threads",
-        "--------  ------  ----  -----  ------  -------  -------",
-        "1.500 ms   2.250    20      8  cpu     float32        2",
+        " latency  p95 ms  samples/s     peak  runs  batch  device  dtype    threads  backend",
+        "--------  ------  ---------  -------  ----  -----  ------  -------  -------  -------",
+        "1.500 ms   2.250     5.33 k  12.0 kB    20      8  cpu     float32        2  eager",
     ]
+
+
+def test_the_peak_memory_is_that_of_the_results_that_live_at_once() -> None:
+    # 2 x 4 and 2 x 3 floats live together when the second layer has run, the inputs beside them.
+    model = nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 3))
+    assert measure_latency(model, torch.zeros(2, 8), **QUICK).peak_bytes == 4 * 2 * (4 + 3)
+
+
+def test_inputs_are_brought_to_the_batch_asked_for() -> None:
+    latency = measure_latency(nn.Linear(4, 2), torch.zeros(3, 4), batch_size=7, **QUICK)
+    assert latency.batch_size == 7
+
+
+def test_threads_are_used_as_asked_and_given_back() -> None:
+    class Witness(nn.Module):
+        seen: ClassVar[set[int]] = set()
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen.add(torch.get_num_threads())
+            return x
+
+    before = torch.get_num_threads()
+    latency = measure_latency(Witness(), torch.zeros(1), threads=before + 1, **QUICK)
+    assert latency.threads == before + 1
+    assert Witness.seen == {before + 1}
+    assert torch.get_num_threads() == before
+
+
+def test_the_compiled_backend_runs_what_torch_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+
+    def stand_in(function: Any, *, dynamic: bool) -> Any:
+        compiled.append(function.__name__)
+        return function
+
+    monkeypatch.setattr(torch, "compile", stand_in)
+    model = nn.Linear(4, 2)
+    latency = measure_latency(model, torch.zeros(1, 4), backend="compile", **QUICK)
+    assert compiled == ["forward"]
+    assert (latency.backend, latency.peak_bytes) == ("compile", None)
+    assert "forward" not in vars(model)
 
 
 @pytest.mark.parametrize(
@@ -182,8 +227,11 @@ def test_a_latency_prints_as_a_table() -> None:
             {"max_seconds": float("nan")},
             "Expected `max_seconds` to be a finite number greater than 0, but got nan",
         ),
+        ({"batch_size": 0}, "Expected `batch_size` to be an integer of at least 1, but got 0"),
+        ({"threads": 0}, "Expected `threads` to be an integer of at least 1, but got 0"),
+        ({"backend": "fast"}, "Expected `backend` to be 'eager' or 'compile', but got 'fast'"),
     ],
-    ids=["warmup_runs", "min_runs", "max_seconds", "nan"],
+    ids=["warmup_runs", "min_runs", "max_seconds", "nan", "batch_size", "threads", "backend"],
 )
 def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):

@@ -192,3 +192,18 @@ def test_an_output_that_holds_itself_is_searched_once():
     answer = Answer(X)
     answer.inner = answer
     assert len(tensors_in([answer, answer])) == 1
+
+
+def test_rows_come_again_or_are_left_out_at_another_batch() -> None:
+    inputs = ExampleInputs((torch.arange(3.0), torch.zeros(5)), {"mask": torch.ones(3, 2)})
+    more, fewer = inputs.resized(7), inputs.resized(2)
+    assert more.args[0].tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert more.kwargs["mask"].shape == (7, 2)
+    assert fewer.args[0].tolist() == [0, 1]
+    assert more.args[1].shape == fewer.args[1].shape == (5,)
+    assert inputs.resized(3) is inputs
+
+
+def test_inputs_without_a_batch_are_not_resized() -> None:
+    with pytest.raises(ExampleInputsError, match=r"Pass inputs of 2 instead of `batch_size=2`"):
+        ExampleInputs((torch.tensor(1.0),)).resized(2)

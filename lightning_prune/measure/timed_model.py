@@ -1,0 +1,96 @@
+"""A timed model: a copy of a model with its inputs, which can be timed run by run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from lightning_prune.measure.memory import peak_bytes
+from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.twin import twin
+
+Backend = Literal["eager", "compile"]
+"""``"eager"`` calls the model as it is, ``"compile"`` after `torch.compile`."""
+
+
+class TimedModel:
+    """A twin in eval mode with its inputs.
+
+    Args:
+        model: any module; it stays as it is.
+        example_inputs: a tensor, a tuple of positional or a dict of keyword arguments, a `Call`.
+        batch_size: the batch to which the inputs are brought; ``None`` = as they are.
+        backend: what runs the model.
+
+    Raises:
+        ExampleInputsError: if the inputs cannot be of that batch.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example_inputs: Any,
+        batch_size: int | None = None,
+        backend: Backend = "eager",
+    ) -> None:
+        self.model = twin(model).eval()
+        inputs = ExampleInputs.of(example_inputs).on(self.model)
+        self.inputs = inputs if batch_size is None else inputs.resized(batch_size)
+        self.tensors = [*self.model.parameters(), *self.inputs.tensors, *self.model.buffers()]
+        self.accelerators = {t.device for t in self.tensors} - {torch.device("cpu")}
+        if backend == "compile":
+            called = getattr(self.model, self.inputs.method)
+            setattr(self.model, self.inputs.method, torch.compile(called, dynamic=False))
+
+    def run_ms(self) -> float:
+        """Run once; return how many milliseconds it took."""
+        # A model may write into its inputs: every run gets fresh ones, outside of the clock.
+        inputs = self.inputs.map(torch.clone)
+        self._synchronize()
+        if [device.type for device in self.accelerators] == ["cuda"]:
+            return self._run_between_events(inputs)
+        started_ns = time.perf_counter_ns()
+        inputs(self.model)
+        self._synchronize()
+        return (time.perf_counter_ns() - started_ns) / 1e6
+
+    def _run_between_events(self, inputs: ExampleInputs) -> float:
+        with torch.cuda.device(next(iter(self.accelerators))):
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            inputs(self.model)
+            end.record()
+            end.synchronize()
+            return float(start.elapsed_time(end))
+
+    def _synchronize(self) -> None:
+        for device in self.accelerators:
+            torch.accelerator.synchronize(device)
+
+    def peak_bytes(self) -> int | None:
+        """Return the peak memory of one run, as `measure.memory.peak_bytes`."""
+        inputs = self.inputs.map(torch.clone)
+        return peak_bytes(lambda: inputs(self.model), [*self.tensors, *inputs.tensors])
+
+
+@contextmanager
+def cpu_threads(threads: int | None) -> Iterator[None]:
+    """Let torch use so many threads of the CPU for a while; ``None`` = as many as it does.
+
+    Args:
+        threads: at least 1.
+
+    Yields:
+        Nothing.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
