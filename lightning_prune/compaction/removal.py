@@ -15,7 +15,7 @@ from lightning_prune.compaction.completion import completed
 from lightning_prune.compaction.plan import Plan, plan_removal
 from lightning_prune.compaction.repair import Broken, Repair, Repaired
 from lightning_prune.compaction.surgery import Surgery
-from lightning_prune.compaction.verification import TOLERANCES, Errors, Verification
+from lightning_prune.compaction.verification import TOLERANCES, Check, Errors
 from lightning_prune.coupling import Coupling
 from lightning_prune.errors import VerificationError
 from lightning_prune.modules.inputs import ExampleInputs
@@ -48,7 +48,7 @@ class Checks:
     def __init__(
         self,
         model: nn.Module,
-        verification: Verification,
+        verification: Check,
         coupling: Coupling,
         tolerances: Mapping[torch.dtype, float] = TOLERANCES,
         recorded: Sequence[ExampleInputs] | None = None,

@@ -6,6 +6,7 @@ kept. Priorities say what is removed first: the **lowest**.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -100,7 +101,9 @@ def parameter_masks(
     return masks
 
 
-def find_dead(groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> list[Tensor]:
+def find_dead(
+    groups: Sequence[Group], tensors: Mapping[str, Tensor], round_to: int = 1
+) -> list[Tensor]:
     """Find the units that can be removed without a change of what the model computes.
 
     A unit is dead if every parameter element that writes it is exactly zero and it then reads as
@@ -109,6 +112,7 @@ def find_dead(groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> list[Te
     Args:
         groups: the groups.
         tensors: every parameter, by name.
+        round_to: the number of units that are not dead is a multiple of this, or all.
 
     Returns:
         For each group a boolean tensor of shape ``[units]``, ``True`` = dead.
@@ -119,7 +123,8 @@ def find_dead(groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> list[Te
         unwritten = _all_zero(group, "out", tensors, lines)
         unread = _all_zero(group, "in", tensors, lines)
         either = _unless(group.constant, unwritten) | _unless(group.exposed, unread)
-        dead.append(_in_granules(either | (unwritten & unread), group.granule))
+        granule = math.lcm(group.granule, round_to)
+        dead.append(_in_granules(either | (unwritten & unread), granule))
     return dead
 
 

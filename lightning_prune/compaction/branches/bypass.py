@@ -19,7 +19,7 @@ from lightning_prune.compaction.plan import Plan, plan_emptying
 from lightning_prune.compaction.rewriting import Edit, edits_of, joined, rewritten
 from lightning_prune.compaction.rewriting.call_site import CallSite
 from lightning_prune.compaction.surgery import Surgery
-from lightning_prune.compaction.verification import Errors, Verification
+from lightning_prune.compaction.verification import Check, Errors
 from lightning_prune.coupling.branches import Branch, Sum
 from lightning_prune.coupling.modes import Recording, record_modes
 from lightning_prune.errors import ExampleInputsError, RewriteError, VerificationError
@@ -77,7 +77,7 @@ class Bypass:
         """What became of each branch."""
         return tuple(GroupCount(b.name, 1, int(b in self.accepted)) for b in self._branches)
 
-    def attempt(self, verification: Verification) -> None:
+    def attempt(self, verification: Check) -> None:
         """Take out as many branches as the model stays the same without.
 
         Args:
@@ -94,7 +94,7 @@ class Bypass:
             possible.append(branch)
         self._attempt(possible, verification)
 
-    def _attempt(self, candidates: list[Branch], verification: Verification) -> None:
+    def _attempt(self, candidates: list[Branch], verification: Check) -> None:
         while candidates:
             try:
                 faults = self._take_out([*self.accepted, *candidates])

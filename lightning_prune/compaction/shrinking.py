@@ -1,0 +1,194 @@
+"""Shrinking: the stages of a compaction, one after the other.
+
+Branches that add nothing are taken out, constants are folded, dead units are removed. Each stage is
+held to what the model computed before; what does not hold is put back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from lightning_prune.compaction.branches.bypass import Bypass, dead_branches
+from lightning_prune.compaction.constants.folding import Constants, fold_constants, may_be_constant
+from lightning_prune.compaction.plan import Plan
+from lightning_prune.compaction.removal import Checks, CounterexampleError, Removal
+from lightning_prune.compaction.surgery import Surgery
+from lightning_prune.compaction.verification import (
+    FOLDED_TOLERANCES,
+    TOLERANCES,
+    Check,
+    Errors,
+    Unverified,
+    Verification,
+)
+from lightning_prune.coupling import Coupling, couple
+from lightning_prune.errors import VerificationError
+from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.twin import twin
+from lightning_prune.units.masks import find_dead
+
+_MOST_COUNTEREXAMPLES = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Shrunk:
+    """What became of a model.
+
+    Args:
+        bypass: the branches.
+        constants: the units that were folded.
+        removal: the groups.
+    """
+
+    bypass: Bypass
+    constants: Constants
+    removal: Removal
+
+    @property
+    def plan(self) -> Plan:
+        """What was done, all together."""
+        return self.bypass.plan.then(self.constants.plan).then(self.removal.plan)
+
+    @property
+    def errors(self) -> Errors:
+        """The largest differences from the masked model."""
+        return self.bypass.errors | self.constants.errors | self.removal.errors
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """What was left as it was, and why."""
+        return self.bypass.refused | self.removal.refused
+
+    @property
+    def nothing_held(self) -> bool:
+        """Whether groups were to be removed, and nothing could be."""
+        accepted = self.removal.accepted or self.bypass.accepted
+        return bool(self.removal.refused) and not accepted
+
+
+class Shrinking:
+    """How one model becomes smaller.
+
+    Args:
+        model: the masked model; it becomes smaller in place.
+        examples: arguments for its methods, on its device.
+        allow_unused: as in `compact`.
+        verified: hold every form of the model to the masked one; else only see that it runs.
+        round_to: the number of units that stay in a group is a multiple of this, or all.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        examples: list[ExampleInputs],
+        *,
+        allow_unused: bool = False,
+        verified: bool = True,
+        round_to: int = 1,
+    ) -> None:
+        self.before = twin(model)
+        self.surgery = Surgery(model)
+        self._model = model
+        self._examples = examples
+        self._allow_unused = allow_unused
+        self._verified = verified
+        self._round_to = round_to
+
+    @cached_property
+    def check(self) -> Check:
+        """That to which every later form of the model is held; made only if it is asked for."""
+        if self._verified:
+            return Verification(self.before, self._examples)
+        return Unverified(self._examples)
+
+    @property
+    def tried(self) -> tuple[str, ...]:
+        """What the model was compared in, with and on."""
+        return self.check.tried if "check" in vars(self) else ()
+
+    @property
+    def untried(self) -> tuple[str, ...]:
+        """What it was not compared in, with or on, and why."""
+        return self.check.untried if "check" in vars(self) else ()
+
+    def run(self, coupling: Coupling) -> Shrunk:
+        """Remove all that can be removed.
+
+        Args:
+            coupling: of the model.
+
+        Returns:
+            What was removed, and what was not.
+        """
+        branches = dead_branches(self._model, coupling.branches)
+        bypass = Bypass(self._model, self.surgery, self._examples, branches)
+        coupling = self._take_out(bypass, coupling)
+        constants = self._fold(coupling)
+        # A bias is rounded to its own type, which arithmetic in float64 sees.
+        tolerances = FOLDED_TOLERANCES if constants.rounds else TOLERANCES
+        return Shrunk(bypass, constants, self._remove(coupling, tolerances))
+
+    def _couple(self, recorded: Sequence[ExampleInputs] = ()) -> Coupling:
+        """Return the coupling of the model as it is, by the examples and other inputs."""
+        examples = [*self._examples, *recorded]
+        return couple(self._model, examples, allow_unused=self._allow_unused)
+
+    def _dead(self, coupling: Coupling, round_to: int = 1) -> list[Tensor]:
+        tensors = {name: p.detach() for name, p in self._model.named_parameters()}
+        return find_dead(coupling.groups, tensors, round_to)
+
+    def _take_out(self, bypass: Bypass, coupling: Coupling) -> Coupling:
+        """Take out the branches that add zeros; return the coupling of what is left."""
+        if not bypass.counts:
+            return coupling
+        bypass.attempt(self.check)
+        return self._couple() if bypass.accepted else coupling
+
+    def _fold(self, coupling: Coupling) -> Constants:
+        """Fold constant units into their readers, if the model then computes the same."""
+        dead = self._dead(coupling)
+        if not may_be_constant(self._model, coupling, dead):
+            return Constants()
+        check, start = self.check, self.surgery.mark()
+        constants = fold_constants(self._model, self.surgery, coupling, dead)
+        if not constants.folded:
+            return constants
+        tolerances = FOLDED_TOLERANCES if constants.rounds else TOLERANCES
+        try:
+            errors = check.check(self._model, tolerances)
+        except VerificationError as error:
+            self.surgery.undo(to=start)
+            refused = dict.fromkeys(constants.folded, f"its constant: {error}")
+            return Constants(kept=constants.kept | refused)
+        return replace(constants, errors=errors)
+
+    def _remove(self, coupling: Coupling, tolerances: Mapping[torch.dtype, float]) -> Removal:
+        """Remove what can be removed."""
+        # A path that only other inputs take, such as one for larger images, was not recorded. Where
+        # the smaller model differs on such inputs, they are recorded too, and it is tried again.
+        start = self.surgery.mark()
+        recorded: list[ExampleInputs] = []
+        lost: dict[str, str] = {}
+        while True:
+            dead = self._dead(coupling, self._round_to)
+            removal = Removal(self._model, self.surgery, coupling, dead)
+            seen = recorded if len(recorded) < _MOST_COUNTEREXAMPLES else None
+            try:
+                if removal.wanted:
+                    checks = Checks(self._model, self.check, coupling, tolerances, seen)
+                    removal.attempt(removal.wanted, checks)
+                break
+            except CounterexampleError as found:
+                self.surgery.undo(to=start)
+                recorded.append(found.inputs)
+                wanted = [coupling.groups[index].name for index in removal.wanted]
+                coupling = self._couple(recorded)
+                left = {group.name for group in coupling.groups}
+                lost |= {name: str(found) for name in wanted if name not in left}
+        removal.refused.update(lost)
+        return removal

@@ -1,0 +1,75 @@
+"""No verification: for copies that are only measured, it is enough that they run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from lightning_prune.compaction.verification.comparison import Errors
+from lightning_prune.compaction.verification.verification import TOLERANCES
+from lightning_prune.errors import ExampleInputsError, VerificationError
+from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.twin import twin
+
+
+class Check(Protocol):
+    """What later forms of a model are held to: a `Verification`, or none."""
+
+    @property
+    def tried(self) -> tuple[str, ...]:
+        """What the masked model was run in, with and on so far."""
+
+    @property
+    def untried(self) -> tuple[str, ...]:
+        """What it was not run in, with or on, and why."""
+
+    @property
+    def counterexample(self) -> ExampleInputs | None:
+        """The variant of an example on which the last refused model differed, None if on none."""
+
+    def check(
+        self, model: nn.Module, tolerances: Mapping[torch.dtype, float] = TOLERANCES
+    ) -> Errors:
+        """Hold ``model`` to what the masked model computes; raise a `VerificationError`."""
+
+
+class Unverified:
+    """Sees that a model runs, and nothing else.
+
+    Args:
+        examples: arguments for it, on its device.
+    """
+
+    tried: tuple[str, ...] = ()
+    untried: tuple[str, ...] = ()
+    counterexample: ExampleInputs | None = None
+
+    def __init__(self, examples: Sequence[ExampleInputs]) -> None:
+        self._examples = examples
+
+    def check(
+        self, model: nn.Module, tolerances: Mapping[torch.dtype, float] = TOLERANCES
+    ) -> Errors:
+        """Run a copy of the model.
+
+        Args:
+            model: the model after surgery.
+            tolerances: not looked at.
+
+        Returns:
+            No differences, as none were looked for.
+
+        Raises:
+            VerificationError: if it does not run.
+        """
+        copy = twin(model).eval()
+        with torch.no_grad():
+            for example in self._examples:
+                try:
+                    example.map(torch.clone)(copy)
+                except ExampleInputsError as error:
+                    raise VerificationError(str(error.__cause__)) from error
+        return Errors()
