@@ -11,11 +11,14 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from lightning_prune.callbacks import latency_monitor
 from lightning_prune.callbacks.latency_monitor import LatencyMonitor
 from lightning_prune.errors import ExampleInputsError
+from lightning_prune.measure import measure_in_turns
 
 QUICK = {"warmup_runs": 1, "min_runs": 3, "max_seconds": 0.01}
-KEYS = {"latency/p50_ms", "latency/p95_ms", "latency/measuring_s"}
+COMPACT = "latency/compact_p50_ms"
+KEYS = {"latency/p50_ms", "latency/p95_ms", "latency/measuring_s", COMPACT}
 
 
 class Net(L.LightningModule):
@@ -57,9 +60,68 @@ def test_the_latency_of_the_first_batch_is_logged() -> None:
     assert set(trainer.callback_metrics) == KEYS
     assert monitor.latency is not None
     assert (monitor.latency.batch_size, monitor.latency.device) == (2, "cpu")
-    for key in KEYS:
+    for key in KEYS - {COMPACT}:
         expected = getattr(monitor.latency, key.removeprefix("latency/"))
         assert trainer.callback_metrics[key].item() == pytest.approx(expected)
+    assert monitor.compact_latency is not None
+    logged = trainer.callback_metrics[COMPACT].item()
+    assert logged == pytest.approx(monitor.compact_latency.p50_ms)
+
+
+def test_every_pair_of_batch_and_threads_is_logged() -> None:
+    monitor = LatencyMonitor(**QUICK, batch_sizes=[3, 5], threads=[1, 2], compact=False)
+    trainer = trainer_with(monitor)
+    trainer.fit(Net(), batches())
+    others = ["batch3/threads2/", "batch5/threads1/", "batch5/threads2/"]
+    assert set(trainer.callback_metrics) == {
+        f"latency/{part}{name}"
+        for part in ["", *others]
+        for name in ("p50_ms", "p95_ms", "measuring_s")
+    }
+    assert monitor.latency is not None
+    assert (monitor.latency.batch_size, monitor.latency.threads) == (3, 1)
+
+
+def test_what_is_asked_for_alone_names_the_others() -> None:
+    trainer = trainer_with(LatencyMonitor(**QUICK, threads=[1, 2]))
+    trainer.fit(Net(), batches())
+    assert {"latency/compact_p50_ms", "latency/threads2/compact_p50_ms"} <= set(
+        trainer.callback_metrics
+    )
+
+
+def test_the_compact_copy_is_smaller_once_units_are_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ZeroesAUnit(Net):
+        def on_train_batch_end(self, *args: Any) -> None:
+            with torch.no_grad():
+                for tensor in (self.net[0].weight, self.net[0].bias, *self.net[1].parameters()):
+                    tensor[0] = 0
+
+    widths: list[list[int]] = []
+
+    def measure(models: Any, *args: Any, **options: Any) -> Any:
+        widths.append([model.net[0].out_features for model in models])
+        return measure_in_turns(models, *args, **options)
+
+    monkeypatch.setattr(latency_monitor, "measure_in_turns", measure)
+    model = ZeroesAUnit()
+    trainer_with(LatencyMonitor(**QUICK)).fit(model, batches())
+    assert widths == [[3, 2]]
+    assert model.net[0].out_features == 3
+
+
+def test_without_a_compact_copy_the_module_is_measured_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*args: Any) -> None:
+        raise RuntimeError("no copy")
+
+    monkeypatch.setattr(latency_monitor, "compact_twin", fail)
+    trainer = trainer_with(LatencyMonitor(**QUICK), max_epochs=3)
+    with pytest.warns(UserWarning, match=r"LatencyMonitor\(compact=True\).*no copy") as said:
+        trainer.fit(Net(), batches())
+    assert sum("measures nothing" in str(warning.message) for warning in said) == 1
+    assert set(trainer.callback_metrics) == KEYS - {COMPACT}
 
 
 def test_the_metrics_reach_the_logger(tmp_path: Path) -> None:
@@ -218,9 +280,17 @@ def test_a_sharded_module_is_refused() -> None:
             {"max_seconds": -0.5},
             "Expected `max_seconds` to be a finite number greater than 0, but got -0.5",
         ),
+        ({"batch_sizes": [1, 0]}, "Expected `batch_sizes` to be an integer of at least 1"),
+        ({"threads": [0]}, "Expected `threads` to be an integer of at least 1"),
+        ({"threads": []}, "Expected `threads` to hold an integer, but got none"),
     ],
-    ids=["every_n_epochs", "warmup_runs", "min_runs", "max_seconds"],
+    ids=["every_n_epochs", "warmup_runs", "min_runs", "max_seconds", "batch", "threads", "none"],
 )
 def test_arguments_out_of_range_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LatencyMonitor(**arguments)
+
+
+def test_one_number_is_no_list() -> None:
+    with pytest.raises(TypeError, match="Expected `batch_sizes` to be a list of integers"):
+        LatencyMonitor(batch_sizes=32)

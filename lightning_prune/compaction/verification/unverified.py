@@ -12,6 +12,7 @@ from lightning_prune.compaction.verification.comparison import Errors
 from lightning_prune.compaction.verification.verification import TOLERANCES
 from lightning_prune.errors import ExampleInputsError, VerificationError
 from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.seeding import seeded
 from lightning_prune.modules.twin import twin
 
 
@@ -66,7 +67,8 @@ class Unverified:
             VerificationError: if it does not run.
         """
         copy = twin(model).eval()
-        with torch.no_grad():
+        devices = {t.device for example in self._examples for t in example.tensors}
+        with torch.no_grad(), seeded(0, devices):
             for example in self._examples:
                 try:
                     example.map(torch.clone)(copy)
