@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from lightning_prune.compaction.cures import find_cure
 from lightning_prune.compaction.report import CompactionReport
 from lightning_prune.coupling.unused import parts_of
 from lightning_prune.measure import count_macs, measure_in_turns
@@ -60,7 +61,7 @@ def with_macs(
 def with_latency(
     report: CompactionReport, before: nn.Module, after: nn.Module, inputs: ExampleInputs
 ) -> CompactionReport:
-    """Return a report that also holds the latency of both models, measured in turns.
+    """Return a report that also holds the latency of both models, measured in turns, and a cure.
 
     Args:
         report: what a compaction did.
@@ -73,9 +74,20 @@ def with_latency(
     except Exception as error:  # whatever a model's own code raises, or no memory
         return _without(report, "the latency", error)
     slow, fast = turns.latencies
-    return replace(
+    report = replace(
         report, latency_before=slow, latency_after=fast, speedup_interval=turns.speedup()
     )
+    return report if report.is_faster else _with_cure(report, before, after, inputs)
+
+
+def _with_cure(
+    report: CompactionReport, before: nn.Module, after: nn.Module, inputs: ExampleInputs
+) -> CompactionReport:
+    try:
+        return replace(report, cure=find_cure(report, before, after, inputs))
+    except Exception as error:  # whatever a model's own code raises, or no memory
+        log.info("What would make the model faster could not be measured: %s", error)
+        return report
 
 
 def _without(report: CompactionReport, what: str, error: Exception) -> CompactionReport:

@@ -15,7 +15,7 @@ from lightning_prune.measure.latency import Latency
 from lightning_prune.measure.speedup import Speedup
 from lightning_prune.units.group import GroupCount
 
-_NOT_FASTER = 1.05
+_FASTER = 1.05
 _NAMES = 40  # characters of a list of names
 
 
@@ -47,6 +47,7 @@ class CompactionReport:
         latency_before: of the masked model, measured in turns with the compact one.
         latency_after: of the compact model.
         speedup_interval: the ratio of these with its confidence interval.
+        cure: why the compact model is not faster, and what would help; empty if it is.
     """
 
     params_before: int
@@ -70,6 +71,7 @@ class CompactionReport:
     latency_before: Latency | None = None
     latency_after: Latency | None = None
     speedup_interval: Speedup | None = None
+    cure: str = ""
 
     @property
     def removed(self) -> int:
@@ -83,6 +85,12 @@ class CompactionReport:
         if before is None or after is None:
             return None
         return before.p50_ms / after.p50_ms
+
+    @property
+    def is_faster(self) -> bool:
+        """Whether the compact model is faster by 5% and more than the noise can explain."""
+        interval = self.speedup_interval
+        return (self.speedup or 0.0) >= _FASTER and (interval is None or interval.low > 1)
 
     def metrics(self) -> dict[str, float]:
         """Return the figures under their metric keys, as they are logged."""
@@ -135,9 +143,10 @@ class CompactionReport:
             count, names = format_count(self.params_frozen), join_names(self.frozen, _NAMES)
             notes.append(f"{count} of the parameters are frozen, and counted as well: {names}")
         if self.speedup is not None:
-            verdict = "NOT FASTER: " if self.speedup < _NOT_FASTER else ""
+            verdict = "" if self.is_faster else "NOT FASTER: "
             speedup = self.speedup_interval or f"{self.speedup:.2f}"
-            notes.append(f"{verdict}speed-up {speedup}, measured in turns")
+            cure = f"; {self.cure}" if self.cure else ""
+            notes.append(f"{verdict}speed-up {speedup}, measured in turns{cure}")
         if not self.removed:
             notes.append("NOTHING WAS REMOVED: no unit is exactly zero in all its weights")
         notes += [f"left as it was: {name}: {reason}" for name, reason in self.refused.items()]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import lightning_prune as lp
 from lightning_prune.compaction import measuring
+from lightning_prune.measure.latency import Latency, Turns
 
 X = torch.randn(2, 4)
 
@@ -74,3 +76,14 @@ def test_what_is_frozen_is_named_unless_everything_is() -> None:
     report = lp.compact(model, X, latency=False)
     assert (report.frozen, report.params_frozen) == (("2",), 3 * 3 + 3)
     assert lp.compact(model.requires_grad_(False), X, latency=False).frozen == ()
+
+
+def test_a_model_that_is_not_faster_is_reported_with_a_cure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = Turns((Latency(1, 1, 1, 1, "cpu", "float32", 1, 0.0),) * 2, np.ones((5, 2)))
+    monkeypatch.setattr(measuring, "measure_in_turns", lambda *_: slow)
+    monkeypatch.setattr(measuring, "find_cure", lambda *_: "prune more")
+    assert lp.compact(masked(), X).cure == "prune more"
+    monkeypatch.setattr(measuring, "find_cure", raising)
+    assert lp.compact(masked(), X).cure == ""

@@ -75,6 +75,13 @@ def test_the_speed_up_is_printed_with_its_interval():
     assert "speed-up 3.00 (2.90-3.10), measured in turns" in str(timed)
 
 
+def test_what_the_noise_explains_is_not_faster():
+    timed = report(**TIMED, speedup_interval=Speedup(3.0, 0.9, 5.1), cure="prune more")
+    assert not timed.is_faster
+    assert "NOT FASTER: speed-up 3.00 (0.90-5.10), measured in turns; prune more" in str(timed)
+    assert report(**TIMED).is_faster
+
+
 def test_nothing_removed_is_said_aloud():
     assert "NOTHING WAS REMOVED" in str(report(groups=(GroupCount("a", 8, 0),)))
     assert "NOTHING WAS REMOVED" not in str(report())
