@@ -312,6 +312,27 @@ class Modulated(nn.Module):
         return x
 
 
+class ModulatedBatch(nn.Module):
+    """The images of a batch, each with weights of its own, are the groups of one convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 1)
+        self.weight = nn.Parameter(torch.randn(6, 8, 3, 3))
+        self.style = nn.Linear(8, 8)
+        self.last = nn.Conv2d(6, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x).relu()
+        batch, read, height, width = x.shape
+        weight = self.weight * self.style(x.mean((2, 3)))[:, None, :, None, None]
+        weight = weight * torch.rsqrt(weight.pow(2).sum((2, 3, 4), keepdim=True) + 1e-8)
+        weight = weight.flatten(0, 1)
+        x = x.reshape(1, batch * read, height, width)
+        x = F.conv2d(x, weight, padding=1, groups=batch)
+        return self.last(x.reshape(batch, -1, height, width).relu())
+
+
 class Processor:
     """Attends for a module that calls it: the maths of diffusers' attention is in such objects."""
 
@@ -373,6 +394,8 @@ ROWS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "older_spectral_norm": (normed(nn.utils.spectral_norm), IMAGES),
     "projections": (Projected, TOKENS),
     "modulated": (Modulated, IMAGES),
+    "modulated_batch": (ModulatedBatch, IMAGES),
+    "modulated_large_batch": (ModulatedBatch, IMAGES.repeat(8, 1, 1, 1)),
     "object_in_an_attribute": (lambda: Processed(Processor()), TOKENS),
     "method_in_an_attribute": (lambda: Processed(Processor().__call__), TOKENS),
     "function_in_an_attribute": (lambda: Processed(attend), TOKENS),

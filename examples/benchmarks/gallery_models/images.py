@@ -1,4 +1,4 @@
-"""Backbones of timm, and the networks of diffusers' pipelines."""
+"""Backbones of timm, the networks of diffusers' pipelines, and segmentation-models-pytorch."""
 
 from __future__ import annotations
 
@@ -66,9 +66,19 @@ def _dit(library: Any) -> Made:
     return model, {"hidden_states": torch.randn(1, 4, 8, 8)} | inputs
 
 
+def _segmenter(name: str, library: Any) -> Made:
+    # PSPNet runs three of the encoder's five stages unless it is told otherwise.
+    model = getattr(library, name)("resnet18", encoder_weights=None, classes=3, encoder_depth=5)
+    return model, torch.randn(1, 3, 64, 64)
+
+
 BACKBONES: dict[str, Callable[[Any], Made]] = {n: partial(_backbone, n) for n in _BACKBONES}
 PIPELINES: dict[str, Callable[[Any], Made]] = {
     "UNet2DCondition": _unet,
     "AutoencoderKL": _autoencoder,
     "DiT": _dit,
+}
+SEGMENTERS: dict[str, Callable[[Any], Made]] = {
+    name: partial(_segmenter, name)
+    for name in ("Unet", "UnetPlusPlus", "FPN", "PSPNet", "DeepLabV3Plus", "Linknet")
 }

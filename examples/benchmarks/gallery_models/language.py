@@ -26,6 +26,20 @@ _VISION: dict[str, Any] = {
 }
 
 
+class Results(nn.Module):
+    """Return only some of what a model returns: hidden states beside them could not shrink."""
+
+    def __init__(self, model: nn.Module, *names: str) -> None:
+        super().__init__()
+        self.model = model
+        self.names = names
+
+    def forward(self, **inputs: Any) -> tuple[torch.Tensor, ...]:
+        """Return the results of these names."""
+        outputs = self.model(**inputs)
+        return tuple(outputs[name] for name in self.names)
+
+
 def _tokens() -> torch.Tensor:
     return torch.randint(3, 50, (2, 9), generator=torch.Generator().manual_seed(0))
 
@@ -49,7 +63,7 @@ def _images(name: str, config: str, **options: Any) -> Callable[[Any], Made]:
 def _t5(library: Any) -> Made:
     sizes = {"vocab_size": 50, "d_model": 16, "d_kv": 4, "d_ff": 32, "num_heads": 4}
     model = library.T5ForConditionalGeneration(library.T5Config(**sizes, num_layers=2))
-    return model, {"input_ids": _tokens(), "decoder_input_ids": _tokens()}
+    return Results(model, "logits"), {"input_ids": _tokens(), "decoder_input_ids": _tokens()}
 
 
 def _gpt2(library: Any) -> Made:
@@ -113,6 +127,29 @@ def _swin(library: Any) -> Made:
     return model, {"pixel_values": torch.randn(2, 3, 32, 32)}
 
 
+def _clip(library: Any) -> Made:
+    config = library.CLIPConfig(
+        text_config={**_SIZES, "max_position_embeddings": 16, "eos_token_id": 2},
+        vision_config={**_VISION, "intermediate_size": 32},
+        projection_dim=12,
+    )
+    inputs = {"input_ids": _tokens(), "pixel_values": torch.randn(2, 3, 32, 32)}
+    return Results(library.CLIPModel(config), "logits_per_image", "logits_per_text"), inputs
+
+
+def _detr(library: Any) -> Made:
+    backbone = library.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], out_features=["stage2"]
+    )
+    parts = {"layers": 2, "attention_heads": 4, "ffn_dim": 32}
+    sizes = {f"{side}_{part}": n for side in ("encoder", "decoder") for part, n in parts.items()}
+    config = library.DetrConfig(
+        backbone_config=backbone, use_timm_backbone=False, d_model=16, num_queries=6, **sizes
+    )
+    model = Results(library.DetrForObjectDetection(config), "logits", "pred_boxes")
+    return model, {"pixel_values": torch.randn(1, 3, 64, 64)}
+
+
 MODELS: dict[str, Callable[[Any], Made]] = {
     "BERT": _texts("BertForSequenceClassification", "BertConfig", max_position_embeddings=32),
     "RoFormer": _texts(
@@ -159,7 +196,9 @@ MODELS: dict[str, Callable[[Any], Made]] = {
     "Whisper": _whisper,
     "wav2vec 2": _wav2vec2,
     "ViT": _images("ViTForImageClassification", "ViTConfig", intermediate_size=32),
-    "DINOv2": _images("Dinov2ForImageClassification", "Dinov2Config", mlp_ratio=2),
+    "DINOv2": _images(
+        "Dinov2ForImageClassification", "Dinov2Config", mlp_ratio=2, use_mask_token=False
+    ),
     "BEiT": _images(
         "BeitForImageClassification",
         "BeitConfig",
@@ -168,5 +207,7 @@ MODELS: dict[str, Callable[[Any], Made]] = {
     ),
     "Swin": _swin,
     "SegFormer": _segformer,
+    "CLIP": _clip,
+    "DETR": _detr,
 }
 """What takes the library and returns a model with its inputs, by name."""

@@ -19,6 +19,7 @@ from lightning_prune.coupling.graph import Graph, Node, Ref, Value
 from lightning_prune.modules.seeding import seeded
 
 _SCALES = (1.0, -1.0)
+_MAKES_ZEROS = {"aten::zeros", "aten::zeros_like", "aten::new_zeros"}
 
 
 def zero_values(graph: Graph, places: Iterable[int], tensors: Mapping[str, Tensor]) -> set[Ref]:
@@ -40,7 +41,9 @@ def zero_values(graph: Graph, places: Iterable[int], tensors: Mapping[str, Tenso
         node = graph.nodes[place]
         if node.writes:
             zeros.difference_update(node.aliases)
-        if not zeros.isdisjoint(node.inputs) and _yields_zeros(graph, node, zeros, known):
+        if node.name in _MAKES_ZEROS or (
+            not zeros.isdisjoint(node.inputs) and _yields_zeros(graph, node, zeros, known)
+        ):
             zeros.update(node.results)
     return zeros
 

@@ -67,7 +67,7 @@ def any_convolution(p: Propagation, node: Node) -> list[Planes]:
 def couple_convolution(p: Propagation, node: Node, conv: Convolution) -> list[Planes]:
     rank, spatial = len(p.shape(conv.x)), len(p.shape(conv.weight)) - 2
     channel = rank - spatial - 1
-    if not p.is_static(conv.weight) and (conv.groups > 1 or not _is_labelled(p, conv)):
+    if not p.is_static(conv.weight) and not _is_labelled(p, conv):
         p.freeze_all(node.inputs, "a convolution with weights computed from activations")
         return []
     for plane in p.planes(conv.weight):
@@ -117,7 +117,8 @@ def _grouped(p: Propagation, conv: Convolution, x: Plane | None, channels: int) 
     first, second = p.axis_plane(conv.weight, 0), p.axis_plane(conv.weight, 1)
     written = p.shape(conv.weight)[1 if conv.transposed else 0]
     written = written if conv.transposed else written // conv.groups
-    if x is not None and conv.groups > max(width, written):
+    # Groups of a computed weight are those of a batch, not of the weight: none can go.
+    if x is not None and p.is_static(conv.weight) and conv.groups > max(width, written):
         blocks = replace(x, ids=x.ids.reshape(conv.groups, width))
         return _whole_groups(p, conv, blocks, first, second, written)
     return _same_columns(p, conv, x, first, second)

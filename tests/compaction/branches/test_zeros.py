@@ -40,10 +40,15 @@ def net_of(function: Function) -> Net:
         "words": nn.Embedding(3, 4),
         "deep": nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)),
         "attention": nn.MultiheadAttention(4, 2, batch_first=True),
+        "gru": nn.GRU(4, 4),
+        "lstm": nn.LSTM(4, 4),
     }
     net = Net(function, **parts)
     with torch.no_grad():
-        for name in ("linear", "conv", "batch_norm", "layer_norm", "words", "attention.out_proj"):
+        for name in (
+            *("linear", "conv", "batch_norm", "layer_norm", "words", "attention.out_proj"),
+            *("gru", "lstm"),
+        ):
             for parameter in net.get_submodule(name).parameters():
                 parameter.zero_()
         net.biased.weight.zero_()
@@ -127,6 +132,9 @@ ZERO: dict[str, Function] = {
     "a mean of few": lambda m, x: m.linear(x)[:, :2].mean(1, keepdim=True).expand(2, 3),
     "depth by chance": lambda m, x: m.linear(x) * torch.empty(2, 1).bernoulli_(0.5),
     "a cast": lambda m, x: m.linear(x).to(torch.bfloat16),
+    "recurrent from a state of zeros": lambda m, x: m.gru(x)[0] + m.lstm(x)[0],
+    "plus zeros": lambda m, x: m.linear(x) + x.new_zeros(2, 4) + torch.zeros_like(x),
+    "made of nothing": lambda m, x: torch.zeros(2, 4),
     "complex": lambda m, x: torch.fft.fft(m.linear(x)),
 }
 
@@ -138,6 +146,8 @@ def test_what_is_made_of_zeros_is_zero(function):
 
 NOT_ZERO: dict[str, Function] = {
     "another linear": lambda m, x: m.full(x),
+    "recurrent from another state": lambda m, x: m.gru(x, x[:1])[0],
+    "zeros that are written": lambda m, x: m.linear(x) + x.new_zeros(2, 4).add_(1),
     "a bias": lambda m, x: m.biased(x),
     "a shift": lambda m, x: m.shifting(x),
     "softmax": lambda m, x: m.linear(x).softmax(-1),
@@ -164,7 +174,6 @@ NOT_ZERO: dict[str, Function] = {
     "compared": lambda m, x: m.linear(x) >= 0,
     "a parameter": lambda m, x: x * m.ones,
     "an input": lambda m, x: x,
-    "made of nothing": lambda m, x: torch.zeros(2, 4),
 }
 
 
