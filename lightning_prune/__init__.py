@@ -43,7 +43,16 @@ from lightning_prune.errors import (
     TargetError,
     VerificationError,
 )
-from lightning_prune.granularities import NM, Block, Channel, Granularity, Head, Layer, Weight
+from lightning_prune.granularities import (
+    NM,
+    Block,
+    Channel,
+    Expert,
+    Granularity,
+    Head,
+    Layer,
+    Weight,
+)
 from lightning_prune.loops import Pruner
 from lightning_prune.measure import (
     Latency,
@@ -90,6 +99,7 @@ __all__ = [
     "ErdosRenyi",
     "Evidence",
     "ExampleInputsError",
+    "Expert",
     "Exponential",
     "Fisher",
     "GeometricMedian",

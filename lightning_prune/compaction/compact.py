@@ -75,7 +75,7 @@ def compact(
         _warn_of_refused(shrunk)
         surgery.apply(methods)
         if shrunk.nothing_held:
-            raise VerificationError(_nothing_held(shrunk.removal.refused))
+            raise VerificationError(_nothing_held(shrunk.removal.refused | shrunk.experts.refused))
         report = CompactionReport(
             params_before=count_parameters(before),
             params_after=count_parameters(model),
@@ -85,7 +85,11 @@ def compact(
             bytes_after=count_bytes(model),
             max_abs_error=shrunk.errors.max_abs_error,
             max_rel_error=shrunk.errors.max_rel_error,
-            groups=(*shrunk.bypass.counts, *shrunk.removal.plan.groups),
+            groups=(
+                *shrunk.bypass.counts,
+                *shrunk.removal.plan.groups,
+                *shrunk.experts.plan.groups,
+            ),
             plan=shrunk.plan.then(methods),
             refused=shrunk.refused,
             constant=shrunk.constants.kept,
@@ -105,6 +109,8 @@ def _warn_of_refused(shrunk: Shrunk) -> None:
         log.warning("Left the branch %s as it was: %s", name, reason)
     for name, reason in shrunk.removal.refused.items():
         log.warning("Left %s as it was: %s", name, reason)
+    for name, reason in shrunk.experts.refused.items():
+        log.warning("Left the experts of %s as they were: %s", name, reason)
 
 
 def _nothing_held(refused: dict[str, str]) -> str:

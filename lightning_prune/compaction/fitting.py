@@ -18,11 +18,11 @@ from lightning_prune.compaction.completion import GROUP_ATTRIBUTES
 from lightning_prune.compaction.plan import Attribute, Cut, Plan, Size, SizeChange
 from lightning_prune.compaction.records import plan_of
 from lightning_prune.compaction.repair.comparisons import compared_attributes
-from lightning_prune.compaction.rewriting import edits_of, rewritten
+from lightning_prune.compaction.rewriting import Edit, edits_of, rewritten
 from lightning_prune.compaction.rewriting.reach import Reach
 from lightning_prune.errors import RewriteError
 from lightning_prune.runtime.callees import callees_of
-from lightning_prune.runtime.corrections import Resize
+from lightning_prune.runtime.corrections import ReadRows, Resize
 from lightning_prune.units.group import Axis
 
 
@@ -188,12 +188,21 @@ class Fitting:
         gone = {*self._plan.emptied, *self._plan.frozen}
         return any(f"{one}.".startswith(f"{name}.") for one in gone)
 
+    def _require_whole(self, name: str, edit: Edit) -> None:
+        """Require that a correction of a whole method is about what the plan cuts."""
+        if isinstance(edit.correction, ReadRows):
+            cut = Cut(edit.correction.kept, edit.correction.size)
+            tables = [f"{name}.{table}".lstrip(".") for table in edit.correction.tables]
+            if edit.path or any(self._plan.axes.get(Axis(table, 0)) != cut for table in tables):
+                raise self._misfit(f"{', '.join(tables)}, of which other rows are left")
+        elif not edit.path and not self._is_emptied(name):
+            found = f"{name or 'all'}, which is to do nothing, but keeps its parameters"
+            raise self._misfit(found)
+
     def _require_edits(self, name: str) -> None:
         kind, edits = self._kind(name), self._plan.edits[name]
         for edit in edits:
-            if not edit.path and not self._is_emptied(name):
-                found = f"{name or 'all'}, which is to do nothing, but keeps its parameters"
-                raise self._misfit(found)
+            self._require_whole(name, edit)
             if not self._reach.has(kind, edit.method):
                 raise self._misfit(f"{kind.__qualname__}.{edit.method}, which forward does not run")
         try:

@@ -1,20 +1,22 @@
 """Shrinking: the stages of a compaction, one after the other.
 
-Branches that add nothing are taken out, constants are folded, dead units are removed. Each stage is
-held to what the model computed before; what does not hold is put back.
+Branches that add nothing are taken out, constants are folded, dead units are removed, and at last
+experts of mixtures. Each stage is held to what the model computed before; what does not hold is put
+back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 
 import torch
 from torch import Tensor, nn
 
 from lightning_prune.compaction.branches.bypass import Bypass, dead_branches
 from lightning_prune.compaction.constants.folding import Constants, fold_constants, may_be_constant
+from lightning_prune.compaction.experts import Experts, dead_experts, remove_experts
 from lightning_prune.compaction.plan import Plan
 from lightning_prune.compaction.removal import Checks, CounterexampleError, Removal
 from lightning_prune.compaction.surgery import Surgery
@@ -43,32 +45,36 @@ class Shrunk:
         bypass: the branches.
         constants: the units that were folded.
         removal: the groups.
+        experts: the mixtures.
     """
 
     bypass: Bypass
     constants: Constants
     removal: Removal
+    experts: Experts
 
     @property
     def plan(self) -> Plan:
         """What was done, all together."""
-        return self.bypass.plan.then(self.constants.plan).then(self.removal.plan)
+        later = (self.constants.plan, self.removal.plan, self.experts.plan)
+        return reduce(Plan.then, later, self.bypass.plan)
 
     @property
     def errors(self) -> Errors:
         """The largest differences from the masked model."""
-        return self.bypass.errors | self.constants.errors | self.removal.errors
+        later = self.removal.errors | self.experts.errors
+        return self.bypass.errors | self.constants.errors | later
 
     @property
     def refused(self) -> dict[str, str]:
         """What was left as it was, and why."""
-        return self.bypass.refused | self.removal.refused
+        return self.bypass.refused | self.removal.refused | self.experts.refused
 
     @property
     def nothing_held(self) -> bool:
         """Whether groups were to be removed, and nothing could be."""
-        accepted = self.removal.accepted or self.bypass.accepted
-        return bool(self.removal.refused) and not accepted
+        accepted = self.removal.accepted or self.bypass.accepted or self.experts.plan.groups
+        return bool(self.removal.refused or self.experts.refused) and not accepted
 
 
 class Shrinking:
@@ -131,7 +137,11 @@ class Shrinking:
         constants = self._fold(coupling)
         # A bias is rounded to its own type, which arithmetic in float64 sees.
         tolerances = FOLDED_TOLERANCES if constants.rounds else TOLERANCES
-        return Shrunk(bypass, constants, self._remove(coupling, tolerances))
+        removal = self._remove(coupling, tolerances)
+        mixtures = dead_experts(self._model, coupling.mixtures)
+        args = (self._model, self.surgery, self._examples, mixtures)
+        experts = remove_experts(*args, self.check, tolerances) if mixtures else Experts()
+        return Shrunk(bypass, constants, removal, experts)
 
     def _couple(self, recorded: Sequence[ExampleInputs] = ()) -> Coupling:
         """Return the coupling of the model as it is, by the examples and other inputs."""

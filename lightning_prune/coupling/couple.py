@@ -20,6 +20,7 @@ from lightning_prune.coupling.branches import Branch, find_branches
 from lightning_prune.coupling.forecast import Trace, Traces
 from lightning_prune.coupling.groups import Frozen, build_groups
 from lightning_prune.coupling.labels import Labels
+from lightning_prune.coupling.mixtures import Mixture, find_mixtures
 from lightning_prune.coupling.modes import Recording, record_modes
 from lightning_prune.coupling.propagate import Propagation
 from lightning_prune.coupling.rules import RULES
@@ -49,6 +50,7 @@ class Coupling:
         shapes: of every parameter, by name.
         traces: the recorded passes with their labels.
         branches: residual branches, in the order of the network.
+        mixtures: mixtures of experts, in the order of the network.
     """
 
     groups: tuple[Group, ...]
@@ -59,6 +61,7 @@ class Coupling:
     shapes: dict[str, torch.Size]
     traces: Traces
     branches: tuple[Branch, ...]
+    mixtures: tuple[Mixture, ...] = ()
 
     @property
     def prunable(self) -> int:
@@ -69,7 +72,7 @@ class Coupling:
     def structure(self) -> Structure:
         """The units that the model has."""
         branches = tuple(branch.group(self.shapes) for branch in self.branches)
-        return Structure(self.groups, branches)
+        return Structure(self.groups, branches, tuple(mixture.group for mixture in self.mixtures))
 
     @property
     def readable(self) -> dict[str, str]:
@@ -122,14 +125,15 @@ def _on(model: nn.Module, inputs: ExampleInputs) -> ExampleInputs:
 
 
 def _analyse(model: nn.Module, recordings: Sequence[Recording], allow_unused: bool) -> Coupling:
-    branches = find_branches(recordings)
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    found = find_branches(recordings), find_mixtures(recordings, shapes)
     labelled = _label(recordings, Labels())
     stuck = stuck_grids(labelled.labels, labelled.solution)
-    first = _coupling(model, labelled, branches, allow_unused)
+    first = _coupling(model, labelled, *found, allow_unused)
     if not stuck.any():
         return first
     # Where heads must stay, their features may go.
-    second = _coupling(model, _label(recordings, Labels(stuck)), branches, allow_unused)
+    second = _coupling(model, _label(recordings, Labels(stuck)), *found, allow_unused)
     return second if second.prunable > first.prunable else first
 
 
@@ -155,7 +159,11 @@ def _label(recordings: Sequence[Recording], labels: Labels) -> _Labelled:
 
 
 def _coupling(
-    model: nn.Module, labelled: _Labelled, branches: tuple[Branch, ...], allow_unused: bool
+    model: nn.Module,
+    labelled: _Labelled,
+    branches: tuple[Branch, ...],
+    mixtures: tuple[Mixture, ...],
+    allow_unused: bool,
 ) -> Coupling:
     labels, solution = labelled.labels, labelled.solution
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
@@ -173,4 +181,5 @@ def _coupling(
         shapes,
         Traces(labelled.traces, labels, solution.component),
         branches,
+        mixtures,
     )

@@ -49,6 +49,9 @@ def shorten(coupling: Coupling, width: int) -> str:
     if branches := [branch.name for branch in coupling.structure.branches]:
         title = f"{len(branches)} residual branches, which Layer() removes whole: "
         parts.append(title + join_names(branches, width - len(title)))
+    if mixtures := [mixture.name for mixture in coupling.mixtures]:
+        title = f"{len(mixtures)} mixtures, of which Expert() removes experts: "
+        parts.append(title + join_names(mixtures, width - len(title)))
     notes = [*_reasons(coupling.frozen, width // 2)]
     if coupling.unused:
         notes.append(_not_run(coupling))
@@ -73,6 +76,9 @@ def spell_out(coupling: Coupling) -> str:
     if branches := coupling.structure.branches:
         rows = [[branch.name, _prunable(coupling, branch)] for branch in branches]
         tables.append(format_table(["branch", "parameters"], rows))
+    if mixtures := coupling.structure.mixtures:
+        rows = [[one.name, str(one.units), _prunable(coupling, one)] for one in mixtures]
+        tables.append(format_table(["mixture", "experts", "parameters"], rows))
     if coupling.frozen:
         rows = [
             [str(one.axis), f"{one.positions} of {one.size}", one.reason] for one in coupling.frozen

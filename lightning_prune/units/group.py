@@ -144,10 +144,12 @@ class Structure:
     Args:
         coupled: the groups of coupled axes.
         branches: the residual branches, each a group of one unit.
+        mixtures: the mixtures of experts; every expert is a unit.
     """
 
     coupled: tuple[Group, ...] = ()
     branches: tuple[Group, ...] = ()
+    mixtures: tuple[Group, ...] = ()
 
 
 @dataclass(frozen=True)

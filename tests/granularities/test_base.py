@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 from lightning_prune import granularities
-from lightning_prune.granularities import NM, Block, Channel, Granularity, Head, UnitRules
+from lightning_prune.granularities import NM, Block, Channel, Expert, Granularity, Head, UnitRules
 from lightning_prune.units.group import Axis, Group, Member, Structure
 
 EXAMPLES = {
     "NM": [NM(2, 4), NM(1, 2)],
     "Block": [Block(2, 2), Block(1, 4, reduce="mean", normalize="none")],
+    "Expert": [Expert(), Expert(reduce="mean", min_units=2)],
     "Head": [Head(), Head(min_units=2)],
     "Channel": [Channel(), Channel(round_to=2, min_units=1, reduce="l2")],
 }
@@ -34,6 +35,7 @@ STRUCTURE = Structure(
         Group("3", 2, (Member(Axis("3.weight", 0), "out", 8, ROWS),)),
     ),
     branches=(Group("1", 1, (Member(Axis("1.weight", 0), "out", 2, torch.tensor([[0, 1]])),)),),
+    mixtures=(Group("2", 2, (Member(Axis("2.weight", 0), "out", 2),)),),
 )
 
 
@@ -97,7 +99,7 @@ def test_is_a_value(granularity):
 
 @pytest.mark.parametrize("option", ["reduce", "normalize"])
 def test_unknown_words_are_refused(option):
-    for make in (Channel, Head, partial(Block, 2, 2), UnitRules):
+    for make in (Channel, Expert, Head, partial(Block, 2, 2), UnitRules):
         with pytest.raises(ValueError, match=f"Expected `{option}` to be .*, but got 'median'"):
             make(**{option: "median"})
 

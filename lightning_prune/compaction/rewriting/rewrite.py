@@ -23,7 +23,7 @@ from lightning_prune.compaction.rewriting.wrap import Changer
 from lightning_prune.coupling.graph import Position
 from lightning_prune.errors import RewriteError
 from lightning_prune.runtime.callees import Callees
-from lightning_prune.runtime.corrections import Correction, GiveBack
+from lightning_prune.runtime.corrections import Correction, GiveBack, ReadRows
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,7 @@ def rewritten(kind: type, edits: tuple[Edit, ...], callees: Callees = ()) -> typ
     body |= {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
     for name in dict.fromkeys(edit.method for edit in edits):
         tasks = [(edit.path, edit.correction) for edit in edits if edit.method == name]
-        whole = [correction for path, correction in tasks if not path]
-        copy = (
-            _method(name, whole[0])
-            if whole
-            else _edited(method_of(kind, name), tasks, kind, callees)
-        )
-        body |= dict.fromkeys(_names_of(kind, name), copy)
+        body |= dict.fromkeys(_names_of(kind, name), _method(kind, name, tasks, callees))
     try:
         made: type = type(kind)(kind.__name__, (kind,), body)
     except Exception as error:  # whatever the class makes of its subclasses
@@ -140,11 +134,24 @@ def _edited(
     return changer.copy()
 
 
-def _method(name: str, correction: Correction) -> Any:
-    """Return a method that does what a correction does."""
-    if name != "forward" or not isinstance(correction, GiveBack):
-        raise RewriteError(f"{type(correction).__name__} does not stand in for {name}")
+def _method(
+    kind: type,
+    name: str,
+    tasks: Sequence[tuple[tuple[Position, ...], Correction]],
+    callees: Callees,
+) -> Any:
+    """Return a method with its corrections: of calls in it, around it, or in its place."""
+    whole = next((correction for path, correction in tasks if not path), None)
+    if whole is not None and (name != "forward" or not isinstance(whole, (GiveBack, ReadRows))):
+        raise RewriteError(f"{type(whole).__name__} does not stand in for {name}")
+    if isinstance(whole, GiveBack):
+        return _in_place(whole)
+    calls = [(path, correction) for path, correction in tasks if path]
+    inner = _edited(method_of(kind, name), calls, kind, callees) if calls else getattr(kind, name)
+    return inner if whole is None else whole.around(inner)
 
+
+def _in_place(correction: GiveBack) -> Any:
     def method(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         return correction(*args, **kwargs)
 

@@ -19,6 +19,7 @@ from lightning_prune.runtime.corrections.numbers import (
     ScaleAttention,
     TensorOf,
 )
+from lightning_prune.runtime.corrections.rows import ReadRows
 from lightning_prune.runtime.corrections.sizes import PadWidth, Repad, Resize, Resplit, SizeFactor
 from lightning_prune.runtime.corrections.sums import KeepTerm
 
@@ -40,6 +41,7 @@ KINDS: dict[str, type[Correction]] = {
         WidenGroupNorm,
         KeepTerm,
         GiveBack,
+        ReadRows,
         Cases,
     )
 }
@@ -92,6 +94,7 @@ __all__ = [
     "PadWidth",
     "Pin",
     "PinArguments",
+    "ReadRows",
     "Recut",
     "Renarrow",
     "Repad",

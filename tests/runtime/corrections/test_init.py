@@ -19,6 +19,7 @@ from lightning_prune.runtime.corrections import (
     PadWidth,
     Pin,
     PinArguments,
+    ReadRows,
     Recut,
     Renarrow,
     Repad,
@@ -52,6 +53,7 @@ EXAMPLES = [
     KeepTerm(1, True),
     GiveBack(("tuple", ("tensor",), None, ("dict", ("a", ("argument", 0))))),
     GiveBack(ZERO),
+    ReadRows(("up", "down"), (0, 2), 4),
 ]
 every = pytest.mark.parametrize("correction", EXAMPLES, ids=str)
 
