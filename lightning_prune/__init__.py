@@ -12,6 +12,7 @@ from lightning_prune.allocations.sensitivity import Sensitivity
 from lightning_prune.callbacks import (
     AccuracyGuard,
     Compaction,
+    Export,
     LatencyMonitor,
     Pruning,
     SparsityMonitor,
@@ -39,10 +40,12 @@ from lightning_prune.criteria import (
 from lightning_prune.criteria.evidence import Evidence
 from lightning_prune.errors import (
     ExampleInputsError,
+    ExportError,
     PruningError,
     TargetError,
     VerificationError,
 )
+from lightning_prune.export import ExportReport, export_model
 from lightning_prune.granularities import (
     NM,
     Block,
@@ -101,6 +104,9 @@ __all__ = [
     "ExampleInputsError",
     "Expert",
     "Exponential",
+    "Export",
+    "ExportError",
+    "ExportReport",
     "Fisher",
     "GeometricMedian",
     "Global",
@@ -147,6 +153,7 @@ __all__ = [
     "compactable",
     "count_macs",
     "couple",
+    "export_model",
     "load_compact",
     "measure_latency",
     "measure_sparsity",

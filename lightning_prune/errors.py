@@ -5,6 +5,7 @@ between an argument and a model raises one of these::
 
     PruningError
     ├── ExampleInputsError   no example inputs, or the model does not run on them; a ValueError
+    ├── ExportError          no file was made of a model for any runtime
     ├── RewriteError         a size in a module's source cannot be brought up to date
     ├── TargetError          nothing can be pruned, or not as much as was asked for
     └── VerificationError    a compact model would differ from the masked one; nothing was changed
@@ -23,6 +24,10 @@ class ExampleInputsError(PruningError, ValueError):
 
 class RewriteError(PruningError):
     """A size that a module's source holds cannot be brought up to date."""
+
+
+class ExportError(PruningError):
+    """No file was made of a model for any runtime."""
 
 
 class TargetError(PruningError):

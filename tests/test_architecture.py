@@ -28,13 +28,21 @@ FLOORS = {
     "regularizations": 4,
     "schedules": 4,
     "coupling": 5,
+    "export": 5,
     "compaction": 6,
     "pruning": 6,
     "callbacks": 7,
     "loops": 7,
     "__init__": 8,
 }
-CALLBACKS = {"accuracy_guard", "compaction", "latency_monitor", "pruning", "sparsity_monitor"}
+CALLBACKS = {
+    "accuracy_guard",
+    "compaction",
+    "export",
+    "latency_monitor",
+    "pruning",
+    "sparsity_monitor",
+}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-OPTIONAL = {"jsonargparse", "matplotlib", "pytorch_lightning"}
+OPTIONAL = {
+    *("jsonargparse", "matplotlib", "pytorch_lightning"),
+    *("executorch", "onnxruntime", "openvino"),
+}
 
 
 def declared() -> set[str]:

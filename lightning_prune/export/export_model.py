@@ -1,0 +1,187 @@
+"""`export_model`: write a model for other runtimes, run the files there, compare and measure."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lightning_prune.arguments import check_flags, check_list, check_model, check_writable, path_of
+from lightning_prune.errors import ExportError
+from lightning_prune.export.base import Format
+from lightning_prune.export.comparison import largest_error
+from lightning_prune.export.executorch import ExecuTorch
+from lightning_prune.export.int8 import DynamicInt8, StaticInt8
+from lightning_prune.export.onnx import Onnx
+from lightning_prune.export.openvino import OpenVino
+from lightning_prune.export.program import Exportable
+from lightning_prune.export.report import Exported, ExportReport
+from lightning_prune.export.torch_export import TorchExport
+from lightning_prune.measure.size import count_bytes
+from lightning_prune.measure.turns import take_turns
+
+FORMATS: dict[str, Format] = {
+    "onnx": Onnx(),
+    "onnx-int8-dynamic": DynamicInt8(),
+    "onnx-int8-static": StaticInt8(),
+    "openvino": OpenVino(),
+    "executorch": ExecuTorch(),
+    "torch.export": TorchExport(),
+}
+"""The formats by name."""
+
+_TOLERANCE = 1e-5
+"""Largest difference, over the scale of an output, that rounding in another order may make."""
+
+
+def export_model(
+    model: nn.Module,
+    example_inputs: Any,
+    path: str | PathLike[str],
+    *,
+    formats: Sequence[str] = ("onnx",),
+    calibration: Iterable[Any] = (),
+    latency: bool = True,
+) -> ExportReport:
+    """Write a model as files for other runtimes, run them there, compare and measure.
+
+    Every file is run on the CPU, on several inputs and, where the model's code leaves it open, at
+    several batch sizes. Its outputs must be those of the model within 1e-5 of their scale; what
+    is quantised is compared as well, but may differ. A format that fails is named in the report
+    with the reason, and the others are written all the same.
+
+    Args:
+        model: any module, such as a compact one; it stays as it is, and is exported in eval mode.
+        example_inputs: a tensor, a tuple of positional or a dict of keyword arguments, or a `Call`
+            of another method. Their batch is the one at which latency is measured.
+        path: where to write, without an ending: every format adds its own.
+        formats: ``"onnx"``, ``"openvino"``, ``"executorch"``, ``"torch.export"``, and quantised to
+            eight bits ``"onnx-int8-dynamic"`` and ``"onnx-int8-static"``.
+        calibration: batches for ``"onnx-int8-static"``, each in the form of ``example_inputs``.
+        latency: measure the latency in every runtime.
+
+    Returns:
+        What was written, the errors and the latencies.
+
+    Raises:
+        ValueError: if a format is not known, ``path`` cannot be written, or calibration is missing.
+        TypeError: if an argument is of another type.
+        ModuleNotFoundError: if what a format needs is not installed.
+        ExampleInputsError: if the model does not run on the inputs.
+        ExportError: if no file was made that computes what the model computes.
+
+    Examples:
+        >>> import tempfile
+        >>> model, x = nn.Linear(3, 2), torch.randn(4, 3)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = export_model(model, x, folder + "/small", formats=["torch.export"])
+        >>> report["torch.export"].max_rel_error, report.dynamic_batch
+        (0.0, True)
+    """
+    check_model(model)
+    check_flags(latency=latency)
+    found = find_formats(formats)
+    stem = path_of(path)
+    paths = {name: Path(f"{stem}{one.suffix}") for name, one in found.items()}
+    for file in paths.values():
+        check_writable(file)
+    batches = list(calibration)
+    uncalibrated = [name for name, one in found.items() if one.calibrated and not batches]
+    if uncalibrated:
+        raise ValueError(
+            f"Expected `calibration` to hold batches for {', '.join(uncalibrated)}, but got none. "
+            "Pass some ten batches of training inputs."
+        )
+    with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
+        warnings.simplefilter("ignore")  # of exporters about themselves; the comparison will tell
+        exportable = Exportable.of(model, example_inputs, batches)
+        rows = {"torch": _itself(exportable, latency)}
+        for name, one in found.items():
+            rows[name] = _export(one, exportable, paths[name], latency)
+    inputs, threads = exportable.inputs, torch.get_num_threads()
+    report = ExportReport(rows, inputs.batch_size, exportable.dynamic, threads)
+    if len(report.problems) == len(found):
+        raise ExportError(
+            f"Expected `formats` to hold one that this model can be exported to, but got "
+            f"{', '.join(found)}:\n{report}"
+        )
+    return report
+
+
+def find_formats(names: Sequence[str]) -> dict[str, Format]:
+    """Return formats by name, once it is known that they can be used here.
+
+    Args:
+        names: keys of `FORMATS`, at least one.
+
+    Raises:
+        ValueError: if there is none, or one is not known.
+        TypeError: if they are no list of names.
+        ModuleNotFoundError: if what one of them needs is not installed.
+    """
+    check_list("formats", names)
+    if not names or not FORMATS.keys() >= set(names):
+        raise ValueError(
+            f"Expected `formats` to hold some of {', '.join(FORMATS)}, but got {list(names)}. "
+            "Every format makes one file."
+        )
+    found = {name: FORMATS[name] for name in names}
+    for name, one in found.items():
+        if one.missing():
+            raise ModuleNotFoundError(
+                f"Expected `formats` to need nothing but what is installed, but got {name!r}, "
+                f"which needs {', '.join(one.missing())}. Run "
+                f"pip install 'lightning-prune[{one.extra}]'."
+            )
+    return found
+
+
+def _itself(exportable: Exportable, latency: bool) -> Exported:
+    """Return the row of the model itself."""
+    row = Exported(None, count_bytes(exportable.model))
+    inputs = exportable.inputs
+
+    def run() -> None:
+        with torch.inference_mode():
+            inputs.map(torch.clone)(exportable.model)
+
+    return _timed(row, run) if latency else row
+
+
+def _export(one: Format, exportable: Exportable, path: Path, latency: bool) -> Exported:
+    """Write one file, run, compare and measure it; what goes wrong becomes its problem."""
+    try:
+        one.write(exportable, path)
+        run = one.load(path)
+        error = largest_error(exportable, run)
+        row = Exported(str(path), sum(file.stat().st_size for file in one.files(path)), error)
+        if one.exact and not error <= _TOLERANCE:
+            problem = f"its outputs differ by {error:.1e} of their scale, more than {_TOLERANCE:g}"
+            return replace(row, problem=problem)
+        named = exportable.named(exportable.inputs)
+        return _timed(row, lambda: run(named)) if latency else row
+    except Exception as error:  # whatever an exporter or a runtime raises
+        for file in one.files(path):
+            file.unlink(missing_ok=True)
+        return Exported(None, problem=f"{type(error).__name__}: {error}")
+
+
+def _timed(row: Exported, run: Callable[[], object]) -> Exported:
+    """Return the row with latencies; runtimes are not measured in turns, as they keep threads."""
+
+    def run_ms() -> float:
+        started_ns = time.perf_counter_ns()
+        run()
+        return (time.perf_counter_ns() - started_ns) / 1e6
+
+    runs_ms = take_turns([run_ms], warmup_runs=5, min_runs=20, max_seconds=1.0)
+    p50_ms, p95_ms = np.quantile(runs_ms, [0.5, 0.95])
+    return replace(row, p50_ms=float(p50_ms), p95_ms=float(p95_ms))
