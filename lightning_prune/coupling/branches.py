@@ -119,8 +119,11 @@ class _Uses:
         for index, node in enumerate(graph):
             for ref in (*node.results, *node.aliases):
                 self._sources[ref].append(index)
-            for ref in node.inputs if index not in discarded else ():
-                self._uses[ref].append(index)
+            for ref in node.inputs:
+                # What is thrown away does not count as a use, but of what is thrown away itself: of
+                # a step that returns nothing that is all.
+                if index not in discarded or discarded.issuperset(self._sources[ref]):
+                    self._uses[ref].append(index)
         for ref in graph.outputs:
             self._uses[ref].append(len(graph.nodes))
 

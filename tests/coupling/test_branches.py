@@ -306,7 +306,10 @@ def test_its_group_is_one_unit_that_owns_every_element():
 
 
 class Parts(nn.Module):
-    """`forward` runs two branches; `encode` runs the first, `pool` none, `peek` part of one."""
+    """`forward` runs two branches; `encode` runs the first, `pool` none, `peek` part of one.
+
+    `validate` runs both, and returns nothing.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -326,6 +329,9 @@ class Parts(nn.Module):
     def peek(self, x: Tensor) -> Tensor:
         return self.a(x).relu()
 
+    def validate(self, x: Tensor) -> None:
+        (self(x).argmax(1) == 0).sum()
+
 
 def of_examples(*methods: str) -> list[tuple[str, int]]:
     examples = examples_of([Call(method, X) for method in methods])
@@ -337,6 +343,7 @@ def test_a_branch_is_one_in_every_recording_that_runs_it():
     assert of_examples("forward", "encode") == [("a", 4), ("c", 2)]
     assert of_examples("encode", "forward") == [("a", 4), ("c", 2)]
     assert of_examples("forward", "peek") == [("c", 2)]
+    assert of_examples("forward", "validate") == [("a", 4), ("c", 4)]
 
 
 def test_recordings_that_do_not_run_it_do_not_count():
