@@ -149,8 +149,9 @@ class Shrinking:
         return couple(self._model, examples, allow_unused=self._allow_unused)
 
     def _dead(self, coupling: Coupling, round_to: int = 1) -> list[Tensor]:
-        tensors = {name: p.detach() for name, p in self._model.named_parameters()}
-        return find_dead(coupling.groups, tensors, round_to)
+        tensors = dict(self._model.named_parameters()) | dict(self._model.named_buffers())
+        detached = {name: tensor.detach() for name, tensor in tensors.items()}
+        return find_dead(coupling.groups, detached, round_to)
 
     def _take_out(self, bypass: Bypass, coupling: Coupling) -> Coupling:
         """Take out the branches that add zeros; return the coupling of what is left."""

@@ -34,10 +34,12 @@ class Joined:
         plane: the ids that they have in common.
         zero: by the index of each operand that has such a plane, whether it is zero at a removed
             coordinate.
+        fixed: by the same index, the weights that make it zero where they are: see `Plane.fixed`.
     """
 
     plane: Plane
     zero: dict[int, bool]
+    fixed: dict[int, frozenset[str]]
 
 
 def align(
@@ -60,8 +62,25 @@ def align(
         if zero is None:
             p.freeze(one.plane.ids, "no finite number where a unit is zeroed")
         else:
-            planes.append(replace(one.plane, zero=zero))
+            fixed = _fixed(p, one, is_zero, len(operands))
+            if fixed and not p.on_weights and (p.adds or not zero):
+                p.labels.added |= fixed
+                zero = True
+            planes.append(replace(one.plane, zero=zero, fixed=fixed))
     return planes
+
+
+def _fixed(
+    p: Propagation, one: Joined, is_zero: Callable[[list[bool]], bool | None], operands: int
+) -> frozenset[str]:
+    """Return the weights that must be zeroed with a unit for the result to be zero, if any do."""
+    fixed = frozenset[str]().union(*one.fixed.values())
+    if not fixed:
+        return fixed
+    zero = is_zero([one.zero.get(i, False) or bool(one.fixed.get(i)) for i in range(operands)])
+    if zero is None:
+        p.labels.unchangeable |= fixed
+    return fixed if zero else frozenset()
 
 
 def join(p: Propagation, operands: Sequence[Operand], reason: str, tie: Tie) -> list[Joined]:
@@ -81,7 +100,8 @@ def join(p: Propagation, operands: Sequence[Operand], reason: str, tie: Tie) -> 
     joined: list[Joined] = []
     for index, operand in enumerate(padded):
         for plane in operand.planes:
-            joined = _add(p, joined, Joined(plane, {index: plane.zero}), tie)
+            new = Joined(plane, {index: plane.zero}, {index: plane.fixed})
+            joined = _add(p, joined, new, tie)
     met = [_meet_unlabelled(p, one, padded, reason) for one in joined]
     return [one for one in met if one is not None]
 
@@ -129,7 +149,11 @@ def _tied(one: Joined, other: Joined, shared: set[int], tie: Tie) -> Joined:
         ids = ids.narrow(dim, 0, 1)
     zero = {i: other.zero.get(i, True) and one.zero.get(i, True) for i in one.zero | other.zero}
     uniform = one.plane.uniform and other.plane.uniform
-    return Joined(Plane(ids, zero=False, uniform=uniform), zero)
+    fixed = one.fixed | other.fixed
+    for i in one.fixed.keys() & other.fixed.keys():
+        both = one.fixed[i] and other.fixed[i]
+        fixed[i] = one.fixed[i] | other.fixed[i] if both else frozenset()
+    return Joined(Plane(ids, zero=False, uniform=uniform), zero, fixed)
 
 
 def _without(p: Propagation, one: Joined, dims: set[int]) -> list[Joined]:

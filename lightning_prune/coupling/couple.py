@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from lightning_prune.arguments import check_flags, check_model
 from lightning_prune.coupling.branches import Branch, find_branches
+from lightning_prune.coupling.buffers import unchangeable_buffers
 from lightning_prune.coupling.forecast import Trace, Traces
 from lightning_prune.coupling.groups import Frozen, build_groups
 from lightning_prune.coupling.labels import Labels
@@ -128,12 +129,16 @@ def _analyse(model: nn.Module, recordings: Sequence[Recording], allow_unused: bo
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     found = find_branches(recordings), find_mixtures(recordings, shapes)
     labelled = _label(recordings, Labels())
+    unchangeable = unchangeable_buffers(model, labelled.labels)
+    if unchangeable:
+        labelled = _label(recordings, Labels(unchangeable=unchangeable))
     stuck = stuck_grids(labelled.labels, labelled.solution)
     first = _coupling(model, labelled, *found, allow_unused)
     if not stuck.any():
         return first
     # Where heads must stay, their features may go.
-    second = _coupling(model, _label(recordings, Labels(stuck)), *found, allow_unused)
+    labelled = _label(recordings, Labels(stuck, unchangeable))
+    second = _coupling(model, labelled, *found, allow_unused)
     return second if second.prunable > first.prunable else first
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lightning_prune.coupling.labels import Ids, Labels
 from lightning_prune.coupling.solve import Solution, connect
-from lightning_prune.units.group import Axis, Group, Member
+from lightning_prune.units.group import Axis, Group, Member, Side
 
 _WHOLE = "all positions of an axis live and die together"
 
@@ -209,15 +209,11 @@ def _group(labels: Labels, table: _Table, rows: Ids, marks: _Marks) -> Group:
         if marks.granular[index]:
             width = positions.shape[1]
             granule = math.lcm(granule, labels.granule // math.gcd(labels.granule, width))
-        members.append(
-            Member(
-                axis,
-                "shape" if marks.shape[index] else "in" if marks.reading[index] else "out",
-                labels.sizes[axis],
-                torch.from_numpy(positions),
-                axis.tensor in labels.buffers,
-            )
-        )
+        buffer, added = axis.tensor in labels.buffers, axis.tensor in labels.added
+        only_cut = marks.shape[index] or (buffer and not added)
+        side: Side = "shape" if only_cut else "in" if marks.reading[index] else "out"
+        own = torch.from_numpy(positions)
+        members.append(Member(axis, side, labels.sizes[axis], own, buffer, added))
     constant = torch.from_numpy(marks.constant[components])
     exposed = torch.from_numpy(marks.exposed[components])
     name = next(m.axis.tensor for m in members if m.side == "out" and not m.buffer)

@@ -8,9 +8,9 @@ id space, so that what holds in any trace holds in the result.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -34,16 +34,23 @@ class Plane:
             apart.
         zero: a coordinate whose unit is zeroed holds the value zero here.
         uniform: all coordinates hold the same, because an operation filled or repeated one value.
+        fixed: names of the parameters and buffers of which alone the value is made; where these
+            are zeroed with a unit, so is the value, be it ``zero`` or not.
     """
 
     ids: Tensor
     zero: bool
     uniform: bool = False
+    fixed: frozenset[str] = frozenset()
 
     @property
     def varying(self) -> set[int]:
         """Dimensions along which the ids differ."""
         return {dim for dim, size in enumerate(self.ids.shape) if size > 1}
+
+    def unfixed(self) -> Plane:
+        """Return the labels of what is no longer zero where some weights are."""
+        return replace(self, fixed=frozenset()) if self.fixed else self
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +96,7 @@ class Labels:
 
     Args:
         trailing: marks ids whose grids keep what trails, not what leads, shape ``[ids]``.
+        unchangeable: names of buffers that must not be zeroed with a unit.
 
     Attributes:
         count: how many ids there are.
@@ -102,9 +110,16 @@ class Labels:
         grouped: names of weights that lose whole groups.
         granule: of what the number of kept positions is a multiple on axes that are granular.
         prices: multiply-adds of each element of a weight, by its name.
+        added: names of the parameters and buffers that are added to what other weights write, like
+            positions: they are zeroed with a unit even where they are buffers, or frozen.
+        unchangeable: names of the buffers that must not be zeroed.
     """
 
-    def __init__(self, trailing: NDArray[np.bool_] | None = None) -> None:
+    def __init__(
+        self,
+        trailing: NDArray[np.bool_] | None = None,
+        unchangeable: Collection[str] = (),
+    ) -> None:
         self._trailing = trailing
         self.count = 1
         self.starts: dict[Axis, int] = {}
@@ -117,6 +132,8 @@ class Labels:
         self.grouped: set[str] = set()
         self.granule = 1
         self.prices: dict[str, float] = {}
+        self.added: set[str] = set()
+        self.unchangeable = set(unchangeable)
 
     @contextmanager
     def discard_labels(self) -> Iterator[None]:

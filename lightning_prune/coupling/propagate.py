@@ -30,8 +30,13 @@ _CUTTING = frozenset(
     for name in "slice narrow split split_with_sizes unsafe_split tensor_split".split()
 )
 
+_ADDING = frozenset({"aten::add", "aten::sub", "aten::cat", "aten::concat", "aten::stack"})
+
 CREATING: set[str] = set()
 """Operations with a rule that labels its outputs even where no input has a label."""
+
+MOVING: set[str] = set()
+"""Operations whose results hold nothing but elements of their first input."""
 
 
 class Propagation:
@@ -76,6 +81,8 @@ class Propagation:
         return {ref: planes for ref, planes in self._planes.items() if planes}
 
     def _label(self, node: Node) -> None:
+        if node.writes:
+            self.labels.unchangeable |= self._fixed(node.inputs[:1])
         outputs = self._apply(node)
         for index, ref in enumerate(node.results):
             self._store(ref, outputs[index] if index < len(outputs) else [])
@@ -89,7 +96,10 @@ class Propagation:
         if rule is None:
             self.freeze_all(node.inputs, "no coupling rule for this operation")
             return []
-        return rule(self, node)
+        outputs = rule(self, node)
+        if node.name in MOVING:
+            return outputs
+        return [[plane if self.on_weights else plane.unfixed() for plane in o] for o in outputs]
 
     def _store(self, ref: Ref, planes: Planes) -> None:
         self._planes[ref] = []
@@ -140,6 +150,11 @@ class Propagation:
 
     # What rules ask.
 
+    @property
+    def adds(self) -> bool:
+        """Whether the node at hand adds values, or puts them side by side."""
+        return self._node is not None and self._node.name in _ADDING
+
     def shape(self, ref: Ref) -> tuple[int, ...]:
         """Return the sizes of a value."""
         return self._graph[ref].shape
@@ -177,12 +192,14 @@ class Propagation:
         is_parameter = value.kind == "parameter"
         if not is_parameter:
             self.labels.buffers.add(value.name)
+        may_be_zeroed = value.dtype.is_floating_point and value.name not in self.labels.unchangeable
+        fixed = frozenset({value.name} if is_parameter or may_be_zeroed else ())
         planes = []
         for dim, size in enumerate(value.shape):
             if size > 1:
                 ids = self.labels.axis(Axis(value.name, dim), size)
                 shape = [size if d == dim else 1 for d in range(len(value.shape))]
-                planes.append(Plane(ids.reshape(shape), zero=is_parameter))
+                planes.append(Plane(ids.reshape(shape), zero=is_parameter, fixed=fixed))
         return planes
 
     def axis_ids(self, ref: Ref, dim: int) -> Tensor | None:
@@ -206,6 +223,10 @@ class Propagation:
             fused = self.fuse(plane, plane.varying - {dim}, "varies along several dimensions")
             found = None if fused is None else replace(fused, ids=fused.ids.reshape(-1))
         return found
+
+    def _fixed(self, refs: Iterable[Ref]) -> frozenset[str]:
+        """Return the parameters and buffers of which alone values are made."""
+        return frozenset().union(*(plane.fixed for ref in refs for plane in self.planes(ref)))
 
     # What rules say.
 

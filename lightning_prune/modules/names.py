@@ -6,7 +6,7 @@ package speak of the model as it was written.
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def plain_name(name: str) -> str:
@@ -28,3 +28,10 @@ def parameters_by_any_name(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return every parameter of ``model`` by each name it has: tied ones several, plain or not."""
     named = list(model.named_parameters(remove_duplicate=False))
     return dict(named) | {plain_name(name): p for name, p in named}
+
+
+def tensors_by_any_name(model: nn.Module) -> dict[str, Tensor]:
+    """Return every parameter and buffer of ``model`` by each name it has."""
+    named = list(model.named_buffers(remove_duplicate=False))
+    buffers = dict(named) | {plain_name(name): buffer for name, buffer in named}
+    return {**parameters_by_any_name(model), **buffers}

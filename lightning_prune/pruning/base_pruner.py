@@ -205,7 +205,7 @@ class BasePruner:
         if masks.sharded and masks.groups[0].single_weights:
             weights = list(masks.weights.values())
             return choose_shards(scores, masks.kept, weights, self._cost, sparsity)
-        erased = find_erased(masks.groups, masks.weights)
+        erased = find_erased(masks.groups, {**masks.weights, **masks.fixed.tensors})
         dead = [~kept.to(e.device) | e for kept, e in zip(masks.kept, erased, strict=True)]
         priorities = removal_priorities(
             masks.groups, scores, dead, masks.shapes, recipe.granularity, recipe.allocation

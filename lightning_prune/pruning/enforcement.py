@@ -38,12 +38,11 @@ class Enforcement:
         self._weights = [weights[name] for name in self.masks]
         self._factors: list[Tensor] = []
 
-    def on(self, tensors: Mapping[str, Tensor]) -> Enforcement:
-        """Return these masks for other tensors, those of a name and a shape that they know."""
-        known = {
-            n: m for n, m in self.masks.items() if n in tensors and tensors[n].shape == m.shape
-        }
-        return Enforcement(tensors, known)
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Enforcement:
+        """Bind masks to tensors, those of a name and a shape that they know."""
+        known = {n: m for n, m in masks.items() if n in tensors and tensors[n].shape == m.shape}
+        return cls(tensors, known)
 
     @torch.no_grad()
     def mask_weights(self, parameters: Iterable[Tensor] | None = None) -> None:

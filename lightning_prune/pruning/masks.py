@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from lightning_prune.modules.names import parameters_by_any_name, plain_name
+from lightning_prune.modules.names import plain_name, tensors_by_any_name
 from lightning_prune.modules.shards import is_sharded
 from lightning_prune.pruning.bits import pack, unpack
 from lightning_prune.pruning.enforcement import Enforcement
+from lightning_prune.pruning.fixed_values import FixedValues
 from lightning_prune.pruning.release import restart
 from lightning_prune.pruning.state import VERSION, check_groups_match
 from lightning_prune.pruning.weights import binds, weights_of
@@ -40,6 +41,7 @@ class Masks(Mapping[str, Tensor]):
         shapes: their shapes when the masks were made, by name.
         kept: for each group a boolean tensor of shape ``[units]`` on the CPU, ``True`` = kept.
         removed: how many units of each group are not kept.
+        fixed: the buffers and frozen parameters that are zeroed with the units.
 
     Raises:
         TargetError: if the weights are sharded in several ways or lie on several devices.
@@ -51,7 +53,9 @@ class Masks(Mapping[str, Tensor]):
         self.shapes = {name: weight.shape for name, weight in self.weights.items()}
         self.kept = tuple(torch.ones(g.units, dtype=torch.bool) for g in self.groups)
         self.removed = [0] * len(self.groups)
+        self.fixed = FixedValues(model, self.groups)
         self._enforcement = Enforcement(self.weights, {})
+        self._masks: dict[str, Tensor] = {}
 
     @override
     def __getitem__(self, name: str) -> Tensor:
@@ -76,18 +80,25 @@ class Masks(Mapping[str, Tensor]):
         Args:
             kept: for each group a boolean tensor of shape ``[units]`` on the CPU.
         """
+        self._masks = self._made(kept)
+        self.kept = tuple(kept)
+        self.removed = [int((~mask).count_nonzero()) for mask in kept]
+        weights = {name: mask for name, mask in self._masks.items() if name in self.weights}
+        self._enforcement = Enforcement(self.weights, weights)
+        self.apply()
+
+    def _made(self, kept: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return the masks of weights and fixed values for these units."""
         weight = next(iter(self.weights.values()))
         # Masks of sharded weights are whole, so they stay out of the accelerators' memory.
         device = torch.device("cpu") if self.sharded else weight.device
-        masks = parameter_masks(self.groups, kept, self.shapes, device)
-        self.kept = tuple(kept)
-        self.removed = [int((~mask).count_nonzero()) for mask in kept]
-        self._enforcement = Enforcement(self.weights, masks)
-        self.apply()
+        shapes = self.shapes | {name: value.shape for name, value in self.fixed.tensors.items()}
+        return parameter_masks(self.groups, kept, shapes, device)
 
     def release(self) -> None:
         """Keep all units: what was removed starts again from small random values."""
-        masks, seed = dict(self), self.fingerprint()
+        fixed, seed = self.fixed.tensors, self.fingerprint()
+        masks = {name: mask for name, mask in self.items() if name not in fixed}
         self.keep([torch.ones_like(kept) for kept in self.kept])
         restart(self.weights, masks, seed)
 
@@ -97,10 +108,12 @@ class Masks(Mapping[str, Tensor]):
         Call it after every step with those of the optimizer: others may be in a graph still.
         """
         self._enforcement.mask_weights(parameters)
+        if parameters is None:  # else it is a step, which changes no fixed value
+            self.fixed.keep(self._masks)
 
     def apply_to_copy(self, model: nn.Module) -> None:
         """Zero what is masked in a copy of the model, such as an average of its weights."""
-        self._enforcement.on(parameters_by_any_name(model)).mask_weights()
+        Enforcement.of(tensors_by_any_name(model), self._masks).mask_weights()
 
     def apply_to_gradients(self) -> None:
         """Zero what is masked in the gradients, so that they do not count in a clipping norm."""
@@ -116,8 +129,8 @@ class Masks(Mapping[str, Tensor]):
         Returns:
             How many of it were finite and not zero, by name.
         """
-        enforcement = self._enforcement if state is None else self._enforcement.on(state)
-        return enforcement.clear_weights()
+        known = self._enforcement if state is None else Enforcement.of(state, self._masks)
+        return known.clear_weights()
 
     def bind(self, model: nn.Module) -> bool:
         """Return whether ``model`` still has the very parameters that are masked."""
@@ -131,6 +144,7 @@ class Masks(Mapping[str, Tensor]):
         """Keep of the groups that other masks know what those keep."""
         theirs = {group.name: kept for group, kept in zip(other.groups, other.kept, strict=True)}
         pairs = zip(self.groups, self.kept, strict=True)
+        self.fixed.adopt(other.fixed)
         self.keep([theirs.get(group.name, kept) for group, kept in pairs])
 
     def state_dict(self) -> dict[str, Any]:
@@ -140,10 +154,13 @@ class Masks(Mapping[str, Tensor]):
             "groups": [plain_name(group.name) for group in self.groups],
             "units": [group.units for group in self.groups],
             "kept": [pack(kept) for kept in self.kept],
+            "fixed": dict(self.fixed.saved),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over the masks of the same groups, else raise a `ValueError`."""
         check_groups_match(state, self.groups)
         pairs = zip(state["kept"], state["units"], strict=True)
-        self.keep([unpack(packed.cpu(), units) for packed, units in pairs])
+        kept = [unpack(packed.cpu(), units) for packed, units in pairs]
+        self.fixed.restore(self._made(kept), state.get("fixed", {}))
+        self.keep(kept)

@@ -89,7 +89,10 @@ def prune(
         allow_unused=allow_unused,
     )
     recipe.check(model)
-    return gather_scores(recipe, model, example_inputs, batches, loss).update(sparsity)
+    pruner = gather_scores(recipe, model, example_inputs, batches, loss)
+    report = pruner.update(sparsity)
+    pruner.masks.apply_to_copy(model)  # it shares the weights of what was scored, but no buffers
+    return report
 
 
 def plan(

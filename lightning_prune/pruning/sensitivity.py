@@ -18,7 +18,7 @@ from lightning_prune.allocations.sensitivity import Sensitivity
 from lightning_prune.arguments import check_flags, check_function, check_sparsity, check_writable
 from lightning_prune.criteria import Criterion, Magnitude
 from lightning_prune.granularities import Channel, Granularity
-from lightning_prune.modules.names import parameters_by_any_name
+from lightning_prune.modules.names import tensors_by_any_name
 from lightning_prune.modules.twin import clone
 from lightning_prune.pruning.choosing.ranking import floors
 from lightning_prune.pruning.prune import gather_scores
@@ -134,18 +134,18 @@ def _measure(
     data: Any,
 ) -> float:
     """Return the metric with units of one group zeroed, and put the weights back."""
-    parameters = parameters_by_any_name(model)
-    shapes = {name: parameter.shape for name, parameter in parameters.items()}
-    device = next(iter(parameters.values())).device
+    tensors = tensors_by_any_name(model)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    device = next(iter(tensors.values())).device
     masks = parameter_masks([group], [unit_mask], shapes, device)
-    before = {name: parameters[name].clone() for name in masks}
+    before = {name: tensors[name].clone() for name in masks}
     try:
         for name, mask in masks.items():
-            parameters[name].mul_(mask)
+            tensors[name].mul_(mask)
         return _number(metric(model, data))
     finally:
         for name, value in before.items():
-            parameters[name].copy_(value)
+            tensors[name].copy_(value)
 
 
 def _check_sparsities(sparsities: object) -> None:

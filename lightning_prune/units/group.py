@@ -47,6 +47,8 @@ class Member:
         positions: positions owned by each unit, shape ``[units, width]``, no position twice;
             ``None`` when unit *i* owns exactly position *i*.
         buffer: the tensor is a buffer, not a parameter.
+        added: the tensor is added to what others write, as positions are. It is zeroed with the
+            unit even where it is a buffer, or frozen.
     """
 
     axis: Axis
@@ -54,6 +56,7 @@ class Member:
     size: int
     positions: Tensor | None = None
     buffer: bool = False
+    added: bool = False
 
     @property
     def width(self) -> int:
@@ -124,6 +127,11 @@ class Group:
     def parameters(self) -> tuple[Member, ...]:
         """The members that lie on parameters."""
         return tuple(m for m in self.members if not m.buffer)
+
+    @property
+    def zeroed(self) -> tuple[Member, ...]:
+        """The members that are zeroed with their unit."""
+        return tuple(m for m in self.members if m.side != "shape")
 
     @property
     def writers(self) -> tuple[str, ...]:

@@ -67,12 +67,13 @@ def parameter_masks(
 ) -> dict[str, Tensor]:
     """Return which elements of the parameters stay when units are removed.
 
-    An element is removed if it writes or reads a removed unit; buffers are left alone.
+    An element is removed if it writes or reads a removed unit. Of buffers, those are masked that
+    are added to what parameters write.
 
     Args:
         groups: the groups.
         unit_masks: for each group a boolean tensor of shape ``[units]``, ``True`` = kept.
-        shapes: shape of every parameter, by name.
+        shapes: shape of every such parameter and buffer, by name.
         device: where to put the masks.
 
     Returns:
@@ -82,9 +83,7 @@ def parameter_masks(
     along: dict[Axis, Tensor] = {}
     for group, unit_mask in zip(groups, unit_masks, strict=True):
         unit_mask = unit_mask.to(device)
-        for member in group.parameters:
-            if member.side == "shape":
-                continue
+        for member in group.zeroed:
             line = member.spread(unit_mask, elsewhere=True)
             along[member.axis] = along[member.axis] & line if member.axis in along else line
     masks: dict[str, Tensor] = {}
@@ -106,12 +105,12 @@ def find_dead(
 ) -> list[Tensor]:
     """Find the units that can be removed without a change of what the model computes.
 
-    A unit is dead if every parameter element that writes it is exactly zero and it then reads as
-    zero, if every one that reads it is zero and nothing else reads it, or if all are.
+    A unit is dead if every element that writes it is exactly zero and it then reads as zero, if
+    every one that reads it is zero and nothing else reads it, or if all are.
 
     Args:
         groups: the groups.
-        tensors: every parameter, by name.
+        tensors: every parameter and buffer, by name.
         round_to: the number of units that are not dead is a multiple of this, or all.
 
     Returns:
@@ -145,7 +144,7 @@ def find_erased(groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> list[
 
     Args:
         groups: the groups.
-        tensors: every parameter, by name.
+        tensors: every parameter and buffer, by name.
 
     Returns:
         For each group a boolean tensor of shape ``[units]``, ``True`` = erased.
@@ -153,7 +152,7 @@ def find_erased(groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> list[
     lines: dict[Axis, Tensor] = {}
     erased = []
     for group in groups:
-        sides = {member.side for member in group.parameters} - {"shape"}
+        sides = {member.side for member in group.zeroed}
         parts = [_all_zero(group, side, tensors, lines) for side in sorted(sides)]
         none = torch.zeros(group.units, dtype=torch.bool)
         erased.append(torch.stack(parts).all(0) if parts else none)
@@ -165,7 +164,7 @@ def _all_zero(
 ) -> Tensor:
     """Return where a unit has parameter elements on ``side`` and all are zero, ``[units]``."""
     parts = []
-    for member in group.parameters:
+    for member in group.zeroed:
         if member.side == side:
             if member.axis not in lines:
                 tensor = tensors[member.axis.tensor].detach()

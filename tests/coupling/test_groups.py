@@ -216,7 +216,7 @@ def test_a_group_bears_the_name_of_what_writes_it_and_not_of_a_buffer_or_reader(
         labels.tie(part, parts[2])
     (group,), _ = build_groups(labels, solve(labels))
     assert group.name == "scale"  # of the model itself
-    assert [member.side for member in group.members] == ["out", "in", "out"]
+    assert [member.side for member in group.members] == ["shape", "in", "out"]
 
 
 def test_axes_that_only_read_are_not_listed_as_frozen(labels):

@@ -51,13 +51,13 @@ def zeroed(
 ) -> nn.Module:
     """Return a copy with the marked units zeroed on ``sides[g]``: ``"out"``, ``"in"`` or both."""
     model = copy.deepcopy(model)
-    parameters = dict(model.named_parameters())
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
     with torch.no_grad():
         for group, units, side in zip(groups, removed, sides, strict=True):
-            for member in group.parameters:
+            for member in group.zeroed:
                 if member.side in side:
                     positions = member.owned_by(units)
-                    parameters[member.axis.tensor].index_fill_(member.axis.dim, positions, 0.0)
+                    tensors[member.axis.tensor].index_fill_(member.axis.dim, positions, 0.0)
     return model
 
 

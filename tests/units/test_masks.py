@@ -29,7 +29,7 @@ CHANNELS = Group(
     (
         member("conv.weight", 0, 3),
         member("conv.bias", 0, 3),
-        member("bn.running_mean", 0, 3, buffer=True),
+        member("bn.running_mean", 0, 3, "shape", buffer=True),
         member("fc.weight", 1, 6, "in", [[0, 1], [2, 3], [4, 5]]),
     ),
 )

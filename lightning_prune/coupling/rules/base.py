@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lightning_prune.coupling.propagate import CREATING, Rule
+from lightning_prune.coupling.propagate import CREATING, MOVING, Rule
 
 RULES: dict[str, Rule] = {}
 
 
-def rule(*names: str, creates: bool = False) -> Callable[[Rule], Rule]:
+def rule(*names: str, creates: bool = False, moves: bool = False) -> Callable[[Rule], Rule]:
     """Register a rule for operations.
 
     Args:
         names: base names, such as ``aten::conv2d``.
         creates: the rule labels its outputs even where no input has a label.
+        moves: a result holds nothing but elements of the first input, so that it is zero where that is.
 
     Returns:
         A decorator that leaves the function as it is.
@@ -38,6 +39,8 @@ def rule(*names: str, creates: bool = False) -> Callable[[Rule], Rule]:
             RULES[name] = function
             if creates:
                 CREATING.add(name)
+            if moves:
+                MOVING.add(name)
         return function
 
     return register

@@ -30,7 +30,7 @@ def fill(p: Propagation, node: Node) -> list[Planes]:
     return [[replace(_fresh(p, y, d), zero=zero) for d, size in enumerate(p.shape(y)) if size > 1]]
 
 
-@rule("aten::expand", "aten::expand_as", "aten::repeat", "aten::tile", creates=True)
+@rule("aten::expand", "aten::expand_as", "aten::repeat", "aten::tile", creates=True, moves=True)
 def repeat(p: Propagation, node: Node) -> list[Planes]:
     # y[..., n i + j, ...] = x[..., j, ...]   ties: every copy carries the ids of x; where x has
     # one coordinate, its copies are new ones

@@ -58,7 +58,7 @@ class _Selection:
         return replace(plane, ids=plane.ids.reshape(sizes))
 
 
-@rule("aten::index", "aten::_unsafe_index")
+@rule("aten::index", "aten::_unsafe_index", moves=True)
 def index(p: Propagation, node: Node) -> list[Planes]:
     # y[..., k, ...] = x[..., indices[k], ...]   ties: y.d ~ x.d for the dims without an index
     x, indices = node.args
@@ -87,7 +87,7 @@ def index_put(p: Propagation, node: Node) -> list[Planes]:
     return [[replace(plane, zero=plane.zero and zero, uniform=False) for plane in planes]]
 
 
-@rule("aten::index_select")
+@rule("aten::index_select", moves=True)
 def index_select(p: Propagation, node: Node) -> list[Planes]:
     # y[..., k, ...] = x[..., picks[k], ...]   ties: y.d ~ x.d for the other dims
     x, dim, picks = node.args

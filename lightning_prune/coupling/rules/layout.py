@@ -24,7 +24,8 @@ from lightning_prune.coupling.rules.base import rule
         for name in (
             "permute transpose t numpy_T matrix_H mT swapaxes swapdims movedim moveaxis flip"
         ).split()
-    )
+    ),
+    moves=True,
 )
 def permute(p: Propagation, node: Node) -> list[Planes]:
     # y[..., j, i, ...] = x[..., i, j, ...]   ties: y carries the ids of x to where they go
@@ -40,7 +41,8 @@ def permute(p: Propagation, node: Node) -> list[Planes]:
             "clone contiguous detach alias lift_fresh to _to_copy type_as float double half "
             "bfloat16"
         ).split()
-    )
+    ),
+    moves=True,
 )
 def duplicate(p: Propagation, node: Node) -> list[Planes]:
     # y = x, perhaps elsewhere or in another type   ties: y carries the ids of x
@@ -79,7 +81,7 @@ def _dims(node: Node, shape: tuple[int, ...]) -> set[int]:
     return {dim % rank for dim in dims} if dims else set(range(rank))
 
 
-@rule("aten::slice", "aten::narrow")
+@rule("aten::slice", "aten::narrow", moves=True)
 def cut(p: Propagation, node: Node) -> list[Planes]:
     # y = x[..., a:b, ...]   ties: y carries the ids of its part; every n-th position must stay
     dim = node.argument("dim", 0)
@@ -88,19 +90,19 @@ def cut(p: Propagation, node: Node) -> list[Planes]:
     return run_on_ids(p, node, node.op, _picked(p, node, dim))
 
 
-@rule("aten::select", "aten::unbind")
+@rule("aten::select", "aten::unbind", moves=True)
 def pick(p: Propagation, node: Node) -> list[Planes]:
     # y_j = x[..., j, ...]   ties: all j
     return run_on_ids(p, node, node.op, _picked(p, node, node.argument("dim", 0)))
 
 
-@rule("aten::split", "aten::split_with_sizes", "aten::unsafe_split")
+@rule("aten::split", "aten::split_with_sizes", "aten::unsafe_split", moves=True)
 def split(p: Propagation, node: Node) -> list[Planes]:
     # y_j = x[..., part j, ...] with sizes given as numbers   ties: y_j carries the ids of its part
     return _parts(p, node, node.argument("dim", 0))
 
 
-@rule("aten::chunk", "aten::unsafe_chunk", "aten::tensor_split")
+@rule("aten::chunk", "aten::unsafe_chunk", "aten::tensor_split", moves=True)
 def chunk(p: Propagation, node: Node) -> list[Planes]:
     # y_j = x[..., part j, ...] in equal parts   ties: the i-th coordinate of every part
     if node.argument("indices") is not None:

@@ -114,7 +114,7 @@ def _without_groups(p: Propagation, ref: Ref, term: str, by_data: str) -> Factor
     return replace(whole, value=Operand(p.shape(ref)[1:], one))
 
 
-@rule("aten::embedding")
+@rule("aten::embedding", moves=True)
 def embedding(p: Propagation, node: Node) -> list[Planes]:
     # y[..., e] = weight[index[...], e]   ties: weight.1 ~ y.-1; the rows are picked by data
     weight, index = node.args[:2]
@@ -123,7 +123,9 @@ def embedding(p: Propagation, node: Node) -> list[Planes]:
     for plane in planes:
         p.labels.write(plane.ids)
     lead = [1] * len(p.shape(index))
-    return [[Plane(plane.ids.reshape(*lead, -1), plane.zero) for plane in planes]]
+    moved = [replace(plane, ids=plane.ids.reshape(*lead, -1)) for plane in planes]
+    # Rows for positions are fixed values; those that data pick, as for tokens, are not.
+    return [moved if p.is_static(index) else [plane.unfixed() for plane in moved]]
 
 
 def _matrices(p: Propagation, first: Ref, second: Ref) -> Planes:

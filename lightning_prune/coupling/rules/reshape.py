@@ -23,7 +23,8 @@ Shape = tuple[int, ...]
         for name in (
             "view _unsafe_view view_as reshape reshape_as flatten unflatten squeeze unsqueeze"
         ).split()
-    )
+    ),
+    moves=True,
 )
 def reshape(p: Propagation, node: Node) -> list[Planes]:
     # y = x.reshape(size)   ties: y carries the ids of x to where their elements go

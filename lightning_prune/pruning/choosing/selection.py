@@ -59,7 +59,8 @@ def select(
     trained = {name for name, weight in weights.items() if weight.requires_grad}
     for group in groups:
         written = [m.axis.tensor for m in group.parameters if m.side == "out"]
-        followed = averaged if trained.intersection(written) else ()
+        follow = {*averaged, *(m.axis.tensor for m in group.members if m.added)}
+        followed = follow if trained.intersection(written) else ()
         frozen = [name for name in written if name not in trained and name not in followed]
         reason = (
             _reason(group, frozen, include, exclude) if among is None else _not_among(group, among)

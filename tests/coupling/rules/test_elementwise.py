@@ -147,7 +147,7 @@ PARAMETERS = {
     "scale_over_positions": Between(times(6, 6), units=8),
     "shift_over_positions": Between(plus(6, 6), units=8, constant=True),
     "buffer": Between(buffered(operator.mul, 8, 1, 1), units=8),
-    "added_buffer": Between(buffered(operator.add, 8, 1, 1), units=8, constant=True),
+    "added_buffer": Between(buffered(operator.add, 8, 1, 1), units=8),
 }
 
 
