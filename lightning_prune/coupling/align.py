@@ -2,7 +2,8 @@
 
 Operands are broadcast against each other; where labels of two operands lie on the same dimension
 they are tied, and where a label meets an operand that has a size but no label there, it cannot
-shrink. Normalisations, biases, plain arithmetic and products are all uses of this.
+shrink, unless what it meets is picked from that operand. Normalisations, biases, plain arithmetic
+and products are all uses of this.
 """
 
 from __future__ import annotations
@@ -42,8 +43,14 @@ class Joined:
     fixed: dict[int, frozenset[str]]
 
 
+Picks = Callable[[Joined, int], bool]
+
+
 def align(
-    p: Propagation, operands: Sequence[Operand], is_zero: Callable[[list[bool]], bool | None]
+    p: Propagation,
+    operands: Sequence[Operand],
+    is_zero: Callable[[list[bool]], bool | None],
+    is_picked: Picks = lambda one, index: False,
 ) -> list[Plane]:
     """Tie the labels of operands that are combined element by element.
 
@@ -52,12 +59,14 @@ def align(
         operands: what is combined, in the order of the operation's arguments.
         is_zero: given for each operand whether it is zero at a removed coordinate, tells whether
             the result is; None if it is no finite number.
+        is_picked: tells of an operand without labels, by its index, whether what meets kept
+            coordinates can be picked from it where the operation is called.
 
     Returns:
         The planes of the result, of the broadcast rank.
     """
     planes = []
-    for one in join(p, operands, "meets a value that cannot shrink", p.tie):
+    for one in join(p, operands, "meets a value that cannot shrink", p.tie, is_picked):
         zero = is_zero([one.zero.get(index, False) for index in range(len(operands))])
         if zero is None:
             p.freeze(one.plane.ids, "no finite number where a unit is zeroed")
@@ -83,7 +92,13 @@ def _fixed(
     return fixed if zero else frozenset()
 
 
-def join(p: Propagation, operands: Sequence[Operand], reason: str, tie: Tie) -> list[Joined]:
+def join(
+    p: Propagation,
+    operands: Sequence[Operand],
+    reason: str,
+    tie: Tie,
+    is_picked: Picks = lambda one, index: False,
+) -> list[Joined]:
     """Tie the labels of operands that are combined element by element.
 
     Args:
@@ -91,6 +106,7 @@ def join(p: Propagation, operands: Sequence[Operand], reason: str, tie: Tie) -> 
         operands: what is combined.
         reason: why a label cannot shrink that meets an operand without one.
         tie: how ids of two operands are tied.
+        is_picked: as in `align`.
 
     Returns:
         What lies on the same dimensions, of the broadcast rank.
@@ -102,7 +118,7 @@ def join(p: Propagation, operands: Sequence[Operand], reason: str, tie: Tie) -> 
         for plane in operand.planes:
             new = Joined(plane, {index: plane.zero}, {index: plane.fixed})
             joined = _add(p, joined, new, tie)
-    met = [_meet_unlabelled(p, one, padded, reason) for one in joined]
+    met = [_meet_unlabelled(p, one, padded, reason, is_picked) for one in joined]
     return [one for one in met if one is not None]
 
 
@@ -162,11 +178,12 @@ def _without(p: Propagation, one: Joined, dims: set[int]) -> list[Joined]:
 
 
 def _meet_unlabelled(
-    p: Propagation, one: Joined, operands: Sequence[Operand], reason: str
+    p: Propagation, one: Joined, operands: Sequence[Operand], reason: str, is_picked: Picks
 ) -> Joined | None:
     plane: Plane | None = one.plane
     for index, operand in enumerate(operands):
         if plane is not None and index not in one.zero:
             sized = {dim for dim in plane.varying if operand.shape[dim] > 1}
-            plane = p.fuse(plane, sized, reason)
+            if len(sized) != 1 or sized != plane.varying or not is_picked(one, index):
+                plane = p.fuse(plane, sized, reason)
     return None if plane is None else replace(one, plane=plane)

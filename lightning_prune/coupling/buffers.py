@@ -57,4 +57,4 @@ def _assigned(method: ast.FunctionDef) -> Iterator[str]:
             case ast.Call(
                 func=ast.Name(id="setattr") | ast.Attribute(attr="register_buffer"), args=args
             ):
-                yield from (arg.value for arg in args if isinstance(arg, ast.Constant))
+                yield from (str(arg.value) for arg in args if isinstance(arg, ast.Constant))

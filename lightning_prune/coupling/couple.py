@@ -20,7 +20,7 @@ from lightning_prune.coupling.branches import Branch, find_branches
 from lightning_prune.coupling.buffers import unchangeable_buffers
 from lightning_prune.coupling.forecast import Trace, Traces
 from lightning_prune.coupling.groups import Frozen, build_groups
-from lightning_prune.coupling.labels import Labels
+from lightning_prune.coupling.labels import OUTPUT, Labels
 from lightning_prune.coupling.mixtures import Mixture, find_mixtures
 from lightning_prune.coupling.modes import Recording, record_modes
 from lightning_prune.coupling.propagate import Propagation
@@ -79,8 +79,13 @@ class Coupling:
     def readable(self) -> dict[str, str]:
         """Modules of which something stays because an unused parameter may read it, and why."""
         reasons = {may_read(name) for name in self.unused}
-        modules = {f.axis.tensor.rpartition(".")[0] or f.axis.tensor: f for f in self.frozen}
+        modules = {_module_of(frozen): frozen for frozen in self.frozen}
         return {name: f.reason for name, f in modules.items() if f.reason in reasons}
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Modules of which something stays, but not as an output, and why."""
+        return {_module_of(f): f.reason for f in self.frozen if not f.reason.startswith(OUTPUT)}
 
     @override
     def __str__(self) -> str:
@@ -89,6 +94,10 @@ class Coupling:
     def details(self) -> str:
         """Return every member of every group, every branch and every frozen axis, however long."""
         return spell_out(self)
+
+
+def _module_of(frozen: Frozen) -> str:
+    return frozen.axis.tensor.rpartition(".")[0] or frozen.axis.tensor
 
 
 def couple(model: nn.Module, example_inputs: Any, *, allow_unused: bool = False) -> Coupling:

@@ -15,6 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from lightning_prune.coupling.centred import centred_squares
 from lightning_prune.coupling.graph import Graph, Node, Ref
 from lightning_prune.coupling.labels import OUTPUT, Labels, Plane
 from lightning_prune.units.group import Axis
@@ -58,6 +59,7 @@ class Propagation:
         self._planes: dict[Ref, Planes] = {}
         self._static: dict[Ref, bool] = {}
         self._origins: dict[Ref, str] = {}
+        self._used = {*graph.outputs, *(ref for node in graph for ref in node.inputs)}
         self._whole = {ref for node in graph for ref in node.inputs if node.name not in _CUTTING}
         self._node: Node | None = None
         self.on_weights = False
@@ -174,6 +176,14 @@ class Propagation:
     def origin(self, ref: Ref) -> str | None:
         """Return the parameter or buffer of as many elements from which a weight is computed."""
         return self._origins.get(ref, self.name(ref))
+
+    def is_used(self, ref: Ref) -> bool:
+        """Tell whether an operation reads a value, or the model returns it."""
+        return ref in self._used
+
+    def centred(self, ref: Ref) -> frozenset[int]:
+        """Return the dimensions over which a value is a centred square; none if it is not one."""
+        return centred_squares(self._graph).get(ref, frozenset())
 
     def is_used_whole(self, ref: Ref) -> bool:
         """Tell whether something else than a part of a value is used."""

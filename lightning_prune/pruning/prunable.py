@@ -97,7 +97,8 @@ def find_prunable(
         examples=[example for example in examples if example.measured],
         left_alone=recipe.granularity.refused(weights)
         | selection.left_alone
-        | (coupling.readable if coupling else {}),
+        | (coupling.readable if coupling else {})
+        | (coupling.refused if coupling and not groups else {}),
         unused=tuple(coupling.unused) if coupling else (),
     )
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch._ops import OpOverload
 
 from lightning_prune.compaction.repair.fixes import Arguments, Expectation, Fix, call_with
@@ -22,16 +23,23 @@ from lightning_prune.compaction.repair.number_fixes import (
     norm,
     numbers,
 )
+from lightning_prune.coupling.centred import centred_squares
 from lightning_prune.coupling.graph import Node, Ref
+from lightning_prune.coupling.rules import RULES
+from lightning_prune.coupling.rules.elementwise import elementwise
+from lightning_prune.coupling.rules.reduction import REFILLED, reduced_dims
 from lightning_prune.runtime.corrections import (
     CutBounds,
     PadWidth,
+    Pick,
     Recut,
+    Refill,
     Renarrow,
     Repad,
     Resize,
     Resplit,
     SizeFactor,
+    SquareCentred,
 )
 
 
@@ -56,7 +64,27 @@ def fix_for(expectation: Expectation, func: OpOverload, args: Any, kwargs: Any) 
     fix = rule(expectation, func, given) if rule is not None else None
     if fix is not None or expectation.node.name in _POSITIONS:
         return fix
-    return numbers(expectation, func, given, lists=rule is None)
+    if RULES.get(expectation.node.name) is elementwise:
+        fix = _picked(expectation, func, given)
+    return fix or numbers(expectation, func, given, lists=rule is None)
+
+
+def _picked(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
+    """Pick from operands in full size what meets the coordinates that stay."""
+    result, tensors = e.node.results[0], [t for t in given.values() if isinstance(t, Tensor)]
+    shape, full = e.forecast.shape(result), e.trace.graph[result].shape
+    stale = [
+        dim
+        for dim, (size, before) in enumerate(zip(shape[::-1], full[::-1], strict=True), start=1)
+        if size != before and any(t.dim() >= dim and t.shape[-dim] == before for t in tensors)
+    ]
+    if not stale:
+        return None
+    if len(stale) > 1:
+        raise LookupError("several dimensions of one operand are to shrink")
+    pick = Pick(False, *_left(e, result, len(shape) - stale[0]))
+    right = {name: pick(value) for name, value in given.items()}
+    return Fix(pick, call_with(func, right))
 
 
 def _sizes(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
@@ -203,6 +231,43 @@ def _narrow(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     return Fix(Renarrow(start, length), call_with(func, given, **changed))
 
 
+def _left(e: Expectation, ref: Ref, dim: int) -> tuple[int, int, tuple[int, ...]]:
+    """Return a dimension counted from the last one, its full size, and what is left along it."""
+    sizes, kept = e.trace.graph[ref].shape, e.forecast.kept(ref, dim)
+    left = range(sizes[dim]) if kept is None else kept.nonzero().flatten().tolist()
+    return len(sizes) - dim, sizes[dim], tuple(left)
+
+
+def _refilled(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
+    """Give a reduction back the zeros that are gone."""
+    source: Ref = e.node.args[0]
+    before, after = e.trace.graph[source].shape, e.forecast.shape(source)
+    stale = [d for d in reduced_dims(e.node, len(before)) if before[d] != after[d]]
+    if not stale:
+        return None
+    if len(stale) > 1:
+        raise LookupError("it reduces several dimensions that shrink")
+    refill = Refill(False, *_left(e, source, stale[0]))
+    name = func._schema.arguments[0].name
+    return Fix(refill, call_with(func, {**given, name: refill(given[name])}))
+
+
+def _squared(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
+    """Let the square of what was centred count what is gone."""
+    result = e.node.results[0]
+    dims = centred_squares(e.trace.graph).get(result, frozenset())
+    before, after = e.trace.graph[result].shape, e.forecast.shape(result)
+    stale = [d for d in dims if before[d] != after[d]]
+    if not stale:
+        return None
+    if len(stale) > 1:
+        raise LookupError("it is centred over several dimensions that shrink")
+    order = [stale[0], *sorted(dims - {stale[0]})]
+    square = SquareCentred(False, tuple(len(before) - d for d in order), before[stale[0]])
+    value = given[func._schema.arguments[0].name]
+    return Fix(square, lambda: square(value))
+
+
 _INFERRING = frozenset({"aten::view", "aten::_unsafe_view", "aten::reshape", "aten::unflatten"})
 _POSITIONS = frozenset(
     f"aten::{name}"
@@ -231,5 +296,7 @@ _RULES: dict[str, _Rule] = {
     "aten::rms_norm": norm,
     "aten::group_norm": group_norm,
     "aten::mean": mean,
+    **dict.fromkeys(REFILLED, _refilled),
+    **dict.fromkeys(["aten::pow", "aten::square", "aten::mul"], _squared),
     "aten::scaled_dot_product_attention": attention_scale,
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType
 
 from lightning_prune.compaction.rewriting.callees import called_name
@@ -25,7 +25,7 @@ from lightning_prune.coupling.graph import Frame, Node, Position
 from lightning_prune.coupling.sites import is_torch, is_torch_layer, is_transformation
 from lightning_prune.errors import RewriteError
 from lightning_prune.runtime.callees import Callees
-from lightning_prune.runtime.corrections import Correction, Pin, PinArguments
+from lightning_prune.runtime.corrections import Correction, OperandCorrection, Pin, PinArguments
 
 _ALSO_CALLED = {
     "lift_fresh": {"tensor", "as_tensor", "new_tensor"},
@@ -104,6 +104,8 @@ class CallSite:
         if isinstance(correction, PinArguments):
             pins = [pin._replace(place=pin.place - self._is_bound) for pin in correction.pins]
             return PinArguments(tuple(pins))
+        if isinstance(correction, OperandCorrection):
+            return replace(correction, bound=self._is_bound)
         return correction
 
     def attribute(self, place: int) -> str | None:

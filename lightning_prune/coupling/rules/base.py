@@ -20,7 +20,7 @@ def rule(*names: str, creates: bool = False, moves: bool = False) -> Callable[[R
     Args:
         names: base names, such as ``aten::conv2d``.
         creates: the rule labels its outputs even where no input has a label.
-        moves: a result holds nothing but elements of the first input, so that it is zero where that is.
+        moves: a result holds nothing but elements of the first input.
 
     Returns:
         A decorator that leaves the function as it is.

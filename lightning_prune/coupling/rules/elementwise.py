@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from lightning_prune.coupling.align import Operand, align
+from lightning_prune.coupling.align import Joined, Operand, align
 from lightning_prune.coupling.graph import Node, Ref
 from lightning_prune.coupling.propagate import Planes, Propagation
 from lightning_prune.coupling.rules.base import rule
@@ -56,7 +56,8 @@ _RANDOM = frozenset(
     )
 )
 def elementwise(p: Propagation, node: Node) -> list[Planes]:
-    # y[...] = f(a[...], b[...], ...)   ties: a.d ~ b.d ~ y.d for every broadcast dimension d
+    # y[...] = f(a[...], b[...], ...)   ties: a.d ~ b.d ~ y.d for every broadcast dimension d; of an
+    # operand that no weight writes, what meets a kept coordinate is picked in the source
     if node.name == "aten::where" and len(node.args) == 1:
         p.freeze_all(node.inputs, "elements are picked by data")
         return []
@@ -66,7 +67,12 @@ def elementwise(p: Propagation, node: Node) -> list[Planes]:
     def is_zero(flags: list[bool]) -> bool | None:
         return any(flags) and _maps_to_zero(p, node, dict(zip(refs, flags, strict=True)))
 
-    planes = align(p, operands, is_zero)
+    def is_picked(one: Joined, index: int) -> bool:
+        in_place = node.writes and index == 0
+        activation = any(not p.is_static(refs[labelled]) for labelled in one.zero)
+        return node.site is not None and activation and not in_place
+
+    planes = align(p, operands, is_zero, is_picked)
     return [planes for _ in node.results]
 
 

@@ -8,6 +8,11 @@ from lightning_prune.coupling.labels import Plane
 from lightning_prune.coupling.propagate import Planes, Propagation
 from lightning_prune.coupling.rules.base import rule
 
+_NOT_ZERO = (
+    "a norm of what is not zero where a unit is. Positions and the like are zeroed with the units "
+    "if they are kept in a buffer or a parameter, not computed in each pass"
+)
+
 
 @rule("aten::batch_norm")
 def batch_norm(p: Propagation, node: Node) -> list[Planes]:
@@ -53,7 +58,7 @@ def _expose_zeros(p: Propagation, plane: Plane) -> None:
     if plane.zero:
         p.labels.expose(plane.ids)
     else:
-        p.freeze(plane.ids, "a norm of what is not zero where it is removed")
+        p.freeze(plane.ids, _NOT_ZERO)
 
 
 @rule("aten::layer_norm", "aten::rms_norm")

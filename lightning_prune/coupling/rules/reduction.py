@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from lightning_prune.coupling.align import Operand, align
 from lightning_prune.coupling.graph import Node
+from lightning_prune.coupling.labels import Plane
 from lightning_prune.coupling.propagate import Planes, Propagation
 from lightning_prune.coupling.rules.base import rule
 from lightning_prune.coupling.rules.elementwise import elementwise
@@ -18,20 +19,18 @@ from lightning_prune.coupling.rules.elementwise import elementwise
         f"aten::{name}"
         for name in (
             "mean sum amax amin max min var std var_mean prod logsumexp norm linalg_vector_norm "
-            "any all argmax argmin"
+            "any all argmax argmin std_mean"
         ).split()
     )
 )
 def reduce(p: Propagation, node: Node) -> Sequence[Planes]:
     # y[...] = reduce over dims of x[...]   ties: y.d ~ x.d for the other dims; reduced dims stay,
-    # but where a sum runs over units that are zero once they are removed
+    # but where it can count units that are zero once they are removed
     if len(node.inputs) > 1:
         return elementwise(p, node)  # max and min of two tensors
     x = node.inputs[0]
-    rank = len(p.shape(x))
-    dim = node.argument("dim")
-    dims = set(range(rank)) if dim is None or dim == [] else _as_set(dim, rank)
-    summed = [q for q in p.planes(x) if q.varying <= dims and q.zero and _is_sum(node)]
+    dims = reduced_dims(node, len(p.shape(x)))
+    summed = [q for q in p.planes(x) if q.varying <= dims and _counts_zeros(p, node, q, dims)]
     for plane in summed:
         p.expose(plane.ids)
     others = [q for q in p.planes(x) if not any(q is one for one in summed)]
@@ -47,6 +46,25 @@ def reduce(p: Propagation, node: Node) -> Sequence[Planes]:
     return _results(p, node, out)
 
 
+REFILLED = frozenset(
+    f"aten::{name}" for name in "var std var_mean std_mean max min amax amin logsumexp prod".split()
+)
+"""Reductions in which zeros count: what is removed is put back where they are called."""
+
+
+def _counts_zeros(p: Propagation, node: Node, plane: Plane, dims: set[int]) -> bool:
+    """Tell whether what is reduced may lose units, and the result stays what it is."""
+    if not plane.zero:
+        return p.centred(node.inputs[0]) == dims and len(plane.varying) == 1
+    if node.name in REFILLED:
+        # A position that is used decides, as the class of an output does: what it is of stays.
+        values, *others = node.results
+        indices = [ref for ref in others if p.dtype(ref) != p.dtype(values)]
+        is_used = any(map(p.is_used, indices))
+        return len(plane.varying) == 1 and node.site is not None and not is_used
+    return _is_sum(node)
+
+
 def _is_sum(node: Node) -> bool:
     """Tell whether zeros may join what is reduced without a change of the result."""
     if node.name in {"aten::norm", "aten::linalg_vector_norm"}:
@@ -55,7 +73,11 @@ def _is_sum(node: Node) -> bool:
     return node.name in {"aten::sum", "aten::mean", "aten::any"}
 
 
-def _as_set(dim: int | list[int], rank: int) -> set[int]:
+def reduced_dims(node: Node, rank: int) -> set[int]:
+    """Return the dimensions over which a reduction of a value of this rank runs."""
+    dim = node.argument("dim")
+    if dim is None or dim == []:
+        return set(range(rank))
     return {d % rank for d in ([dim] if isinstance(dim, int) else dim)}
 
 

@@ -19,6 +19,12 @@ from lightning_prune.runtime.corrections.numbers import (
     ScaleAttention,
     TensorOf,
 )
+from lightning_prune.runtime.corrections.operands import (
+    OperandCorrection,
+    Pick,
+    Refill,
+    SquareCentred,
+)
 from lightning_prune.runtime.corrections.rows import ReadRows
 from lightning_prune.runtime.corrections.sizes import PadWidth, Repad, Resize, Resplit, SizeFactor
 from lightning_prune.runtime.corrections.sums import KeepTerm
@@ -40,6 +46,9 @@ KINDS: dict[str, type[Correction]] = {
         WidenRMSNorm,
         WidenGroupNorm,
         KeepTerm,
+        Pick,
+        Refill,
+        SquareCentred,
         GiveBack,
         ReadRows,
         Cases,
@@ -91,11 +100,14 @@ __all__ = [
     "Form",
     "GiveBack",
     "KeepTerm",
+    "OperandCorrection",
     "PadWidth",
+    "Pick",
     "Pin",
     "PinArguments",
     "ReadRows",
     "Recut",
+    "Refill",
     "Renarrow",
     "Repad",
     "RescaleMean",
@@ -103,6 +115,7 @@ __all__ = [
     "Resplit",
     "ScaleAttention",
     "SizeFactor",
+    "SquareCentred",
     "TensorOf",
     "WidenGroupNorm",
     "WidenLayerNorm",
