@@ -378,6 +378,110 @@ class Experts(nn.Module):
         return self.last(x)
 
 
+def sinusoids(length: int, width: int) -> Tensor:
+    rates = 100.0 ** (-torch.arange(0, width, 2) / width)
+    angles = torch.arange(length)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)
+
+
+class Positions(nn.Module):
+    """Fixed positions that are added to a stream, whose width a norm knows."""
+
+    def __init__(self, kind: str, normed: bool = True) -> None:
+        super().__init__()
+        self.kind = kind
+        self.first, self.last = nn.Linear(6, 16), nn.Linear(16, 3)
+        self.norm = nn.LayerNorm(16) if normed else nn.Identity()
+        table = sinusoids(9, 16)
+        if kind in {"buffer", "scaled"}:
+            self.register_buffer("table", table)
+        if kind == "not_saved":
+            self.register_buffer("table", table, persistent=False)
+        if kind == "frozen":
+            self.table = nn.Parameter(table, requires_grad=False)
+        if kind == "scaled":
+            self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        table = sinusoids(x.shape[1], 16) if self.kind == "computed" else self.table[: x.shape[1]]
+        if self.kind == "scaled":
+            table = self.scale * table
+        return self.last(self.norm(y + table.to(y)))
+
+
+class WrittenNorm(nn.Module):
+    """A norm over channels that is written out."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.first, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 2, 1)
+        self.weight, self.bias = nn.Parameter(torch.randn(8)), nn.Parameter(torch.randn(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        mean = x.mean(1, keepdim=True)
+        centred = x - mean
+        if self.kind == "pow":
+            variance = (x - mean).pow(2).mean(1, keepdim=True)
+        if self.kind == "operator":
+            variance = (centred**2).mean(1, keepdim=True)
+        if self.kind == "product":
+            variance = torch.mean(centred * centred, 1, keepdim=True)
+        if self.kind == "square":
+            variance = torch.mean(torch.square(centred), 1, keepdim=True)
+        if self.kind == "var":
+            variance = x.var(1, keepdim=True, unbiased=False)
+        if self.kind == "var_mean":
+            variance = torch.var_mean(x, dim=1, keepdim=True)[0]
+        y = centred * torch.rsqrt(variance + 1e-5)
+        return self.last((y * self.weight[:, None, None] + self.bias[:, None, None]).relu())
+
+
+class SpatialAttention(nn.Module):
+    """A gate from the mean and the maximum over channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 2, 1)
+        self.gate = nn.Conv2d(3, 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        largest, _ = x.max(dim=1, keepdim=True)
+        smallest = torch.amin(x, 1, keepdim=True)
+        both = torch.cat([x.mean(1, keepdim=True), largest, smallest], 1)
+        return self.last(x * self.gate(both).sigmoid())
+
+
+class ComputedOperand(nn.Module):
+    """A value that no weight writes meets a stream, in every form of a call."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.form = form
+        self.first, self.last = nn.Linear(6, 16), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, table = self.first(x), sinusoids(x.shape[1], 16).to(x)
+        match self.form:
+            case "operator":
+                y = table + y
+            case "in_place":
+                y = y * 1
+                y += table
+            case "function":
+                y = torch.add(y, table, alpha=2)
+            case "keywords":
+                y = torch.where(input=y, condition=y > 0, other=table)
+            case "method":
+                y = y.mul(table)
+            case "method_of_the_other":
+                y = table.sub(y)
+        return self.last(y)
+
+
 ROWS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "shortcut_of_zeros": (Shortcut, IMAGES),
     "state_of_zeros": (lambda: Cell(8), TOKENS),
@@ -407,6 +511,22 @@ ROWS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "sliced_in_a_loop": (Hierarchy, IMAGES),
     "number_per_head": (lambda: PerHead(as_tensor=False), TOKENS),
     "tensor_per_head": (lambda: PerHead(as_tensor=True), TOKENS),
+    "positions_in_a_buffer": (lambda: Positions("buffer"), TOKENS),
+    "positions_times_a_number": (lambda: Positions("scaled"), TOKENS),
+    "positions_that_are_not_saved": (lambda: Positions("not_saved"), TOKENS),
+    "frozen_positions": (lambda: Positions("frozen"), TOKENS),
+    "computed_positions": (lambda: Positions("computed", normed=False), TOKENS),
+    "norm_written_with_pow": (lambda: WrittenNorm("pow"), IMAGES),
+    "norm_written_with_an_operator": (lambda: WrittenNorm("operator"), IMAGES),
+    "norm_written_with_a_product": (lambda: WrittenNorm("product"), IMAGES),
+    "norm_written_with_square": (lambda: WrittenNorm("square"), IMAGES),
+    "norm_written_with_var": (lambda: WrittenNorm("var"), IMAGES),
+    "norm_written_with_var_mean": (lambda: WrittenNorm("var_mean"), IMAGES),
+    "spatial_attention": (SpatialAttention, IMAGES),
+    **{
+        f"computed_operand_of_{form}": (lambda form=form: ComputedOperand(form), TOKENS)
+        for form in "operator in_place function keywords method method_of_the_other".split()
+    },
 }
 
 

@@ -1,7 +1,7 @@
 """Centred squares: ``(x - x.mean(dims, keepdim=True)) ** 2``, of which a variance is the mean.
 
-Where a unit of ``x`` is zero, its centred square is not. Yet the mean of them all follows from those
-that are left, so that a norm which is written out in a user's code can lose units like any other.
+Where a unit of ``x`` is zero, its centred square is not. Yet the mean of them all follows from
+those that are left, so that a norm which is written out in a user's code can lose units, too.
 """
 
 from __future__ import annotations

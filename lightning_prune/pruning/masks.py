@@ -107,9 +107,9 @@ class Masks(Mapping[str, Tensor]):
 
         Call it after every step with those of the optimizer: others may be in a graph still.
         """
-        self._enforcement.mask_weights(parameters)
         if parameters is None:  # else it is a step, which changes no fixed value
             self.fixed.keep(self._masks)
+        self._enforcement.mask_weights(parameters)
 
     def apply_to_copy(self, model: nn.Module) -> None:
         """Zero what is masked in a copy of the model, such as an average of its weights."""

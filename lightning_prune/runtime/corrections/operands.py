@@ -123,8 +123,15 @@ class Refill(OperandCorrection):
     @override
     def wrap(self, name: str, node: ast.AST) -> ast.AST:
         """Return the call with its operand refilled."""
-        operand = _operand(self, node)
-        return _replaced(node, operand, self._applied(name, operand))
+        operand = _operand(node, self.bound)
+        match node:
+            case ast.Call(func=ast.Attribute() as func) if func.value is operand:
+                func.value = self._applied(name, operand)
+            case ast.Call() if operand is not None:
+                node.args[0] = self._applied(name, operand)
+            case _:
+                raise misfit(self, node)
+        return node
 
     def __call__(self, value: Tensor) -> Tensor:
         """Return a tensor of the full size, zero where nothing is left."""
@@ -172,11 +179,11 @@ class SquareCentred(OperandCorrection):
     @override
     def wrap(self, name: str, node: ast.AST) -> ast.AST:
         """Return what stands for the square."""
-        match node:
-            case ast.BinOp(op=ast.Pow() | ast.Mult()):
-                return self._applied(name, node.left)
-            case _:
-                return self._applied(name, _operand(self, node))
+        is_operator = isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Pow, ast.Mult))
+        operand = node.left if is_operator else _operand(node, self.bound)  # type: ignore[attr-defined]
+        if operand is None:
+            raise misfit(self, node)
+        return self._applied(name, operand)
 
     def __call__(self, value: Tensor) -> Tensor:
         """Return the squares, with what is gone shared among them."""
@@ -201,25 +208,11 @@ def _require_positions(dim: int, size: int, kept: tuple[int, ...]) -> None:
     require(holds, "kept", "ascending positions below the size", kept)
 
 
-def _operand(correction: OperandCorrection, node: ast.AST) -> ast.expr:
-    """Return the first operand of a call.
-
-    Raises:
-        RewriteError: if it is not given by its place, or as the owner of the method.
-    """
+def _operand(node: ast.AST, bound: bool) -> ast.expr | None:
+    """Return the first operand of a call, None if neither its place nor its owner gives it."""
     match node:
-        case ast.Call(func=ast.Attribute(value=owner)) if correction.bound:
+        case ast.Call(func=ast.Attribute(value=owner)) if bound:
             return owner
-        case ast.Call(args=[first, *_]) if not (correction.bound or isinstance(first, ast.Starred)):
+        case ast.Call(args=[first, *_]) if not bound and not isinstance(first, ast.Starred):
             return first
-    raise misfit(correction, node)
-
-
-def _replaced(node: ast.AST, operand: ast.expr, by: ast.expr) -> ast.AST:
-    """Return a call with another first operand."""
-    match node:
-        case ast.Call(func=ast.Attribute() as func) if func.value is operand:
-            func.value = by
-        case ast.Call():
-            node.args[0] = by
-    return node
+    return None
