@@ -451,8 +451,43 @@ class SpatialAttention(nn.Module):
         x = self.first(x)
         largest, _ = x.max(dim=1, keepdim=True)
         smallest = torch.amin(x, 1, keepdim=True)
-        both = torch.cat([x.mean(1, keepdim=True), largest, smallest], 1)
+        spread = torch.std(x, (1, 2, 3), keepdim=True) + x.logsumexp(1, keepdim=True)
+        both = torch.cat([x.mean(1, keepdim=True), largest, smallest * spread], 1)
         return self.last(x * self.gate(both).sigmoid())
+
+
+class Standardised(nn.Module):
+    """A convolution whose weight is standardised in each pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.middle = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 6, 3)
+        self.last = nn.Conv2d(6, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.middle.weight
+        mean = weight.mean((1, 2, 3), keepdim=True)
+        std = weight.std((1, 2, 3), keepdim=True)
+        return self.last(F.conv2d(self.first(x), (weight - mean) / (std + 1e-5), self.middle.bias))
+
+
+class Rotary(nn.Module):
+    """One head whose features are rotated by computed angles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(6, 8) for _ in range(3))
+        self.last = nn.Linear(8, 3)
+
+    def rotated(self, x: Tensor) -> Tensor:
+        angles = torch.arange(x.shape[1]).to(x)[:, None] * 10.0 ** -torch.arange(4).to(x)
+        cos, sin = angles.cos().repeat(1, 2), angles.sin().repeat(1, 2)
+        first, second = x.chunk(2, -1)
+        return x * cos + torch.cat([-second, first], -1) * sin
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.rotated(self.q(x)), self.rotated(self.k(x)), self.v(x)
+        return self.last((q @ k.transpose(1, 2) * 8**-0.5).softmax(-1) @ v)
 
 
 class ComputedOperand(nn.Module):
@@ -523,6 +558,8 @@ ROWS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "norm_written_with_var": (lambda: WrittenNorm("var"), IMAGES),
     "norm_written_with_var_mean": (lambda: WrittenNorm("var_mean"), IMAGES),
     "spatial_attention": (SpatialAttention, IMAGES),
+    "standardised_weight": (Standardised, IMAGES),
+    "rotary_features": (Rotary, TOKENS),
     **{
         f"computed_operand_of_{form}": (lambda form=form: ComputedOperand(form), TOKENS)
         for form in "operator in_place function keywords method method_of_the_other".split()

@@ -149,6 +149,21 @@ def single_head(self: Any, x: Tensor) -> Tensor:
     return self.last(F.scaled_dot_product_attention(self.q(x), self.k(x), self.first(x)))
 
 
+def picked(self: Any, x: Tensor) -> Tensor:
+    z = self.first(x)
+    return self.last(z + torch.linspace(-1.0, 1.0, 8))
+
+
+def refilled(self: Any, x: Tensor) -> Tensor:
+    z = self.first(x)
+    return self.last(z * torch.amax(z, -1, keepdim=True))
+
+
+def square_centred(self: Any, x: Tensor) -> Tensor:
+    z = self.first(x)
+    return self.last(z * (z - z.mean(-1, keepdim=True)).pow(2).mean(-1, keepdim=True))
+
+
 def heads(self: Any, x: Tensor) -> Tensor:
     z = self.first(x)
     B, N, C = z.shape  # noqa: N806
@@ -222,6 +237,9 @@ PLAIN = [
     (arguments, "pin_arguments"),
     (tensor_of, "tensor_of"),
     (mean, "rescale_mean"),
+    (picked, "pick"),
+    (refilled, "refill"),
+    (square_centred, "square_centred"),
 ]
 NETS: dict[str, tuple[Any, dict[str, Any], set[str]]] = {
     **{forward.__name__: (forward, BODY, {kind}) for forward, kind in PLAIN},

@@ -107,6 +107,6 @@ def test_a_sensitivity_leaves_them_as_they_are() -> None:
         seen.append(int((changed.table == 0).all(0).sum()))
         return float(changed(data).sum())
 
-    lp.sensitivity(model, X, metric=metric, data=X, sparsities=[0.5])
+    lp.sensitivity(model, X, metric, example_inputs=X, sparsities=[0.5])
     assert max(seen) == 2
     assert torch.equal(model.table, full)

@@ -70,7 +70,7 @@ def elementwise(p: Propagation, node: Node) -> list[Planes]:
     def is_picked(one: Joined, index: int) -> bool:
         in_place = node.writes and index == 0
         activation = any(not p.is_static(refs[labelled]) for labelled in one.zero)
-        return node.site is not None and activation and not in_place
+        return node.site is not None and activation and not (in_place or one.plane.uniform)
 
     planes = align(p, operands, is_zero, is_picked)
     return [planes for _ in node.results]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -187,7 +186,9 @@ class SquareCentred(OperandCorrection):
 
     def __call__(self, value: Tensor) -> Tensor:
         """Return the squares, with what is gone shared among them."""
-        left = math.prod(value.shape[-dim] for dim in self.dims)
+        left = 1
+        for dim in self.dims:
+            left *= value.shape[-dim]
         width = value.shape[-self.dims[0]]
         gone = left // width * (self.size - width)
         total = value.sum([-dim for dim in self.dims], keepdim=True)

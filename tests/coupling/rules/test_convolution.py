@@ -164,7 +164,7 @@ FROZEN = {
         "read by a weight that cannot shrink",
     ),
     "channels_as_positions": (
-        lambda m, x: m.last(m.first(x)) + m.middle(m.first(x).transpose(1, 2)).amax(),
+        lambda m, x: m.last(m.first(x)) + m.middle(m.first(x).transpose(1, 2)).argmax(),
         nn.Conv2d(6, 2, 3),
         "convolved along a labelled position",
     ),

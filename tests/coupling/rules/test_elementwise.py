@@ -111,7 +111,10 @@ ZERO_BECOMES_A_CONSTANT = {
 }
 
 FROZEN = {
-    "a_tensor_of_the_forward_pass": (lambda x: x + torch.arange(8.0)[:, None, None], "not shrink"),
+    "a_tensor_written_in_place": (
+        lambda x: (torch.arange(8.0)[:, None, None] + x.new_zeros(len(x), 1, 6, 6)).add_(x),
+        "not shrink",
+    ),
     "a_logarithm_of_zero": (lambda x: x.abs().log(), "no finite number"),
     "zero_over_its_norm": (lambda x: x / x.norm(dim=(2, 3), keepdim=True), "no finite number"),
     "unknown": (lambda x: torch.special.i0(x), "no coupling rule for this operation"),
@@ -136,6 +139,14 @@ def test_a_zeroed_channel_becomes_a_constant(op):
 @pytest.mark.parametrize(("op", "reason"), FROZEN.values(), ids=FROZEN)
 def test_it_freezes(op, reason):
     Between(op, reason=reason).check()
+
+
+def test_of_a_tensor_of_the_forward_pass_it_picks():
+    def op(x):
+        return x + torch.arange(8.0)[:, None, None]
+
+    Between(op, units=8, constant=True, corrected=True).check()
+    Between(lambda x: x * torch.arange(8.0)[:, None, None], units=8, corrected=True).check()
 
 
 PARAMETERS = {

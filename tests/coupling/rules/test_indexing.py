@@ -74,7 +74,7 @@ FROZEN = {
     "cumulative_sum": (lambda x: x.cumsum(1), 8, "ordered along"),
     "masked": (lambda x: x * x.masked_select(x > 0).mean(), 8, "picked by data"),
     "nonzero": (lambda x: x * x.nonzero().sum(), 8, "picked by data"),
-    "python_number": (lambda x: x * x.amax((0, 2, 3)).max().item(), 8, "reduced over"),
+    "python_number": (lambda x: x * x.amax((0, 2, 3)).argmax().item(), 8, "reduced over"),
     "equal": (lambda x: x if torch.equal(x, x) else -x, 8, "read by Python"),
     "bucketize": (lambda x: x * torch.bucketize(x, torch.arange(3.0).to(x)), 8, "boundaries"),
     "repeat_interleave_by_counts": (

@@ -55,14 +55,14 @@ ROWS = {
     ),
     "layer_norm_of_what_is_not_zero": Between(
         Net(lambda m, x: m.norm(x.transpose(1, 3).sigmoid()).transpose(1, 3), norm=nn.LayerNorm(8)),
-        reason="a norm of what is not zero where it is removed",
+        reason="a norm of what is not zero where a unit is",
     ),
     "group_norm_loses_whole_groups": Between(nn.GroupNorm(4, 8), 4, extra=VECTORS),
     "group_norm_of_single_channels": Between(nn.GroupNorm(8, 8), 8, extra=VECTORS),
     "group_norm_of_one_group": Between(nn.GroupNorm(1, 8), 8, extra=VECTORS, exposed=True),
     "group_norm_of_one_group_of_what_is_not_zero": Between(
         nn.Sequential(nn.Sigmoid(), nn.GroupNorm(1, 8)),
-        reason="a norm of what is not zero where it is removed",
+        reason="a norm of what is not zero where a unit is",
     ),
     "group_norm_not_affine": Between(nn.GroupNorm(4, 8, affine=False), reason="cannot shrink"),
     "local_response_norm": Between(

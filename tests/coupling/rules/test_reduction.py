@@ -46,10 +46,18 @@ OVER_CHANNELS = {
     "sum_of_what_is_not_zero": lambda x: x * x.exp().sum(1, keepdim=True),
     "number_of_zeros": lambda x: x * x.norm(0, dim=1, keepdim=True),
     "largest_norm": lambda x: x * x.norm(math.inf, dim=1, keepdim=True),
-    "max": lambda x: x - x.max(1, keepdim=True).values,
-    "std": lambda x: x / x.std((1, 2, 3), keepdim=True),
-    "max_of_all": lambda x: x - x.max(),
     "argmax": lambda x: x * x.argmax(1, keepdim=True),
+    "place_of_the_maximum": lambda x: x * x.max(1, keepdim=True).indices,
+}
+
+COUNTED = {
+    "max": lambda x: x * x.max(1, keepdim=True).values,
+    "amin": lambda x: x * torch.amin(x, 1, keepdim=True),
+    "std": lambda x: x / x.std((1, 2, 3), keepdim=True),
+    "var_mean": lambda x: x * torch.var_mean(x, 1, keepdim=True)[1],
+    "max_of_all": lambda x: x * x.max(),
+    "logsumexp": lambda x: x * x.logsumexp(1, keepdim=True),
+    "variance_by_hand": lambda x: x * (x - x.mean(1, keepdim=True)).pow(2).mean(1, keepdim=True),
 }
 
 
@@ -83,6 +91,11 @@ def test_zeros_add_nothing_to_a_sum(op):
 @pytest.mark.parametrize("op", OVER_CHANNELS.values(), ids=OVER_CHANNELS)
 def test_over_channels_it_freezes(op):
     Between(op, reason="reduced over a labelled dimension").check()
+
+
+@pytest.mark.parametrize("op", COUNTED.values(), ids=COUNTED)
+def test_over_channels_it_counts_what_is_gone(op):
+    Between(op, 8, exposed=True, corrected=True).check()
 
 
 DROPPED = {
