@@ -119,8 +119,8 @@ def test_channel_counts_are_multiples_after_compaction(model):
 
 def test_words_left_out_are_known():
     names = set(granularities.__all__) - {"Granularity", "UnitRules"}
-    # Heads and layers are not in all models: tests/granularities.
-    assert names == {"Weight", "NM", "Block", "Channel", "Head", "Layer"}
+    # Heads, layers and experts are not in all models: tests/granularities.
+    assert names == {"Weight", "NM", "Block", "Channel", "Head", "Layer", "Expert"}
 
 
 @pytest.mark.parametrize("bound", [0.5, 0.8])

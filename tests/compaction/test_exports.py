@@ -323,7 +323,8 @@ def assert_same(masked: nn.Module, other: Callable[[Tensor], Tensor]) -> None:
 
 
 def test_every_kind_is_here() -> None:
-    assert {*KINDS, *SWAPS} == set().union(*(kinds for _, _, kinds in NETS.values()))
+    elsewhere = {"read_rows"}  # tests/granularities/test_expert.py
+    assert {*KINDS, *SWAPS} - elsewhere == set().union(*(kinds for _, _, kinds in NETS.values()))
 
 
 @pytest.mark.parametrize("name", NETS)
