@@ -21,11 +21,16 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lightning_prune.compaction.packing import Packed
 from lightning_prune.compaction.plan import Plan
 from lightning_prune.compaction.plan_json import plan_from_json, plan_to_json
 
 FORMAT = "lightning_prune/3"
+FORMAT_PACKED = "lightning_prune/3 packed"
 _TEXTS = ("plan", "tied", "proof")
+
+Stored = Tensor | Packed
+"""A tensor of a file, as it is or packed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,19 +38,19 @@ class CompactFile:
     """What a file holds.
 
     Args:
-        tensors: by name; those that share memory once.
+        tensors: by name, all of them packed or none; those that share memory once.
         tied: further names of the same tensors.
         plan: what brings a model of full size to these shapes.
         proof: versions, errors and whatever else tells where the file comes from.
     """
 
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, Stored]
     tied: Mapping[str, str]
     plan: Plan
     proof: Mapping[str, Any]
 
     @property
-    def stored(self) -> dict[str, Tensor]:
+    def stored(self) -> dict[str, Stored]:
         """Every tensor under each of its names."""
         return {**self.tensors, **{name: self.tensors[it] for name, it in self.tied.items()}}
 
@@ -56,11 +61,16 @@ class CompactFile:
             "tied": json.dumps(dict(self.tied)),
             "proof": json.dumps(dict(self.proof)),
         }
-        sums = json.dumps(checksums(self.tensors, texts))
+        packed = {n: t.to_json() for n, t in self.tensors.items() if isinstance(t, Packed)}
+        if packed:
+            texts["packed"] = json.dumps(packed)
+        data = {n: t.data if isinstance(t, Packed) else t for n, t in self.tensors.items()}
+        format_ = FORMAT_PACKED if packed else FORMAT
+        sums = json.dumps(checksums(data, texts))
         target = Path(path)
         beside = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
         try:
-            save_file(dict(self.tensors), beside, {"format": FORMAT, **texts, "sha256": sums})
+            save_file(data, beside, {"format": format_, **texts, "sha256": sums})
             _flush(beside)
             os.replace(beside, target)
         except BaseException:
@@ -82,16 +92,22 @@ class CompactFile:
         Raises:
             ValueError: if it is damaged, or was not written by `write`.
         """
-        metadata, tensors = _opened(path)
-        require_format(metadata.get("format", "one without a format"))
-        texts = {name: metadata.get(name, "") for name in _TEXTS}
-        if _parsed(metadata.get("sha256", ""), "sha256") != checksums(tensors, texts):
+        metadata, data = _opened(path)
+        is_packed = metadata.get("format") == FORMAT_PACKED
+        if not is_packed:
+            require_format(metadata.get("format", "one without a format"))
+        names = (*_TEXTS, "packed") if is_packed else _TEXTS
+        texts = {name: metadata.get(name, "") for name in names}
+        if _parsed(metadata.get("sha256", ""), "sha256") != checksums(data, texts):
             raise ValueError(
                 "Expected `path` to be a file with the checksums that it was written with, but got "
                 "other contents. It is damaged: write it again with `save_compact`."
             )
         tied = _parsed(texts["tied"], "tied")
         plan = plan_from_text(texts["plan"])
+        tensors: Mapping[str, Stored] = data
+        if is_packed:
+            tensors = _packed(data, _parsed(texts["packed"], "packed"))
         return cls(tensors, _names(tied, tensors), plan, _parsed(texts["proof"], "proof"))
 
 
@@ -166,7 +182,13 @@ def _parsed(text: str, name: str) -> dict[str, Any]:
     return found
 
 
-def _names(tied: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, str]:
+def _packed(data: Mapping[str, Tensor], found: Mapping[str, Any]) -> dict[str, Stored]:
+    if data.keys() != found.keys():
+        raise _malformed("packed", "about the tensors that there are")
+    return {name: Packed.from_json(frames, found[name]) for name, frames in data.items()}
+
+
+def _names(tied: dict[str, Any], tensors: Mapping[str, Stored]) -> dict[str, str]:
     for name, first in tied.items():
         if name in tensors or not isinstance(first, str) or first not in tensors:
             raise _malformed("tied", "further names of tensors")

@@ -14,7 +14,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from lightning_prune.compaction.compact_file import Stored
 from lightning_prune.compaction.completion import GROUP_ATTRIBUTES
+from lightning_prune.compaction.packing import Packed
 from lightning_prune.compaction.plan import Attribute, Cut, Plan, Size, SizeChange
 from lightning_prune.compaction.records import plan_of
 from lightning_prune.compaction.repair.comparisons import compared_attributes
@@ -56,7 +58,7 @@ class Fitting:
         stored: the tensors that it is to hold then, by name.
     """
 
-    def __init__(self, model: nn.Module, plan: Plan, stored: Mapping[str, Tensor]) -> None:
+    def __init__(self, model: nn.Module, plan: Plan, stored: Mapping[str, Stored]) -> None:
         self._model = model
         self._plan = plan
         self._stored = stored
@@ -229,7 +231,9 @@ def _is_same_share(change: SizeChange, cut: Cut) -> bool:
     return len(left) == after and len(set(left.values())) <= 1
 
 
-def _identical(a: Tensor, b: Tensor) -> bool:
+def _identical(a: Stored, b: Stored) -> bool:
+    if isinstance(a, Packed) or isinstance(b, Packed):
+        return isinstance(a, Packed) and isinstance(b, Packed) and a.is_same(b)
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     return torch.equal(*(t.contiguous().view(-1).view(torch.uint8) for t in (a, b)))

@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lightning_prune.arguments import check_kind, check_model, check_writable, path_of
+from lightning_prune.arguments import check_flags, check_kind, check_model, check_writable, path_of
 from lightning_prune.compaction.checkpoints import compact_file_in, read_checkpoint
-from lightning_prune.compaction.compact_file import CompactFile
+from lightning_prune.compaction.compact_file import CompactFile, Stored
 from lightning_prune.compaction.fitting import Fitting, tensors_of
 from lightning_prune.compaction.full_size_states import loads_full_size
+from lightning_prune.compaction.packing import Packed, pack_tensor, unpack_tensor
 from lightning_prune.compaction.plan import Plan
 from lightning_prune.compaction.records import plan_of
 from lightning_prune.compaction.report import CompactionReport
@@ -30,7 +31,11 @@ _Model = TypeVar("_Model", bound=nn.Module)
 
 
 def save_compact(
-    model: nn.Module, path: str | PathLike[str], *, report: CompactionReport | None = None
+    model: nn.Module,
+    path: str | PathLike[str],
+    *,
+    report: CompactionReport | None = None,
+    compress: bool = False,
 ) -> None:
     """Write the weights of ``model`` and what compaction has changed to one file.
 
@@ -40,13 +45,17 @@ def save_compact(
         model: a compact model, or a part of one; one of full size is as welcome.
         path: the file to write, usually ``*.safetensors``.
         report: what `compact` returned; its errors are written, too.
+        compress: leave out zeros and squeeze the rest, bit for bit, one tensor after the other; for
+            models with many zeros, which compaction cannot remove. Needs zstandard.
 
     Raises:
         ValueError: if a module keeps state that is no tensor, or ``path`` cannot be written to.
+        ImportError: if zstandard is missing where it is needed.
         TypeError: if an argument is of another type.
     """
     check_model(model)
     check_writable(path)
+    check_flags(compress=compress)
     if report is not None:
         check_kind("report", report, CompactionReport)
     for name, module in model.named_modules():
@@ -55,13 +64,15 @@ def save_compact(
                 f"Expected `model` to keep nothing but tensors, but got {name or 'one'} with a "
                 "`get_extra_state`, which a file of tensors cannot hold. Save that part by itself."
             )
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, Stored] = {}
     tied: dict[str, str] = {}
     first_name: dict[int, str] = {}
     plan = plan_of(model)
     for name, tensor in tensors_of(model, plan).items():
         first = first_name.setdefault(id(tensor), name)
-        if first == name:
+        if first == name and compress:
+            tensors[name] = pack_tensor(tensor)
+        elif first == name:
             tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         else:
             tied[name] = first
@@ -107,7 +118,9 @@ def follow_checkpoint(model: nn.Module, checkpoint: Mapping[str, Any]) -> None:
             _require_sizes(model, checkpoint["state_dict"])
     elif plan == Plan():
         own, stored = tensors_of(model, file.plan), file.stored
-        casts = {name: stored[name].to(t.dtype) for name, t in own.items() if name in stored}
+        casts = {
+            name: _loaded(stored[name]).to(t.dtype) for name, t in own.items() if name in stored
+        }
         _follow(model, file.plan, casts)
     elif plan != file.plan:
         raise ValueError(
@@ -126,14 +139,14 @@ def _require_sizes(model: nn.Module, state: Mapping[str, Any]) -> None:
             )
 
 
-def _follow(model: nn.Module, plan: Plan, stored: Mapping[str, Tensor]) -> None:
+def _follow(model: nn.Module, plan: Plan, stored: Mapping[str, Stored]) -> None:
     """Do what a plan says, if it fits, and hold the stored tensors."""
     Fitting(model, plan, stored).require()
     surgery = Surgery(model)
     try:
         surgery.apply(plan)
         for name, tensor in tensors_of(model, plan).items():
-            surgery.replace(tensor, stored[name].to(tensor.device, copy=True))
+            surgery.replace(tensor, _loaded(stored[name]).to(tensor.device, copy=True))
     except (RewriteError, RuntimeError, TypeError) as error:
         surgery.undo()
         raise ValueError(
@@ -143,6 +156,10 @@ def _follow(model: nn.Module, plan: Plan, stored: Mapping[str, Tensor]) -> None:
     except BaseException:
         surgery.undo()
         raise
+
+
+def _loaded(stored: Stored) -> Tensor:
+    return unpack_tensor(stored) if isinstance(stored, Packed) else stored
 
 
 def _proof(model: nn.Module, report: CompactionReport | None) -> Mapping[str, Any]:

@@ -57,8 +57,11 @@ class Enforcement:
             if among is None or id(weight) in among:
                 weights.append(local(weight))
                 factors.append(factor)
-        if weights:
-            torch._foreach_mul_(weights, factors)
+        if not weights:
+            return
+        torch._foreach_mul_(weights, factors)
+        if among is None:  # not after every step: products leave negative zeros, which files tell
+            torch._foreach_add_(weights, 0.0)
 
     @torch.no_grad()
     def clear_weights(self) -> dict[str, int]:

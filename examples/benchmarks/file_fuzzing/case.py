@@ -11,6 +11,7 @@ from unittest import mock
 import torch
 from file_fuzzing.container import Container
 from file_fuzzing.damage import ALWAYS_SEEN, SEEN_BY_CHECKSUM, damaged_bytes
+from file_fuzzing.packed_damage import PACKED_ALWAYS_SEEN
 from file_fuzzing.plan_damage import PLANS_ALWAYS_SEEN, PLANS_SEEN_BY_CHECKSUM
 from file_fuzzing.subjects import Subject, subjects
 from torch import Tensor, nn
@@ -58,7 +59,10 @@ def run(number: int, folder: Path) -> Outcome:
             if of_plan
             else (ALWAYS_SEEN if is_recomputed else SEEN_BY_CHECKSUM)
         )
-        made, file = dice.choice(changes), Container.of(subject.data)
+        file = Container.of(subject.data)
+        if file.is_packed and not of_plan:
+            changes = (*changes, *PACKED_ALWAYS_SEEN)
+        made = dice.choice(changes)
         made(dice, file)
         if is_recomputed:
             file.recompute()

@@ -37,13 +37,19 @@ class Container:
         plan: dict[str, Any] = json.loads(self.metadata["plan"])
         return plan
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether the tensors are frames of packed ones."""
+        return "packed" in self.metadata
+
     def set_plan(self, plan: Any) -> None:
         """Put another plan in the place of this one."""
         self.metadata["plan"] = json.dumps(plan)
 
     def recompute(self) -> None:
         """Bring the checksums up to date, as whoever writes files by himself can."""
-        texts = {name: self.metadata.get(name, "") for name in ("plan", "tied", "proof")}
+        names = ("plan", "tied", "proof", *(["packed"] if self.is_packed else []))
+        texts = {name: self.metadata.get(name, "") for name in names}
         self.metadata["sha256"] = json.dumps(checksums(self.tensors, texts))
 
     def packed(self) -> bytes:

@@ -98,6 +98,10 @@ def _retype(dice: random.Random, file: Container) -> None:
 
 
 def _renumber(dice: random.Random, file: Container) -> None:
+    if file.is_packed:
+        tensor = file.tensors[_name(dice, file)]
+        tensor[dice.randrange(len(tensor))] ^= 1 << dice.randrange(8)
+        return
     names = [name for name, t in file.tensors.items() if t.numel() and t.is_floating_point()]
     tensor = file.tensors[dice.choice(sorted(names))]
     tensor.view(-1)[dice.randrange(tensor.numel())] = dice.choice([float("nan"), 1e30, -3.5])

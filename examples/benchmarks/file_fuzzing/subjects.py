@@ -117,6 +117,11 @@ def _pruned(model: nn.Module, x: Tensor) -> None:
     lp.prune(model, x, sparsity=0.5, criterion=lp.Random(seed=1), granularity=lp.Channel())
 
 
+def _sparse(model: nn.Module, x: Tensor) -> None:
+    _pruned(model, x)
+    lp.prune(model, x, sparsity=0.8, criterion=lp.Random(seed=1), granularity=lp.Weight())
+
+
 def _without_branches(model: nn.Module, x: Tensor) -> None:
     for name in ("inner.2", "blocks.1"):
         for parameter in model.get_submodule(name).parameters():
@@ -124,7 +129,11 @@ def _without_branches(model: nn.Module, x: Tensor) -> None:
 
 
 def _subject(
-    build: Callable[[], nn.Module], x: Tensor, damage: Callable[[nn.Module, Tensor], None]
+    build: Callable[[], nn.Module],
+    x: Tensor,
+    damage: Callable[[nn.Module, Tensor], None],
+    *,
+    compress: bool = False,
 ) -> Subject:
     torch.manual_seed(0)
     model = build().eval()
@@ -132,7 +141,7 @@ def _subject(
     lp.compact(model, x, latency=False)
     with TemporaryDirectory() as folder, torch.no_grad():
         path = Path(folder) / "model.safetensors"
-        lp.save_compact(model, path)
+        lp.save_compact(model, path, compress=compress)
         return Subject(build, model, x, model(x), path.read_bytes())
 
 
@@ -145,4 +154,6 @@ def subjects() -> tuple[Subject, ...]:
         _subject(Sized, torch.randn(2, 4, 5), _pruned),
         _subject(Residual, torch.randn(4, 5), _without_branches),
         _subject(Tied, torch.randint(0, 10, (2, 4)), _pruned),
+        _subject(Convolutional, torch.randn(2, 2, 8, 8), _sparse, compress=True),
+        _subject(Tied, torch.randint(0, 10, (2, 4)), _pruned, compress=True),
     )
