@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OPTIONAL = {
     *("jsonargparse", "matplotlib", "pytorch_lightning"),
-    *("executorch", "onnxruntime", "openvino"),
+    *("executorch", "onnxruntime", "openvino", "zstandard"),
 }
 
 
