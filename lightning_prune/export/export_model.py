@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def export_model(
         formats: ``"onnx"``, ``"openvino"``, ``"executorch"``, ``"torch.export"``, and quantised to
             eight bits ``"onnx-int8-dynamic"`` and ``"onnx-int8-static"``.
         calibration: batches for ``"onnx-int8-static"``, each in the form of ``example_inputs``.
-        latency: measure the latency in every runtime.
+        latency: measure the latency in every runtime, in turns.
 
     Returns:
         What was written, the errors and the latencies.
@@ -103,9 +104,11 @@ def export_model(
     with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
         warnings.simplefilter("ignore")  # of exporters about themselves; the comparison will tell
         exportable = Exportable.of(model, example_inputs, batches)
-        rows = {"torch": _itself(exportable, latency)}
+        rows = {"torch": Exported(None, count_bytes(exportable.model))}
         for name, one in found.items():
-            rows[name] = _export(one, exportable, paths[name], latency)
+            rows[name] = _export(one, exportable, paths[name])
+        if latency:
+            rows = _with_latency(rows, exportable)
     inputs, threads = exportable.inputs, torch.get_num_threads()
     report = ExportReport(rows, inputs.batch_size, exportable.dynamic, threads)
     if len(report.problems) == len(found):
@@ -144,44 +147,51 @@ def find_formats(names: Sequence[str]) -> dict[str, Format]:
     return found
 
 
-def _itself(exportable: Exportable, latency: bool) -> Exported:
-    """Return the row of the model itself."""
-    row = Exported(None, count_bytes(exportable.model))
-    inputs = exportable.inputs
+def _export(one: Format, exportable: Exportable, path: Path) -> Exported:
+    """Write one file, run and compare it; what goes wrong becomes its problem."""
+    try:
+        one.write(exportable, path)
+        error = largest_error(exportable, one.load(path))
+        row = Exported(str(path), sum(file.stat().st_size for file in one.files(path)), error)
+    except Exception as failure:  # whatever an exporter or a runtime raises
+        for file in one.files(path):
+            file.unlink(missing_ok=True)
+        return Exported(None, problem=f"{type(failure).__name__}: {failure}")
+    if one.exact and not error <= _TOLERANCE:
+        problem = f"its outputs differ by {error:.1e} of their scale, more than {_TOLERANCE:g}"
+        return replace(row, problem=problem)
+    return row
 
-    def run() -> None:
+
+def _with_latency(rows: dict[str, Exported], exportable: Exportable) -> dict[str, Exported]:
+    """Return the rows with latencies, measured in turns."""
+    inputs, named = exportable.inputs, exportable.named(exportable.inputs)
+    loaded = {
+        name: FORMATS[name].load(Path(row.path))
+        for name, row in rows.items()
+        if row.path is not None and row.problem is None
+    }
+
+    def eager() -> None:
         with torch.inference_mode():
             inputs.map(torch.clone)(exportable.model)
 
-    return _timed(row, run) if latency else row
+    runs = {"torch": eager} | {name: partial(run, named) for name, run in loaded.items()}
+    times_ms = take_turns(
+        [partial(_run_ms, run) for run in runs.values()],
+        warmup_runs=5,
+        min_runs=20,
+        max_seconds=len(runs),
+    )
+    p50_ms, p95_ms = np.quantile(times_ms, [0.5, 0.95], axis=0)
+    measured = {
+        name: replace(rows[name], p50_ms=float(p50_ms[i]), p95_ms=float(p95_ms[i]))
+        for i, name in enumerate(runs)
+    }
+    return rows | measured
 
 
-def _export(one: Format, exportable: Exportable, path: Path, latency: bool) -> Exported:
-    """Write one file, run, compare and measure it; what goes wrong becomes its problem."""
-    try:
-        one.write(exportable, path)
-        run = one.load(path)
-        error = largest_error(exportable, run)
-        row = Exported(str(path), sum(file.stat().st_size for file in one.files(path)), error)
-        if one.exact and not error <= _TOLERANCE:
-            problem = f"its outputs differ by {error:.1e} of their scale, more than {_TOLERANCE:g}"
-            return replace(row, problem=problem)
-        named = exportable.named(exportable.inputs)
-        return _timed(row, lambda: run(named)) if latency else row
-    except Exception as error:  # whatever an exporter or a runtime raises
-        for file in one.files(path):
-            file.unlink(missing_ok=True)
-        return Exported(None, problem=f"{type(error).__name__}: {error}")
-
-
-def _timed(row: Exported, run: Callable[[], object]) -> Exported:
-    """Return the row with latencies; runtimes are not measured in turns, as they keep threads."""
-
-    def run_ms() -> float:
-        started_ns = time.perf_counter_ns()
-        run()
-        return (time.perf_counter_ns() - started_ns) / 1e6
-
-    runs_ms = take_turns([run_ms], warmup_runs=5, min_runs=20, max_seconds=1.0)
-    p50_ms, p95_ms = np.quantile(runs_ms, [0.5, 0.95])
-    return replace(row, p50_ms=float(p50_ms), p95_ms=float(p95_ms))
+def _run_ms(run: Callable[[], object]) -> float:
+    started_ns = time.perf_counter_ns()
+    run()
+    return (time.perf_counter_ns() - started_ns) / 1e6

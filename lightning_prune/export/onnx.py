@@ -46,6 +46,8 @@ class Onnx(Format):
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
+        # Else its threads keep the cores busy between runs, in the way of other runtimes.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         taken = {given.name for given in session.get_inputs()}
 

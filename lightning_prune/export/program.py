@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from inspect import BoundArguments, Signature
@@ -27,6 +27,9 @@ from lightning_prune.modules.nesting import map_tensors, tensors_in
 from lightning_prune.modules.twin import twin
 
 log = logging.getLogger(__name__)
+
+_ANY_BATCH = 2**31 - 1
+"""Without a bound, torch 2.6 takes the size with which recurrent layers compare for one of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +88,10 @@ class Exportable:
         constants = _bound(signature, inputs, tensors=False)
         inputs = _of_tensors(signature, inputs)
         if constants.arguments or method != copied.forward:
-            vars(copied)["forward"] = partial(method, *constants.args, **constants.kwargs)
+            vars(copied)["forward"] = _with(constants, method)
         try:
             # A batch of 1 would be taken for a constant.
-            program = _trace(copied, inputs.resized(max(2, inputs.batch_size)), None)
+            program = _trace(copied, inputs.resized(max(2, inputs.batch_size)), _ANY_BATCH)
         except Exception as error:  # whatever torch raises where code or a guard fixes the size
             log.info("%s is exported at a fixed batch size: %s", type(model).__name__, error)
             program = _trace_fixed(copied, inputs)
@@ -118,7 +121,18 @@ class Exportable:
         return _trace(self.model, self.inputs.resized(batch_size), batch_size)
 
 
-def _trace(model: nn.Module, inputs: ExampleInputs, max_batch: int | None) -> ExportedProgram:
+def _with(constants: BoundArguments, method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the method with some of its arguments; unlike a `partial`, older torch exports it."""
+    bound = partial(method, *constants.args, **constants.kwargs)
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return bound(*args, **kwargs)
+
+    vars(forward)["__signature__"] = inspect.signature(bound)
+    return forward
+
+
+def _trace(model: nn.Module, inputs: ExampleInputs, max_batch: int) -> ExportedProgram:
     batch, full = Dim("batch", min=1, max=max_batch), inputs.batch_size
 
     def dimensions(leaf: Any) -> dict[int, Any] | None:

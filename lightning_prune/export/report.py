@@ -72,8 +72,8 @@ class ExportReport:
         table = format_table(header, [[name, *_cells(row)] for name, row in self.rows.items()])
         batches = "any batch size" if self.dynamic_batch else f"batch {self.batch_size} only"
         notes = [
-            f"latency at batch {self.batch_size} on cpu, threads: {self.threads}; the files take "
-            f"{batches}",
+            f"latency at batch {self.batch_size} on cpu in turns, threads: {self.threads}",
+            f"the files take {batches}",
             *(f"{name}: {problem}" for name, problem in self.problems.items()),
         ]
         return f"{table}\n{wrap_all(notes, terminal_width())}"

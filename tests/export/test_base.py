@@ -53,13 +53,19 @@ class Several(nn.Module):
         return {"logits": self.last(hidden) * mask[:, None], "both": (hidden.sum(1), x + 1)}
 
 
+R = torch.Generator().manual_seed(0)
 CASES = {
-    "images": (Convolutions, torch.randn(3, 3, 8, 8)),
-    "a batch of 1": (Convolutions, torch.randn(1, 3, 8, 8)),
-    "tokens": (Words, torch.randint(0, 20, (3, 5))),
+    "images": (Convolutions, torch.randn(3, 3, 8, 8, generator=R)),
+    "a batch of 1": (Convolutions, torch.randn(1, 3, 8, 8, generator=R)),
+    "tokens": (Words, torch.randint(0, 20, (3, 5), generator=R)),
     "several": (
         Several,
-        {"x": torch.randn(3, 4), "scale": 2.0, "unread": torch.ones(3), "mask": torch.ones(3)},
+        {
+            "x": torch.randn(3, 4, generator=R),
+            "scale": 2.0,
+            "unread": torch.ones(3),
+            "mask": torch.ones(3),
+        },
     ),
 }
 

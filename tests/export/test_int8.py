@@ -11,7 +11,7 @@ from lightning_prune.export.program import Exportable
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.filterwarnings("ignore")  # the exporter warns of itself
 
-X = torch.randn(4, 3, 8, 8)
+X = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 def net() -> nn.Module:

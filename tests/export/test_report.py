@@ -19,7 +19,8 @@ def test_a_report_prints_as_a_table_with_what_failed() -> None:
         "torch     4.00 kB  2.000 ms  2.500 ms               -",
         "onnx      4.50 kB  0.500 ms  0.750 ms         1.0e-07",
         "openvino        -         -         -               -",
-        "latency at batch 8 on cpu, threads: 2; the files take any batch size",
+        "latency at batch 8 on cpu in turns, threads: 2",
+        "the files take any batch size",
         "openvino: RuntimeError: no such operation",
     ]
 
