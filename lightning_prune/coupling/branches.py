@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -58,7 +59,7 @@ class Branch:
     Args:
         name: what the names of its weights have in common.
         parameters: names of the parameters that it alone uses.
-        sums: where each recording that runs it adds it.
+        sums: where each recording that runs it adds it, for every call.
         recordings: all of them, also those that do not run it.
     """
 
@@ -98,7 +99,7 @@ def find_branches(recordings: Sequence[Recording]) -> tuple[Branch, ...]:
             again = names.count(branch.name)
             names.append(branch.name)
             name = f"{branch.name} ({again + 1})" if again else branch.name
-            sums = tuple(found[i][parameters].sums[0] for i in runs)
+            sums = tuple(added for i in runs for added in found[i][parameters].sums)
             branches.append(replace(branch, name=name, sums=sums, recordings=tuple(recordings)))
     return tuple(branches)
 
@@ -130,19 +131,38 @@ class _Uses:
     def branches(self) -> list[Branch]:
         """Return the innermost branches."""
         found = [added for index in range(len(self._graph.nodes)) for added in self._sums(index)]
+        found = self._joined(found)
         sums = [added for added in found if self._own(added.inside, "parameter")]
         plain = [added for added in sums if not added.computed]
         inner = [a for a in plain if not any(b.inside < a.inside for b in plain)]
         taken = frozenset[int]().union(*(added.inside for added in inner))
         inner += [added for added in sums if added.computed and taken.isdisjoint(added.inside)]
-        return [self._branch(added) for added in sorted(inner, key=lambda added: added.index)]
+        branches: dict[frozenset[int], list[Sum]] = defaultdict(list)
+        for added in sorted(inner, key=lambda added: added.index):
+            branches[added.inside].append(added)
+        return [self._branch(sums) for sums in branches.values()]
+
+    def _joined(self, sums: Sequence[Sum]) -> list[Sum]:
+        """Let sums that the same code makes of the same weights, for each call one, go together."""
+        calls: dict[Any, list[Sum]] = defaultdict(list)
+        for added in sums:
+            read = [r for i in sorted(added.inside) for r in self._graph.nodes[i].inputs]
+            weights = [ref for ref in read if self._graph[ref].kind == "parameter"]
+            calls[added.node.site, *weights[-1:]].append(added)
+        found = []
+        for same in calls.values():
+            inside = same[0].inside
+            if len(same) > 1:
+                inside = self._inside({(added.branch, added.index) for added in same})
+            found += [replace(added, inside=inside) for added in same]
+        return found
 
     def _sums(self, index: int) -> Iterator[Sum]:
         """Return the sum that a node is, if it adds a branch to a shortcut."""
         node = self._graph.nodes[index]
         if not self._is_sum(node):
             return
-        inside = [self._inside(ref, index) for ref in node.args[:2]]
+        inside = [self._inside({(ref, index)}) for ref in node.args[:2]]
         for shortcut in (0, 1):
             branch = 1 - shortcut
             if inside[branch] and self._leads_to(node.args[shortcut], node.args[branch]):
@@ -160,15 +180,15 @@ class _Uses:
         alike = len({(value.shape, value.dtype) for value in values}) == 1
         return alike and node.argument("alpha", 1) == 1
 
-    def _inside(self, ref: Ref, user: int) -> frozenset[int]:
-        """Return the nodes that compute ``ref``, and nothing that others than ``user`` use."""
+    def _inside(self, sinks: Set[tuple[Ref, int]]) -> frozenset[int]:
+        """Return the nodes that compute what some nodes read, and nothing that others use."""
         inside: set[int] = set()
-        waiting = [-source for source in self._sources[ref] if source < user]
+        waiting = [-s for ref, user in sinks for s in self._sources[ref] if s < user]
         heapq.heapify(waiting)
         while waiting:
             source = -heapq.heappop(waiting)
             node = self._graph.nodes[source]
-            if source in inside or not self._serves(source, inside, (ref, user)):
+            if source in inside or not self._serves(source, inside, sinks):
                 continue
             inside.add(source)
             for read in node.inputs:
@@ -177,11 +197,11 @@ class _Uses:
                         heapq.heappush(waiting, -earlier)
         return frozenset(inside)
 
-    def _serves(self, source: int, inside: set[int], sink: tuple[Ref, int]) -> bool:
-        """Tell whether what a node computes is only used inside, or as ``sink``."""
+    def _serves(self, source: int, inside: set[int], sinks: Set[tuple[Ref, int]]) -> bool:
+        """Tell whether what a node computes is only used inside, or as one of ``sinks``."""
         node = self._graph.nodes[source]
         uses = {(ref, use) for ref in (*node.results, *node.aliases) for use in self._uses[ref]}
-        later = {use for ref, use in uses if use > source and (ref, use) != sink}
+        later = {use for ref, use in uses if use > source and (ref, use) not in sinks}
         return later <= inside
 
     @cached_property
@@ -229,11 +249,12 @@ class _Uses:
         own = [ref for ref in refs if inside.issuperset(self._uses[ref])]
         return [ref for ref in own if self._graph[ref].kind == kind]
 
-    def _branch(self, found: Sum) -> Branch:
-        weights = [str(self._graph[ref].name) for ref in self._weights(found.inside)]
-        parameters = [str(self._graph[ref].name) for ref in self._own(found.inside, "parameter")]
+    def _branch(self, sums: Sequence[Sum]) -> Branch:
+        inside = sums[0].inside
+        weights = [str(self._graph[ref].name) for ref in self._weights(inside)]
+        parameters = [str(self._graph[ref].name) for ref in self._own(inside, "parameter")]
         name = _common_module(weights or parameters)
-        return Branch(name, tuple(parameters), (found,))
+        return Branch(name, tuple(parameters), tuple(sums))
 
 
 def _common_module(names: Sequence[str]) -> str:

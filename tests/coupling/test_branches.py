@@ -346,6 +346,29 @@ def test_a_branch_is_one_in_every_recording_that_runs_it():
     assert of_examples("forward", "validate") == [("a", 4), ("c", 4)]
 
 
+class Twice(nn.Module):
+    """Runs a block twice; the second time its keys of the first time are read, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4)
+        self.keys, self.values = linear(), linear()
+
+    def forward(self, x: Tensor) -> Tensor:
+        known = torch.zeros(0, 4)
+        for _ in range(2):
+            normed = self.norm(x)
+            known = torch.cat([known, self.keys(normed)])
+            x = x + self.values(normed @ known.T @ known)
+        return x
+
+
+def test_calls_of_the_same_code_with_the_same_weights_are_one_branch():
+    [branch] = branches_of(Twice(), X)
+    assert list(branch.parameters) == [*both("norm"), *both("keys"), *both("values")]
+    assert len(branch.sums) == 4
+
+
 def test_recordings_that_do_not_run_it_do_not_count():
     assert of_examples("pool", "forward") == [("a", 2), ("c", 2)]
 

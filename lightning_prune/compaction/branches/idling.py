@@ -1,6 +1,7 @@
 """Idling: modules of a branch that are called all the same do nothing.
 
 They give back what they were given, in the form in which they used to return it; nobody reads it.
+Where the branch writes into values, it is a copy, for the shortcut may be what they were given.
 Where the sum of the branch itself cannot be changed, the last of them adds a single zero.
 """
 
@@ -58,7 +59,9 @@ def idle(
     """
     around = _modules_inside(branches, parameters)
     calls = _calls(model, examples, {name for outer in around.values() for name in outer})
+    copies = any(graph.nodes[i].writes for graph, inside in _by_graph(branches) for i in inside)
     edits: dict[str, Edit] = {}
+    forms: dict[str, Form] = {}
     reasons = {}
     for parameter, outer in around.items():
         name = next((name for name in outer if name in calls), None)
@@ -66,21 +69,21 @@ def idle(
             reasons[parameter] = f"{parameter} would be computed with all the same"
             continue
         try:
-            form = form_of(calls[name].output, calls[name].args)
-            edits[name] = _edit(model.get_submodule(name), form)
+            forms[name] = form_of(calls[name].output, calls[name].args)
+            edits[name] = _edit(model.get_submodule(name), GiveBack(forms[name], copies))
         except RewriteError as error:
             reasons[parameter] = str(error)
     last = _last(branches, edits) if silent else None
     if last is not None:
-        if edits[last].correction != GiveBack(("tensor",)):
+        if forms[last] is None or forms[last][0] not in {"tensor", "zeros"}:
             reasons |= dict.fromkeys(parameters, f"{last} returns more than a tensor")
         edits[last] = replace(edits[last], correction=GiveBack(ZERO))
     return Idle(edits, reasons)
 
 
-def _edit(module: nn.Module, form: Form) -> Edit:
+def _edit(module: nn.Module, correction: GiveBack) -> Edit:
     source = digest(sources_along(edits_of(type(module))[0], "forward", ()))
-    return Edit("forward", (), GiveBack(form), source)
+    return Edit("forward", (), correction, source)
 
 
 def _last(branches: Sequence[Branch], modules: Iterable[str]) -> str | None:

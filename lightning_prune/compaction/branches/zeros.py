@@ -20,6 +20,7 @@ from lightning_prune.modules.seeding import seeded
 
 _SCALES = (1.0, -1.0)
 _MAKES_ZEROS = {"aten::zeros", "aten::zeros_like", "aten::new_zeros"}
+_MULTIPLIES_GROUPS = {"aten::_grouped_mm"}  # leaves rows that no group has as the memory was
 
 
 def zero_values(graph: Graph, places: Iterable[int], tensors: Mapping[str, Tensor]) -> set[Ref]:
@@ -49,6 +50,8 @@ def zero_values(graph: Graph, places: Iterable[int], tensors: Mapping[str, Tenso
 
 
 def _yields_zeros(graph: Graph, node: Node, zeros: set[Ref], known: Mapping[Ref, Tensor]) -> bool:
+    if node.name in _MULTIPLIES_GROUPS:
+        return not zeros.isdisjoint(node.args[:2])
     device = next(iter(known.values())).device
 
     def run(scale: float) -> list[Any]:

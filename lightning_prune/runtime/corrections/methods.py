@@ -28,15 +28,18 @@ class GiveBack(Correction):
 
     Args:
         form: of what the module used to return. The tensors in it are the first one that it is
-            given; a zero is a single number of its type.
+            given, or zeros of other sizes; a zero is a single number of its type.
+        copies: the tensors are copies, into which a caller may write.
     """
 
     kind: ClassVar[str] = "give_back"
 
     form: Form
+    copies: bool = False
 
     def __post_init__(self) -> None:
         require(_is_form(self.form), "form", "the form of an output", self.form)
+        require(isinstance(self.copies, bool), "copies", "True or False", self.copies)
 
     @override
     def wrap(self, name: str, node: ast.AST) -> ast.AST:
@@ -47,7 +50,8 @@ class GiveBack(Correction):
         """Return something of the form."""
         # Not `next` with a default, which torch 2.6 does not compile.
         tensors = [t for t in (*args, *kwargs.values()) if is_tensor(t)]
-        return _filled(self.form, args, tensors[0] if tensors else None)
+        tensor = tensors[0] if tensors else None
+        return _filled(self.form, args, tensor.clone() if self.copies and tensors else tensor)
 
     @override
     def then(self, later: Correction) -> Correction | None:
@@ -68,7 +72,7 @@ def form_of(output: Any, args: Sequence[Any]) -> Form:
     if output is None:
         return None
     if isinstance(output, Tensor):
-        return ("tensor",)
+        return _tensor_form(output, next((arg for arg in args if isinstance(arg, Tensor)), output))
     if _is_plain(output) and output in [arg for arg in args if _is_plain(arg)]:
         index = next(i for i, arg in enumerate(args) if _is_plain(arg) and arg == output)
         return ("argument", index)
@@ -77,6 +81,14 @@ def form_of(output: Any, args: Sequence[Any]) -> Form:
     if type(output) is dict and all(map(_is_plain, output)):
         return ("dict", *((key, form_of(part, args)) for key, part in output.items()))
     raise RewriteError(f"a module of it returns {type(output).__name__}, which may be needed")
+
+
+def _tensor_form(output: Tensor, given: Tensor) -> Form:
+    """Return the form of a tensor; of other sizes than the given one those, or -1 where they fit."""
+    if output.shape == given.shape:
+        return ("tensor",)
+    sizes = [-1 if given.shape[i : i + 1] == (n,) else n for i, n in enumerate(output.shape)]
+    return ("zeros", *sizes)
 
 
 def _is_plain(value: Any) -> bool:
@@ -94,6 +106,8 @@ def _is_form(form: Any) -> bool:
             return True
         case ("argument", index):
             return is_size(index)
+        case ("zeros", *sizes):
+            return all(size == -1 or is_size(size) for size in sizes)
         case ("tuple" | "list", *parts):
             return all(map(_is_form, parts))
         case ("dict", *parts):
@@ -112,6 +126,8 @@ def _filled(form: Form, args: Sequence[Any], tensor: Tensor | None) -> Any:
         return tensor.new_zeros(())
     if word == "tensor":
         return tensor
+    if word == "zeros" and tensor is not None:
+        return tensor.new_zeros([tensor.shape[i] if n == -1 else n for i, n in enumerate(parts)])
     if word == "argument":
         return args[parts[0]]
     if word == "dict":

@@ -440,6 +440,42 @@ class ByContext(Residual):
         return x + y
 
 
+class WrittenInside(Residual):
+    """What the norm gives back is the shortcut, into which nothing may be written."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        with torch.autocast("cpu", enabled=False):
+            y = self.layers[0](self.norm(x))
+            y += self.layers[1](x)
+        return x + y
+
+
+class Widened(Residual):
+    """What stays of the code takes apart what a layer that does nothing returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide = nn.Linear(4, 12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        with torch.autocast("cpu", enabled=False):
+            a, b, c = self.wide(self.norm(x)).view(len(x), 3, 4).unbind(1)
+            y = self.f(a * b + c)
+        return x + y
+
+
+class Repeated(Residual):
+    """The same branch again and again."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for _ in range(3):
+            x = x + self.f(self.norm(x))
+        return x
+
+
 class Attending(nn.Module):
     """Returns more than what is added."""
 
@@ -501,6 +537,9 @@ FORMS: list[type[nn.Module]] = [
     ByMode,
     ByLoop,
     ByContext,
+    WrittenInside,
+    Widened,
+    Repeated,
     Tuples,
     TuplesOfACast,
 ]

@@ -220,3 +220,15 @@ def test_neither_the_weights_nor_the_random_numbers_change():
     assert graph.outputs[0] in zero_values(graph, range(len(graph.nodes)), tensors_of(net))
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(t, before[name]) for name, t in tensors_of(net).items())
+
+
+@pytest.mark.skipif(not hasattr(F, "grouped_mm"), reason="torch has it since 2.10")
+@pytest.mark.parametrize("zero", [True, False])
+def test_products_of_groups_are_zero_where_all_weights_are(zero):
+    net = Net(
+        lambda m, x: F.grouped_mm(x, m.experts, offs=(x[0, :2] * 0 + 2).cumsum(0).int()),
+        experts=nn.Parameter(torch.full((2, 4, 4), 0.0 if zero else 1.0)),
+    )
+    graph = recorded(net, torch.randn(4, 4))
+    zeros = zero_values(graph, range(len(graph.nodes)), tensors_of(net))
+    assert (graph.outputs[0] in zeros) == zero

@@ -16,7 +16,7 @@ from lightning_prune.errors import RewriteError
 from lightning_prune.runtime.corrections import ZERO, GiveBack, Pin, correction_from_json, form_of
 
 X = torch.arange(3.0)
-OTHER = torch.zeros(5)
+OTHER = torch.zeros(3)
 
 
 def restored(form: Any) -> Any:
@@ -81,6 +81,19 @@ def test_tensors_are_the_first_one_that_was_given(args, kwargs):
     assert GiveBack(("tensor",))(*args, **kwargs) is X
 
 
+def test_of_other_sizes_zeros_are_given_back():
+    form = form_of(torch.ones(2, 12, 7), (None, torch.ones(2, 4, 7)))
+    assert form == ("zeros", -1, 12, -1)
+    zeros = GiveBack(restored(form))(torch.ones(5, 4, 3))
+    assert (zeros.shape, zeros.any()) == ((5, 12, 3), False)
+
+
+def test_a_copy_may_be_written_into():
+    back = GiveBack(("tensor",), copies=True)(X)
+    assert torch.equal(back, X)
+    assert back.data_ptr() != X.data_ptr()
+
+
 def test_without_a_tensor_there_is_none_to_give_back():
     assert GiveBack(("tuple", ("tensor",)))(3) == (None,)
 
@@ -126,6 +139,8 @@ def test_of_two_forms_the_later_counts():
         "tensor",
         ["tensor"],
         ("tensor", 1),
+        ("zeros", -2),
+        ("zeros", "a"),
         ("argument", -1),
         ("argument", "a"),
         ("tuple", "tensor"),
