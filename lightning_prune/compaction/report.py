@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 from lightning_prune.compaction.plan import Plan
+from lightning_prune.display.plots import draw_bars, require_axes
 from lightning_prune.display.tables import format_bytes, format_count, format_table
 from lightning_prune.display.widths import join_names, terminal_width, wrap_all
 from lightning_prune.measure.latency import Latency
 from lightning_prune.measure.speedup import Speedup
 from lightning_prune.units.group import GroupCount
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _FASTER = 1.05
 _NAMES = 40  # characters of a list of names
@@ -112,6 +116,24 @@ class CompactionReport:
         if self.speedup is not None:
             values["compaction/speedup"] = self.speedup
         return values
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Draw the units of every group, before and after; needs matplotlib.
+
+        Args:
+            axes: where to draw; a new figure if ``None``.
+
+        Returns:
+            The axes drawn on.
+
+        Raises:
+            ImportError: if matplotlib is missing.
+        """
+        axes = require_axes(axes, len(self.groups))
+        names = [group.name for group in self.groups]
+        before = [group.units for group in self.groups]
+        draw_bars(axes, names, before, [group.kept for group in self.groups], label="units")
+        return axes
 
     @override
     def __str__(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -28,11 +28,15 @@ from lightning_prune.coupling.rules import RULES
 from lightning_prune.coupling.solve import Solution, solve, stuck_grids
 from lightning_prune.coupling.text import shorten, spell_out
 from lightning_prune.coupling.unused import freeze_readable, may_read, unused_parameters
+from lightning_prune.display.plots import draw_bars, require_axes
 from lightning_prune.display.widths import terminal_width
 from lightning_prune.modules.fake import fake_mode, real
 from lightning_prune.modules.inputs import ExampleInputs, examples_of
 from lightning_prune.units.cost import element_cost
 from lightning_prune.units.group import Group, Structure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +94,25 @@ class Coupling:
     @override
     def __str__(self) -> str:
         return shorten(self, terminal_width())
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Draw how many parameters lie on the units of every group; needs matplotlib.
+
+        A weight that one group writes and another one reads lies on the units of both.
+
+        Args:
+            axes: where to draw; a new figure if ``None``.
+
+        Returns:
+            The axes drawn on.
+
+        Raises:
+            ImportError: if matplotlib is missing.
+        """
+        axes = require_axes(axes, len(self.groups))
+        counts = [element_cost([group], self.shapes).prunable for group in self.groups]
+        draw_bars(axes, [group.name for group in self.groups], counts, label="parameters")
+        return axes
 
     def details(self) -> str:
         """Return every member of every group, every branch and every frozen axis, however long."""

@@ -64,3 +64,13 @@ def wrap_all(lines: Sequence[str], width: int) -> str:
         for part in textwrap.wrap(line, width, subsequent_indent="  ", break_on_hyphens=False)
     ]
     return "\n".join(wrapped)
+
+
+def printable(text: str) -> str:
+    r"""Return ``text`` with a question mark in place of what cannot be printed.
+
+    Example:
+        >>> printable("conv\n1"), printable("größe")
+        ('conv?1', 'größe')
+    """
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -130,3 +130,10 @@ def test_frozen_parameters_are_said_to_count():
     text = str(report(frozen=("teacher", "embedding"), params_frozen=12_300))
     assert "12.3 k of the parameters are frozen, and counted as well: teacher, embedding" in text
     assert "frozen" not in str(report())
+
+
+def test_it_draws_the_units_of_every_group():
+    axes = report().plot()
+    widths = [[bar.get_width() for bar in bars] for bars in axes.containers]
+    assert widths == [[8, 4], [8 - 3, 4 - 2]]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]

@@ -284,3 +284,11 @@ def test_the_worked_example_of_the_readme():
         [14, 21],
         [15, 22],
     ]
+
+
+def test_it_draws_the_parameters_on_the_units_of_every_group():
+    model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 2))
+    axes = couple(model, torch.zeros(1, 3)).plot()
+    (bars,) = axes.containers
+    assert [bar.get_width() for bar in bars] == [5 * 3 + 5 + 2 * 5]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["0"]
