@@ -50,8 +50,9 @@ class GiveBack(Correction):
         """Return something of the form."""
         # Not `next` with a default, which torch 2.6 does not compile.
         tensors = [t for t in (*args, *kwargs.values()) if is_tensor(t)]
-        tensor = tensors[0] if tensors else None
-        return _filled(self.form, args, tensor.clone() if self.copies and tensors else tensor)
+        if self.copies:
+            tensors = [tensor.clone() for tensor in tensors[:1]]
+        return _filled(self.form, args, tensors[0] if tensors else None)
 
     @override
     def then(self, later: Correction) -> Correction | None:
@@ -84,7 +85,7 @@ def form_of(output: Any, args: Sequence[Any]) -> Form:
 
 
 def _tensor_form(output: Tensor, given: Tensor) -> Form:
-    """Return the form of a tensor; of other sizes than the given one those, or -1 where they fit."""
+    """Return the form of a tensor: its sizes where they are not the given ones, -1 where they are."""
     if output.shape == given.shape:
         return ("tensor",)
     sizes = [-1 if given.shape[i : i + 1] == (n,) else n for i, n in enumerate(output.shape)]
