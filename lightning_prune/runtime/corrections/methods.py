@@ -85,7 +85,7 @@ def form_of(output: Any, args: Sequence[Any]) -> Form:
 
 
 def _tensor_form(output: Tensor, given: Tensor) -> Form:
-    """Return the form of a tensor: its sizes where they are not the given ones, -1 where they are."""
+    """Return the form of a tensor: sizes that are not the given ones, -1 for those that are."""
     if output.shape == given.shape:
         return ("tensor",)
     sizes = [-1 if given.shape[i : i + 1] == (n,) else n for i, n in enumerate(output.shape)]
