@@ -30,10 +30,10 @@ FLOORS = {
     "coupling": 5,
     "export": 5,
     "compaction": 6,
-    "pruning": 6,
-    "callbacks": 7,
-    "loops": 7,
-    "__init__": 8,
+    "pruning": 7,
+    "callbacks": 8,
+    "loops": 8,
+    "__init__": 9,
 }
 CALLBACKS = {
     "accuracy_guard",

@@ -36,7 +36,7 @@ def parameters(model: nn.Module) -> int:
 
 def multiply_adds_left(printed: str) -> float:
     """What a printed report says; how much faster that is depends on the machine."""
-    assert re.search(r"speed-up \d+\.\d\d, measured in turns", printed)
+    assert re.search(r"speed-up \d+\.\d\d \(.*\), measured in turns", printed)
     return 1 / float(re.search(r"MACs .* (\d+\.\d\d)x", printed)[1])
 
 

@@ -23,6 +23,7 @@ from lightning_prune.modules.ranks import add_up, all_agree
 from lightning_prune.pruning import BasePruner, PruningReport, Recipe, find_prunable
 from lightning_prune.pruning.checks import check_release, check_start
 from lightning_prune.pruning.progress import Progress
+from lightning_prune.pruning.recipe import asked
 from lightning_prune.pruning.state import check_resumable, options_of
 from lightning_prune.schedules import OneShot, Schedule
 from lightning_prune.units.cost import Of
@@ -59,12 +60,14 @@ class Pruner(BasePruner):
             is looked through.
         example_inputs: what ``model(...)`` takes, as in `prune`; a batch of the data will do.
         sparsity: final fraction removed, in [0, 1); never "of what remains".
+        latency_ms: in place of a sparsity, the p50 that the compact model is to have, in ms.
         criterion: gives every weight a score; one that reads gradients or activations.
         granularity: what is removed: channels, heads, blocks or single weights.
         schedule: when, and how much. It counts the epochs that `step` is told, or the steps of the
             optimizers, from 0; fractions of the training are for `Schedule.resolved`.
         allocation: how the sparsity is shared among groups.
-        of: of what the sparsity is a fraction: ``"parameters"``, ``"macs"`` or ``"units"``.
+        of: of what the sparsity is a fraction: ``"parameters"``, ``"macs"``, ``"units"`` or
+            ``"latency"``, as in `prune`.
         include: glob patterns of the names of modules to prune; None for all.
         exclude: glob patterns of the names of modules to leave alone.
         allow_unused: units may also go where a parameter that no example runs might read them.
@@ -88,7 +91,8 @@ class Pruner(BasePruner):
         model: nn.Module,
         example_inputs: Any = None,
         *,
-        sparsity: float,
+        sparsity: float | None = None,
+        latency_ms: float | None = None,
         criterion: Criterion = Gradient(),  # noqa: B008 (frozen, and shows in the documentation)
         granularity: Granularity = Channel(),  # noqa: B008
         schedule: Schedule = OneShot(epoch=1),  # noqa: B008
@@ -100,8 +104,9 @@ class Pruner(BasePruner):
     ) -> None:
         check_kind("schedule", schedule, Schedule)
         schedule.refuse_fractions()
+        sparsity, of = asked(sparsity, latency_ms, of)
         what = (sparsity, criterion, granularity, allocation, of, include, exclude)
-        recipe = Recipe(*what, schedule.regrows, allow_unused)
+        recipe = Recipe(*what, schedule.regrows, allow_unused, latency_ms)
         check_release(schedule, granularity)
         check_start(schedule, criterion)
         while type(model).__name__ in _WRAPPERS:
@@ -163,7 +168,7 @@ class Pruner(BasePruner):
         due = self._progress.next_due(self.schedule, position)
         if due is None:
             return None
-        target = self._progress.target(self.schedule, due, self._recipe.sparsity)
+        target = self._progress.target(self.schedule, due, self.final)
         if self.removes(target, monotone=self.schedule.monotone) and not self.ready:
             self._warn_waiting(due)
             return None
@@ -223,7 +228,7 @@ class Pruner(BasePruner):
         self.masks.apply()
         if self._progress.done < self.schedule.last:
             warnings.warn(
-                f"Expected sparsity {self._recipe.sparsity} at {self.schedule.period} "
+                f"Expected sparsity {self.final} at {self.schedule.period} "
                 f"{self.schedule.last}, but got {self.sparsity:.4f} when the training ended. Train "
                 "for longer, or end the schedule earlier.",
                 stacklevel=2,

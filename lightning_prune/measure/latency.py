@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from lightning_prune.arguments import check_choice, check_integer, check_model
 from lightning_prune.display.tables import format_bytes, format_count, format_table
-from lightning_prune.measure.speedup import Speedup, speedup_of
+from lightning_prune.measure.speedup import Speedup, paired_speedup, speedup_of
 from lightning_prune.measure.timed_model import Backend, TimedModel, cpu_threads
 from lightning_prune.measure.turns import check_runs, take_turns
 
@@ -95,6 +95,10 @@ class Turns:
     def speedup(self, after: int = 1) -> Speedup:
         """Return how many times as fast the model at index ``after`` is as the first one."""
         return speedup_of(self.runs_ms[:, 0], self.runs_ms[:, after])
+
+    def paired(self, after: int = 1) -> Speedup:
+        """Return the same as the median of the ratios of each turn."""
+        return paired_speedup(self.runs_ms[:, 0], self.runs_ms[:, after])
 
 
 def measure_latency(

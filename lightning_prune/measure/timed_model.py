@@ -51,12 +51,12 @@ class TimedModel:
         """Run once; return how many milliseconds it took."""
         # A model may write into its inputs: every run gets fresh ones, outside of the clock.
         inputs = self.inputs.map(torch.clone)
-        self._synchronize()
+        self.synchronize()
         if [device.type for device in self.accelerators] == ["cuda"]:
             return self._run_between_events(inputs)
         started_ns = time.perf_counter_ns()
         inputs(self.model)
-        self._synchronize()
+        self.synchronize()
         return (time.perf_counter_ns() - started_ns) / 1e6
 
     def _run_between_events(self, inputs: ExampleInputs) -> float:
@@ -68,7 +68,8 @@ class TimedModel:
             end.synchronize()
             return float(start.elapsed_time(end))
 
-    def _synchronize(self) -> None:
+    def synchronize(self) -> None:
+        """Wait until every accelerator is done."""
         for device in self.accelerators:
             torch.accelerator.synchronize(device)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,10 +21,16 @@ from lightning_prune.errors import TargetError
 from lightning_prune.modules.gathering import reshard
 from lightning_prune.modules.shards import local
 from lightning_prune.pruning.choosing.choice import choose
-from lightning_prune.pruning.choosing.ranking import floors, removal_priorities
+from lightning_prune.pruning.choosing.ranking import (
+    floors,
+    is_additive,
+    per_cost,
+    removal_priorities,
+)
 from lightning_prune.pruning.choosing.regrowth import exchange
 from lightning_prune.pruning.choosing.selection import nothing_to_prune
 from lightning_prune.pruning.choosing.sharded_choice import check_sharded, choose_shards
+from lightning_prune.pruning.latency import Clock, LatencySearch
 from lightning_prune.pruning.masks import Masks
 from lightning_prune.pruning.prunable import Prunable
 from lightning_prune.pruning.recipe import Recipe
@@ -40,6 +47,7 @@ class BasePruner:
         model: any module; its parameters are changed in place.
         recipe: what to prune.
         prunable: what there is to prune.
+        clock: measures latency, if that is asked for.
 
     Attributes:
         masks: what is kept.
@@ -51,14 +59,26 @@ class BasePruner:
             the recipe asks for.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, prunable: Prunable) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        prunable: Prunable,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
         self._model, self._recipe, self._prunable = model, recipe, prunable
         groups = tuple(prunable.groups)
         if not groups:
             raise TargetError(nothing_to_prune(prunable.left_alone, recipe.granularity))
         self._floors = floors(groups, recipe.granularity, recipe.allocation)
         self.masks = Masks(model, groups)
-        self._cost = cost_of(recipe.of, groups, self.masks.shapes, prunable.prices)
+        self._search: LatencySearch | None = None
+        if recipe.of == "latency":
+            self._search = LatencySearch(model, recipe, prunable, self.masks, self._floors, clock)
+            self._cost = self._search.cost
+        else:
+            self._cost = cost_of(recipe.of, groups, self.masks.shapes, prunable.prices)
         if self.masks.sharded:
             check_sharded(recipe, groups, self._cost)
         self.scorer = Scorer(
@@ -72,12 +92,20 @@ class BasePruner:
         self._growth: Scorer | None = None
         if recipe.regrows:
             self._growth = Scorer(model, self.masks.weights, groups, criterion=Gradient())
-        most = [g.units - floor for g, floor in zip(groups, self._floors, strict=True)]
-        check_reachable(self._cost, recipe.sparsity, self._cost.removed(most))
+        if self._search is None:
+            most = [g.units - floor for g, floor in zip(groups, self._floors, strict=True)]
+            check_reachable(self._cost, recipe.sparsity, self._cost.removed(most))
+
+    @property
+    def final(self) -> float:
+        """The sparsity to reach in the end: the recipe's, or what its latency takes."""
+        return self._recipe.sparsity if self._search is None else self._search.final
 
     @property
     def sparsity(self) -> float:
-        """The fraction removed so far, of what `of` says, in [0, 1)."""
+        """The fraction removed so far, of what `of` says, in [0, 1); of latency as measured."""
+        if self._search is not None:
+            return self._search.reached
         return self._cost.removed(self.masks.removed) / self._cost.prunable
 
     @property
@@ -148,6 +176,8 @@ class BasePruner:
             for optimizer in optimizers:  # what it has kept of masked weights is not theirs
                 self.masks.apply_to_optimizer(optimizer)
             self.masks.release()
+            if self._search is not None:
+                self._search.restart()
         report = self.update(sparsity, share)
         for optimizer in optimizers:
             self.masks.apply_to_optimizer(optimizer)
@@ -178,7 +208,7 @@ class BasePruner:
             left = (1 - before) ** (1 - done / rounds) * (1 - sparsity) ** (done / rounds)
             level = sparsity if done == rounds else 1 - left
             if level > self.sparsity:
-                self.masks.keep(self.preview(level))
+                self.masks.keep(self._choice(level))
         if share and self._growth is not None:
             scores, growth = self.scorer.scores(), self._growth.scores()
             self.masks.keep(exchange(self.masks.kept, scores, growth, share))
@@ -190,51 +220,76 @@ class BasePruner:
     def rehearse(self, sparsity: float) -> PruningReport:
         """Return what `update` would reach; masks and weights stay, scores are forgotten."""
         kept = self.masks.kept
+        search = None if self._search is None else self._search.state_dict()
         weights = {name: local(w).clone() for name, w in self.masks.weights.items()}
         try:
             return self.update(sparsity)
         finally:
             self.masks.keep(kept)
+            if self._search is not None and search is not None:
+                self._search.load_state_dict(search)
             for name, weight in self.masks.weights.items():
                 local(weight).copy_(weights[name])
 
     @torch.no_grad()
     def preview(self, sparsity: float) -> list[Tensor]:
-        """Return which units an update would keep now, on the CPU; nothing changes."""
+        """Return which units an update would keep now, on the CPU; nothing changes.
+
+        Under a target of latency these are near the units, as nothing is measured.
+        """
+        return self._keep_at(sparsity if self._search is None else self._search.level_for(sparsity))
+
+    @torch.no_grad()
+    def _choice(self, sparsity: float) -> list[Tensor]:
+        """Return which units to keep, on the CPU."""
+        if self._search is None:
+            return self._keep_at(sparsity)
+        return self._search.find(sparsity, self._keep_at)
+
+    def _keep_at(self, level: float) -> list[Tensor]:
+        """Return which units to keep with a fraction of the cost removed."""
         scores, masks, recipe = self.scorer.scores(), self.masks, self._recipe
         if masks.sharded and masks.groups[0].single_weights:
             weights = list(masks.weights.values())
-            return choose_shards(scores, masks.kept, weights, self._cost, sparsity)
+            return choose_shards(scores, masks.kept, weights, self._cost, level)
         erased = find_erased(masks.groups, {**masks.weights, **masks.fixed.tensors})
         dead = [~kept.to(e.device) | e for kept, e in zip(masks.kept, erased, strict=True)]
         priorities = removal_priorities(
             masks.groups, scores, dead, masks.shapes, recipe.granularity, recipe.allocation
         )
+        if self._search is not None and is_additive(recipe.granularity, recipe.allocation):
+            priorities = per_cost(priorities, self._cost)
         steps = [math.lcm(recipe.granularity.rules.round_to, g.granule) for g in masks.groups]
-        chosen = choose(priorities, self._cost, sparsity, self._floors, steps)
+        chosen = choose(priorities, self._cost, level, self._floors, steps)
         # Where all of a group was erased, one unit is protected that may have been removed before.
         return [new.cpu() & old for new, old in zip(chosen, masks.kept, strict=True)]
 
     def report(self, target: float) -> PruningReport:
         """Return what is reached, with the ``target`` asked for."""
-        return report_of(
+        report = report_of(
             target, self.sparsity, self._recipe.of, self.masks, self._prunable, self._floors
         )
+        return report if self._search is None else replace(report, speedup=self._search.speedup)
 
     def adopt(self, other: BasePruner) -> None:
         """Take over masks and scores of a pruner of the same model that knew fewer groups."""
         self.masks.adopt(other.masks)
+        if self._search is not None and other._search is not None:
+            self._search.load_state_dict(other._search.state_dict())
         for scorer, known in zip(self._scorers, other._scorers, strict=True):
             scorer.adopt(known)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the masks as packed bits and the scores of the open window."""
         scores = [scorer.state_dict() for scorer in self._scorers]
-        return {**self.masks.state_dict(), "scores": scores}
+        state = {**self.masks.state_dict(), "scores": scores}
+        return state if self._search is None else {**state, "latency": self._search.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over masks and scores of the same groups, else raise a `ValueError`."""
         self.masks.load_state_dict(state)
+        if self._search is not None:
+            self._search.load_state_dict(state["latency"])
         for scorer, held in zip(self._scorers, state["scores"], strict=True):
             scorer.load_state_dict(held)
 

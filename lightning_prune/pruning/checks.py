@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from lightning_prune.allocations.base import Allocation
-from lightning_prune.arguments import check_kind
+from lightning_prune.arguments import check_kind, check_positive
 from lightning_prune.criteria.base import Criterion
 from lightning_prune.granularities.base import Granularity
 from lightning_prune.regularizations.base import Regularization
 from lightning_prune.schedules import Schedule
+from lightning_prune.units.cost import Of
 
 
 def check_regrows(granularity: Granularity) -> None:
@@ -43,6 +44,31 @@ def check_groups(granularity: Granularity, criterion: Criterion, allocation: All
             f"Expected `allocation` to rank the units of all groups together, but got {allocation} "
             f"for {granularity}, each of whose groups is a single unit. Use Global() or "
             "Isomorphic(), without `max_sparsity`."
+        )
+
+
+def check_latency(
+    of: Of, latency_ms: float | None, granularity: Granularity, criterion: Criterion
+) -> None:
+    """Refuse a target of latency that no compaction could reach, or that cannot be measured.
+
+    Raises:
+        ValueError: if the units stay in the compact model, the criterion takes many rounds, or
+            ``latency_ms`` is out of range.
+    """
+    if latency_ms is not None:
+        check_positive("latency_ms", latency_ms, "It is what the compact model is to take, in ms.")
+    if of != "latency":
+        return
+    if not granularity.needs_coupling:
+        raise ValueError(
+            f"Expected `granularity` to remove whole channels, heads or branches for "
+            f"of='latency', but got {granularity}. Zeros alone make nothing faster: use Channel()."
+        )
+    if criterion.rounds > 1:
+        raise ValueError(
+            f"Expected `criterion` to choose in one round for of='latency', but got {criterion}. "
+            "Every round would be measured: use Taylor(), say."
         )
 
 

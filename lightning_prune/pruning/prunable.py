@@ -69,7 +69,7 @@ def find_prunable(
     """
     reshard(model)  # its parameters are looked up below
     coupling = None
-    if recipe.granularity.needs_coupling or recipe.of == "macs":
+    if recipe.granularity.needs_coupling or recipe.of in {"macs", "latency"}:
         unsharded = structure_of(model) if has_shards(model) else model
         coupling = couple(unsharded, example_inputs, allow_unused=recipe.allow_unused)
     weights = parameters_by_name(model)

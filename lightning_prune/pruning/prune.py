@@ -17,7 +17,7 @@ from lightning_prune.measure import count_macs
 from lightning_prune.modules.twin import clone, twin
 from lightning_prune.pruning.base_pruner import BasePruner
 from lightning_prune.pruning.prunable import find_prunable
-from lightning_prune.pruning.recipe import Recipe
+from lightning_prune.pruning.recipe import Recipe, asked
 from lightning_prune.pruning.report import PruningReport
 from lightning_prune.units.cost import Of
 
@@ -26,7 +26,8 @@ def prune(
     model: nn.Module,
     example_inputs: Any = None,
     *,
-    sparsity: float,
+    sparsity: float | None = None,
+    latency_ms: float | None = None,
     criterion: Criterion = Gradient(),  # noqa: B008 (frozen, and shows in the documentation)
     granularity: Granularity = Channel(),  # noqa: B008
     allocation: Allocation = Global(),  # noqa: B008
@@ -50,10 +51,13 @@ def prune(
             Single weights need none, unless ``of="macs"``.
         sparsity: fraction to remove, in [0, 1), of what ``of`` says, counted over what is
             prunable.
+        latency_ms: in place of a sparsity, the p50 that the compact model is to have, in ms.
         criterion: gives every weight a score; the **lowest** are removed.
         granularity: what a unit is.
         allocation: how the sparsity is shared among groups.
-        of: ``"parameters"``, ``"macs"`` or ``"units"``.
+        of: ``"parameters"``, ``"macs"``, ``"units"`` or ``"latency"``: the milliseconds of a
+            forward pass of the first example, on its device with the CPU threads that torch uses.
+            They are measured, on unverified compact copies, until asked and measured agree.
         include: glob patterns of the names of modules to prune; None for all.
         exclude: glob patterns of the names of modules to leave alone.
         batches: data for criteria that read gradients or activations.
@@ -78,6 +82,7 @@ def prune(
         >>> [(group.name, group.kept, group.units) for group in report.groups]
         [('0', 4, 8)]
     """
+    sparsity, of = asked(sparsity, latency_ms, of)
     recipe = Recipe(
         sparsity,
         criterion,
@@ -87,10 +92,11 @@ def prune(
         include,
         exclude,
         allow_unused=allow_unused,
+        latency_ms=latency_ms,
     )
     recipe.check(model)
     pruner = gather_scores(recipe, model, example_inputs, batches, loss)
-    report = pruner.update(sparsity)
+    report = pruner.update(pruner.final)
     pruner.masks.apply_to_copy(model)  # it shares the weights of what was scored, but no buffers
     return report
 
@@ -99,7 +105,8 @@ def plan(
     model: nn.Module,
     example_inputs: Any = None,
     *,
-    sparsity: float,
+    sparsity: float | None = None,
+    latency_ms: float | None = None,
     criterion: Criterion = Magnitude(),  # noqa: B008
     granularity: Granularity = Channel(),  # noqa: B008
     allocation: Allocation = Global(),  # noqa: B008
@@ -141,6 +148,7 @@ def plan(
         clone(model),
         example_inputs,
         sparsity=sparsity,
+        latency_ms=latency_ms,
         criterion=criterion,
         granularity=granularity,
         allocation=allocation,

@@ -25,7 +25,7 @@ from lightning_prune.errors import TargetError
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.modules.names import plain_name
 from lightning_prune.modules.patterns import check_patterns
-from lightning_prune.pruning.checks import check_groups, check_regrows
+from lightning_prune.pruning.checks import check_groups, check_latency, check_regrows
 from lightning_prune.units.cost import Of
 
 
@@ -43,9 +43,11 @@ class Recipe:
         exclude: glob patterns of the names of modules to leave alone.
         regrows: removed units may grow again.
         allow_unused: also prune units that a parameter which no example runs might read.
+        latency_ms: what the compact model is to take, in ms, in place of a sparsity.
 
     Raises:
-        ValueError: if ``sparsity`` is outside its range, or ``of`` is none of its words.
+        ValueError: if ``sparsity`` is outside its range, ``of`` is none of its words, or latency is
+            asked for of units that no compaction removes.
         TypeError: if an argument is of another type, a class or a name instead of an object, say.
     """
 
@@ -58,6 +60,7 @@ class Recipe:
     exclude: Sequence[str] = ()
     regrows: bool = False
     allow_unused: bool = False
+    latency_ms: float | None = None
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
@@ -66,6 +69,7 @@ class Recipe:
         check_kind("allocation", self.allocation, Allocation)
         check_choice("of", self.of, get_args(Of), "It says what the sparsity is a fraction of.")
         check_groups(self.granularity, self.criterion, self.allocation)
+        check_latency(self.of, self.latency_ms, self.granularity, self.criterion)
         if self.regrows:
             check_regrows(self.granularity)
         check_list("include", () if self.include is None else self.include)
@@ -79,7 +83,7 @@ class Recipe:
         """Whether the units, what they cost or their scores take a forward pass to find."""
         return (
             self.granularity.needs_coupling
-            or self.of == "macs"
+            or self.of in {"macs", "latency"}
             or self.criterion.reads.needs_examples
         )
 
@@ -118,3 +122,25 @@ class Recipe:
                 f"Expected `example_inputs` to be given for {self.granularity}, {self.criterion} "
                 f"and of={self.of!r}, but got None. Pass what you would pass to `model(...)`."
             )
+
+
+def asked(sparsity: float | None, latency_ms: float | None, of: Of) -> tuple[float, Of]:
+    """Return the sparsity and what it is of, where either that or a latency is asked for.
+
+    Args:
+        sparsity: the fraction to remove, or None.
+        latency_ms: what the compact model is to take, in ms, or None.
+        of: of what the sparsity is.
+
+    Returns:
+        Both; for a latency 0 of the latency, until it is known what the model takes.
+
+    Raises:
+        ValueError: if both are given, or none.
+    """
+    if (sparsity is None) == (latency_ms is None):
+        got = "none" if sparsity is None else f"{sparsity} and latency_ms={latency_ms}"
+        raise ValueError(
+            f"Expected either `sparsity` or `latency_ms` to be given, but got {got}. Ask for one."
+        )
+    return (0.0, "latency") if sparsity is None else (sparsity, of)

@@ -9,6 +9,7 @@ from typing_extensions import override
 
 from lightning_prune.display.tables import format_count, format_table
 from lightning_prune.display.widths import clip, terminal_width, wrap_all
+from lightning_prune.measure import Speedup
 from lightning_prune.pruning.masks import Masks
 from lightning_prune.pruning.prunable import Prunable
 from lightning_prune.units.cost import element_cost
@@ -24,7 +25,7 @@ class PruningReport:
     Args:
         target: sparsity asked for, in [0, 1).
         sparsity: sparsity reached, in [0, 1).
-        of: of what both are fractions: ``"parameters"``, ``"macs"`` or ``"units"``.
+        of: of what both are fractions: ``"parameters"``, ``"macs"``, ``"units"`` or ``"latency"``.
         groups: what is kept of each group.
         left_alone: why other groups were not pruned, by name.
         bound: names of the groups that may not lose more.
@@ -34,6 +35,8 @@ class PruningReport:
         macs_left: fraction of the multiply-adds with weights that compaction leaves, in [0, 1];
             ``None`` where these are not known, or nothing is removed by compaction.
         macs_before: multiply-adds of one run of the examples, ``None`` where they are not counted.
+        speedup: of the compact model, as measured for a target of latency on an unverified copy;
+            ``None`` for other targets.
     """
 
     target: float
@@ -47,6 +50,7 @@ class PruningReport:
     params_after: int = 0
     macs_left: float | None = None
     macs_before: int | None = None
+    speedup: Speedup | None = None
 
     @property
     def macs_after(self) -> int | None:
@@ -85,7 +89,7 @@ class PruningReport:
 
     def summary(self) -> str:
         """Return what is reached, what compaction leaves and the notes, without the table."""
-        notes = [*self._left(), *self.notes()]
+        notes = [*self._left(), *self._measured(), *self.notes()]
         if self.unused:
             notes.append(f"not run by the example inputs: {', '.join(self.unused)}")
         head = f"sparsity {self.sparsity:.4f} of {self.of} (target {self.target:.4f})"
@@ -99,6 +103,10 @@ class PruningReport:
         ]
         table = format_table(["group", "units", "kept", "removed"], rows)
         return "\n".join([head, table, *notes])
+
+    def _measured(self) -> list[str]:
+        """Return the measured speed-up, as a line, if there is one."""
+        return [] if self.speedup is None else [f"the compact copy measures {self.speedup} x"]
 
     def _left(self) -> list[str]:
         """Return what compaction leaves, as a line, if that is less than there is."""

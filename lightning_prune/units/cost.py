@@ -17,7 +17,7 @@ from torch import Tensor
 from lightning_prune.errors import TargetError
 from lightning_prune.units.group import Group
 
-Of = Literal["parameters", "macs", "units"]
+Of = Literal["parameters", "macs", "units", "latency"]
 
 
 @dataclass(frozen=True)
@@ -141,10 +141,11 @@ def cost_of(
     """Return the cost of units in what ``of`` names.
 
     Args:
-        of: ``"parameters"``, ``"macs"`` or ``"units"``.
+        of: ``"parameters"``, ``"macs"``, ``"units"`` or ``"latency"``.
         groups: the groups.
         shapes: shape of every parameter, by name.
-        prices: multiply-adds per element of each weight, needed for ``"macs"``.
+        prices: multiply-adds or ms per element of each weight, needed for ``"macs"`` and
+            ``"latency"``.
 
     Returns:
         The cost.
@@ -154,12 +155,13 @@ def cost_of(
     """
     if of == "units":
         return unit_cost(groups)
-    if of == "macs" and prices is None:
+    priced = of in {"macs", "latency"}
+    if priced and prices is None:
         raise ValueError(
-            "Expected `prices` to be given for `of='macs'`, but got None. Pass the multiply-adds "
-            "per element of each weight."
+            f"Expected `prices` to be given for `of={of!r}`, but got None. Pass what an element of "
+            "each weight costs."
         )
-    return element_cost(groups, shapes, prices if of == "macs" else None)
+    return element_cost(groups, shapes, prices if priced else None)
 
 
 def units_to_remove(

@@ -63,7 +63,7 @@ WHAT: Wrong = {
     "criterion": no_objects(lp.Gradient),
     "granularity": no_objects(lp.Channel),
     "allocation": no_objects(lp.Global),
-    "of": words("latency"),
+    "of": words("speed"),
     "include": NO_PATTERNS,
     "exclude": (None, *NO_PATTERNS),
     "allow_unused": NO_FLAGS,
@@ -248,6 +248,7 @@ TABLE: list[tuple[Callable[..., Any], dict[str, Any], Wrong]] = [
     ),
     (lp.count_macs, NETS, ON_A_MODEL),
     (lp.measure_latency, NETS, {**ON_A_MODEL, **MEASURED}),
+    (lp.measure_latency, NETS, {"batch_size": EVERY, "threads": EVERY, "backend": words("fast")}),
     (lp.measure_sparsity, {"model": net()}, {"model": NO_MODELS, "min_ndim": integers(0)}),
     (
         lp.sensitivity,

@@ -26,6 +26,7 @@ from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.pruning import BasePruner, PruningReport, Recipe, Rewinding
 from lightning_prune.pruning.checks import check_regularization, check_release
 from lightning_prune.pruning.progress import Progress
+from lightning_prune.pruning.recipe import asked
 from lightning_prune.pruning.shrinkage import Shrinkage
 from lightning_prune.regularizations import Regularization
 from lightning_prune.schedules import OneShot, Schedule
@@ -42,6 +43,7 @@ class Pruning(Callback):
 
     Args:
         sparsity: final fraction removed, in [0, 1); never "of what remains".
+        latency_ms: in place of a sparsity, the p50 that the compact model is to have, in ms.
         criterion: gives every weight a score.
         granularity: what is removed: channels, heads, blocks or single weights.
         schedule: when, and how much. An update due in epoch *e* happens at the start of epoch *e*.
@@ -49,7 +51,9 @@ class Pruning(Callback):
             and ``max_steps`` allow.
         allocation: how the sparsity is shared among groups.
         of: of what the sparsity is a fraction, counted over what is prunable: ``"parameters"``,
-            ``"macs"`` or ``"units"``.
+            ``"macs"``, ``"units"`` or ``"latency"``: the milliseconds of a forward pass of the
+            first example, on rank zero. At every update they are measured, on unverified compact
+            copies, until asked and measured agree; a resumed run measures anew.
         include: glob patterns of the names of modules to prune; None for all.
         exclude: glob patterns of the names of modules to leave alone.
         rewind: return the kept weights, or the learning rate, to an earlier step after every
@@ -83,9 +87,10 @@ class Pruning(Callback):
 
     def __init__(
         self,
-        sparsity: float,
+        sparsity: float | None = None,
         criterion: Criterion = Gradient(),  # noqa: B008 (frozen, and shows in the command line)
         *,
+        latency_ms: float | None = None,
         granularity: Granularity = Channel(),  # noqa: B008
         schedule: Schedule = OneShot(epoch=1),  # noqa: B008
         allocation: Allocation = Global(),  # noqa: B008
@@ -108,8 +113,9 @@ class Pruning(Callback):
             restart_early_stopping=restart_early_stopping,
             untried_strategy=untried_strategy,
         )
+        sparsity, of = asked(sparsity, latency_ms, of)
         what = (sparsity, criterion, granularity, allocation, of, include, exclude)
-        self.recipe = Recipe(*what, schedule.regrows, allow_unused)
+        self.recipe = Recipe(*what, schedule.regrows, allow_unused, latency_ms)
         check_release(schedule, granularity)
         self.name = name
         self.example_inputs = example_inputs

@@ -86,9 +86,14 @@ class PruningRun:
         return 0.0 if self.pruner is None else self.pruner.sparsity
 
     @property
+    def _final(self) -> float:
+        """The sparsity to reach in the end; that of a latency is known by the pruner."""
+        return self._recipe.sparsity if self.pruner is None else self.pruner.final
+
+    @property
     def target(self) -> float:
         """The sparsity that the schedule asked for at the last due position."""
-        return self.schedule.sparsity(self.progress.due, self._recipe.sparsity)
+        return self.schedule.sparsity(self.progress.due, self._final)
 
     def masks_in_force(self) -> int:
         """Return a checksum of the masks, the same as long as these are."""
@@ -114,7 +119,7 @@ class PruningRun:
         if self.pruner is not None:
             self.pruner.masks.apply()
         if self.progress.done < self.schedule.last and not (self._dry_run or is_trial(trainer)):
-            warn_missed(self._name, self.schedule, self._recipe.sparsity, self.sparsity)
+            warn_missed(self._name, self.schedule, self._final, self.sparsity)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the masks, the scores since the last update, and the progress."""
@@ -167,7 +172,7 @@ class PruningRun:
         due = self.progress.next_due(self.schedule, current_position(trainer, self.schedule.period))
         if self._loaded is not None or due is None:
             return
-        target = self.progress.target(self.schedule, due, self._recipe.sparsity)
+        target = self.progress.target(self.schedule, due, self._final)
         if self._binding.obstacle is not None and target > 0:
             self._skip(trainer, due, self._binding.obstacle)
         elif self.pruner is not None:
@@ -189,7 +194,7 @@ class PruningRun:
     def _rehearse(self, pl_module: L.LightningModule) -> None:
         """Print once what the final sparsity would remove."""
         if self.report is None and self.pruner is not None and self.pruner.ready:
-            self.report = self.pruner.rehearse(self._recipe.sparsity)
+            self.report = self.pruner.rehearse(self._final)
             print_as_is(pl_module, f"{self._name}, dry run; nothing is removed:\n{self.report}")
 
     def check(self, trainer: L.Trainer, pl_module: L.LightningModule, moment: str) -> None:
@@ -205,4 +210,4 @@ class PruningRun:
         """Return the sparsity of the next update, ``None`` if none is to come."""
         if not self.progress.is_unfinished(self.schedule) or (self._dry_run and self.report):
             return None
-        return self.progress.next_target(self.schedule, self._recipe.sparsity)
+        return self.progress.next_target(self.schedule, self._final)

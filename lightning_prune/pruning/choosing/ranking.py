@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from lightning_prune.allocations.base import Allocation
+from lightning_prune.allocations import Allocation, Global
 from lightning_prune.granularities.base import Granularity
+from lightning_prune.units.cost import Cost
 from lightning_prune.units.group import Group
 from lightning_prune.units.scores import comparable_scores
 
@@ -47,6 +48,33 @@ def removal_priorities(
         if stays is not None:
             priorities[index] = priorities[index].masked_fill(stays, torch.inf)
     return _dead_first(priorities, dead)
+
+
+def is_additive(granularity: Granularity, allocation: Allocation) -> bool:
+    """Return whether scores of units add up over groups, as costs do.
+
+    Only then is what matters least per cost the best to remove. Scores relative to their group do
+    not add up: chosen per cost, a few groups of dear units would lose nearly all.
+    """
+    return granularity.rules.normalize == "none" and isinstance(allocation, Global)
+
+
+def per_cost(priorities: Sequence[Tensor], cost: Cost) -> list[Tensor]:
+    """Return priorities per cost of a unit: of two that matter alike, the dearer one goes first.
+
+    Args:
+        priorities: of each group's units, each of shape ``[units]``.
+        cost: what units cost.
+
+    Returns:
+        In the same shapes. What costs nothing is taken to cost a millionth of the dearest unit.
+    """
+    none = [0] * len(priorities)
+    units = [cost.removed([*none[:i], 1, *none[i + 1 :]]) for i in range(len(none))]
+    dearest = max(units)
+    if dearest <= 0:
+        return list(priorities)
+    return [p / max(unit / dearest, 1e-6) for p, unit in zip(priorities, units, strict=True)]
 
 
 def floors(groups: Sequence[Group], granularity: Granularity, allocation: Allocation) -> list[int]:
