@@ -1,5 +1,6 @@
 """Prune a network while Lightning trains it, remove what was pruned, prove it and measure it."""
 
+from lightning_prune import metrics
 from lightning_prune.allocations import (
     Allocation,
     ErdosRenyi,
@@ -157,6 +158,7 @@ __all__ = [
     "load_compact",
     "measure_latency",
     "measure_sparsity",
+    "metrics",
     "plan",
     "prune",
     "save_compact",

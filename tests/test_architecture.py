@@ -29,6 +29,7 @@ FLOORS = {
     "schedules": 4,
     "coupling": 5,
     "export": 5,
+    "metrics": 5,
     "compaction": 6,
     "pruning": 7,
     "callbacks": 8,
@@ -160,6 +161,8 @@ def test_every_public_name_has_one_home() -> None:
                 homes[node.name].append(str(file))
     # What bears the name of an operation is found by that alone.
     tables = ("coupling/rules/", "compaction/constants/transfers/")
+    # A metric bears the name of what it measures, and is found in `lightning_prune.metrics`.
+    tables += ("metrics/",)
     double = {
         name: files
         for name, files in homes.items()

@@ -425,6 +425,11 @@ class WrittenNorm(nn.Module):
         centred = x - mean
         if self.kind == "pow":
             variance = (x - mean).pow(2).mean(1, keepdim=True)
+        if self.kind == "flat":  # positions and channels in one dimension, of any length
+            flat = x.flatten(1)
+            mean, centred = flat.mean(1, keepdim=True), flat - flat.mean(1, keepdim=True)
+            variance = centred.pow(2).mean(1, keepdim=True)[..., None, None]
+            centred = centred.view_as(x)
         if self.kind == "operator":
             variance = (centred**2).mean(1, keepdim=True)
         if self.kind == "product":
@@ -552,6 +557,7 @@ ROWS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "frozen_positions": (lambda: Positions("frozen"), TOKENS),
     "computed_positions": (lambda: Positions("computed", normed=False), TOKENS),
     "norm_written_with_pow": (lambda: WrittenNorm("pow"), IMAGES),
+    "norm_of_channels_and_positions": (lambda: WrittenNorm("flat"), IMAGES),
     "norm_written_with_an_operator": (lambda: WrittenNorm("operator"), IMAGES),
     "norm_written_with_a_product": (lambda: WrittenNorm("product"), IMAGES),
     "norm_written_with_square": (lambda: WrittenNorm("square"), IMAGES),

@@ -262,8 +262,8 @@ def _squared(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
         return None
     if len(stale) > 1:
         raise LookupError("it is centred over several dimensions that shrink")
-    order = [stale[0], *sorted(dims - {stale[0]})]
-    square = SquareCentred(False, tuple(len(before) - d for d in order), before[stale[0]])
+    counted = tuple(len(before) - d for d in sorted(dims))
+    square = SquareCentred(False, counted, after[stale[0]], before[stale[0]])
     value = given[func._schema.arguments[0].name]
     return Fix(square, lambda: square(value))
 

@@ -158,22 +158,24 @@ class SquareCentred(OperandCorrection):
 
     Args:
         bound: as above.
-        dims: over which the mean is taken, counted from the last one, which is 1; the units lie
-            along the first of these.
-        size: the full size along that one.
+        dims: over which the mean is taken, counted from the last one, which is 1.
+        kept: of ``size`` values how many are left.
+        size: how many there were.
     """
 
     kind: ClassVar[str] = "square_centred"
     calls: ClassVar[frozenset[str]] = frozenset({"pow", "square", "mul"})
 
     dims: tuple[int, ...]
+    kept: int
     size: int
 
     def __post_init__(self) -> None:
         self._require_bound()
         holds = are_sizes(self.dims) and bool(self.dims) and 0 not in self.dims
         require(holds, "dims", "dimensions", self.dims)
-        require(is_size(self.size, 1), "size", "a size", self.size)
+        require(is_size(self.kept, 1), "kept", "a size", self.kept)
+        require(is_size(self.size, self.kept + 1), "size", "more than what is left", self.size)
 
     @override
     def wrap(self, name: str, node: ast.AST) -> ast.AST:
@@ -189,15 +191,19 @@ class SquareCentred(OperandCorrection):
         left = 1
         for dim in self.dims:
             left *= value.shape[-dim]
-        width = value.shape[-self.dims[0]]
-        gone = left // width * (self.size - width)
+        gone = left * (self.size - self.kept) / self.kept
         total = value.sum([-dim for dim in self.dims], keepdim=True)
         return value.square() + total.square() / (left * gone)
 
     @override
     def then(self, later: Correction) -> Correction | None:
-        """Keep the first size: it is the full one."""
-        return self if isinstance(later, SquareCentred) and later.dims == self.dims else None
+        """Keep the first size, which is the full one, and what is left at last."""
+        if not isinstance(later, SquareCentred) or (later.dims, later.size) != (
+            self.dims,
+            self.kept,
+        ):
+            return None
+        return replace(self, kept=later.kept)
 
 
 def _require_positions(dim: int, size: int, kept: tuple[int, ...]) -> None:

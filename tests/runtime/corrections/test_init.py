@@ -56,7 +56,7 @@ EXAMPLES = [
     KeepTerm(1, True),
     Pick(False, 1, 4, (0, 2)),
     Refill(True, 3, 8, (0, 5)),
-    SquareCentred(False, (3, 1), 8),
+    SquareCentred(False, (3, 1), 4, 8),
     GiveBack(("tuple", ("tensor",), None, ("dict", ("a", ("argument", 0))))),
     GiveBack(ZERO),
     ReadRows(("up", "down"), (0, 2), 4),

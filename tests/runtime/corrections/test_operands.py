@@ -36,7 +36,7 @@ def test_the_mean_of_squares_counts_what_is_gone(dims: tuple[int, ...]) -> None:
     left = full[:, [0, 2]]
     count = full.numel() / expected.numel()
     centred = left - left.sum(axes, keepdim=True) / count
-    found = SquareCentred(False, dims, 4)(centred).sum(axes) / count
+    found = SquareCentred(False, dims, 2, 4)(centred).sum(axes) / count
     torch.testing.assert_close(found, expected)
 
 
@@ -45,9 +45,9 @@ def test_a_second_compaction_picks_from_what_is_left() -> None:
     assert Refill(True, 1, 6, (1, 3)).then(Refill(True, 1, 2, (1,))) == Refill(True, 1, 6, (3,))
     assert Pick(True, 1, 6, (1, 3, 5)).then(Pick(True, 1, 4, (0, 2))) is None
     assert Refill(True, 1, 6, (1, 3)).then(Refill(True, 2, 2, (1,))) is None
-    first = SquareCentred(False, (1,), 8)
-    assert first.then(SquareCentred(False, (1,), 4)) == first
-    assert first.then(SquareCentred(False, (2,), 4)) is None
+    first = SquareCentred(False, (1,), 4, 8)
+    assert first.then(SquareCentred(False, (1,), 3, 4)) == SquareCentred(False, (1,), 3, 8)
+    assert first.then(SquareCentred(False, (2,), 3, 4)) is None
 
 
 WRAPPED = {
@@ -56,9 +56,9 @@ WRAPPED = {
     "x + 1": (Pick(False, 1, 2, (0,)), "f(x) + 1"),
     "x.var(1)": (Refill(True, 1, 2, (0,)), "f(x).var(1)"),
     "torch.var(x, 1)": (Refill(False, 1, 2, (0,)), "torch.var(f(x), 1)"),
-    "x ** 2": (SquareCentred(False, (1,), 2), "f(x)"),
-    "x.pow(2)": (SquareCentred(True, (1,), 2), "f(x)"),
-    "torch.square(x)": (SquareCentred(False, (1,), 2), "f(x)"),
+    "x ** 2": (SquareCentred(False, (1,), 1, 2), "f(x)"),
+    "x.pow(2)": (SquareCentred(True, (1,), 1, 2), "f(x)"),
+    "torch.square(x)": (SquareCentred(False, (1,), 1, 2), "f(x)"),
 }
 
 
@@ -72,7 +72,7 @@ def test_each_form_of_a_call_is_wrapped(source: str, row: tuple[Pick, str]) -> N
 @pytest.mark.parametrize("source", ["torch.var(*x)", "torch.var(input=x)"])
 def test_an_operand_that_is_not_at_its_place_is_refused(source: str) -> None:
     node = ast.parse(source, mode="eval").body
-    for correction in (Refill(False, 1, 2, (0,)), SquareCentred(False, (1,), 2)):
+    for correction in (Refill(False, 1, 2, (0,)), SquareCentred(False, (1,), 1, 2)):
         with pytest.raises(RewriteError, match="does not fit"):
             correction.wrap("f", node)
 
