@@ -34,7 +34,9 @@ FLOORS = {
     "pruning": 7,
     "callbacks": 8,
     "loops": 8,
+    "command": 9,
     "__init__": 9,
+    "__main__": 10,
 }
 CALLBACKS = {
     "accuracy_guard",
@@ -135,7 +137,7 @@ def test_what_runs_inside_compact_models_imports_alone() -> None:
 
 def test_the_root_holds_folders() -> None:
     entries = {path.name for path in PACKAGE.iterdir() if path.is_file()}
-    assert entries == {"__init__.py", "errors.py", "py.typed", "README.md"}
+    assert entries == {"__init__.py", "__main__.py", "errors.py", "py.typed", "README.md"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=str)
