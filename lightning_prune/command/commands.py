@@ -23,6 +23,7 @@ def inspect(
     input: str = "",
     weights: str | None = None,
     details: bool = False,
+    plot: str = "",
     json: bool = False,
 ) -> str:
     """Say which units a model has, what is frozen, and why.
@@ -33,6 +34,7 @@ def inspect(
             between those of several arguments.
         weights: a file with the model's weights.
         details: every member of every group, and every reason.
+        plot: a file for a figure of the groups, such as groups.png.
         json: print JSON.
 
     Returns:
@@ -40,6 +42,8 @@ def inspect(
     """
     made = model_of(model, weights)
     coupling = couple(made, inputs_of(input))
+    if plot:
+        coupling.plot().figure.savefig(plot)  # type: ignore[union-attr]
     if not json:
         return coupling.details() if details else str(coupling)
     groups = [
@@ -159,4 +163,4 @@ def _listed(text: str) -> list[str]:
     return [part for part in text.split(",") if part]
 
 
-COMMANDS = {"inspect": inspect, "plan": plan, "verify": verify, "export": export}
+COMMANDS: dict[str, Any] = {"inspect": inspect, "plan": plan, "verify": verify, "export": export}

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, safe_open
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lightning_prune.compaction import load_compact
@@ -71,7 +72,7 @@ def _is_compact(path: str) -> bool:
     if not path.endswith(".safetensors"):
         return False
     with safe_open(path, "pt") as file:
-        kind = (file.metadata() or {}).get("format", "")
+        kind: str = (file.metadata() or {}).get("format", "")
     return kind.partition("/")[0] == FORMAT.partition("/")[0]
 
 

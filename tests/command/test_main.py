@@ -58,6 +58,11 @@ def test_inspect_says_what_can_be_pruned(capsys: pytest.CaptureFixture[str]) -> 
     assert {frozen["axis"] for frozen in data["frozen"]} == {"2.weight[0]", "2.bias[0]"}
 
 
+def test_inspect_draws_the_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "inspect", MODEL, "--input", "1,4", "--plot", "groups.png")
+    assert Path("groups.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_plan_is_a_dry_run(capsys: pytest.CaptureFixture[str]) -> None:
     common = ("plan", MODEL, "--input", "1,4", "--sparsity", "0.5")
     assert "compaction leaves 30 of 58 parameters" in run(capsys, *common)
