@@ -52,6 +52,7 @@ class _Marks:
     granular: NDArray[np.bool_]
     constant: NDArray[np.bool_]
     exposed: NDArray[np.bool_]
+    apart: NDArray[np.bool_]
 
 
 def build_groups(
@@ -86,6 +87,7 @@ def build_groups(
         _components(solution, labels.marked("constant"))
         | _components(solution, _read_and_written(labels, reading)),
         _components(solution, labels.marked("exposed")),
+        _components(solution, labels.marked("apart")),
     )
     kernel = _on_axes(labels, table.axes, _spread(labels, labels.marked("kernel")))
     written = parameter & ~(marks.reading | marks.shape | kernel)
@@ -224,6 +226,7 @@ def _group(labels: Labels, table: _Table, rows: Ids, marks: _Marks) -> Group:
         constant if bool(constant.any()) else None,
         exposed if bool(exposed.any()) else None,
         granule,
+        bool(marks.apart[components].all()),
     )
 
 

@@ -78,7 +78,16 @@ class Freeze:
 
 
 Sort = Literal[
-    "read", "written", "constant", "exposed", "shape", "kernel", "granular", "whole", "part"
+    "read",
+    "written",
+    "constant",
+    "exposed",
+    "shape",
+    "kernel",
+    "granular",
+    "whole",
+    "part",
+    "apart",
 ]
 """What a `Mark` says of ids; the method of `Labels` that makes it says it in full."""
 
@@ -222,6 +231,10 @@ class Labels:
         """Say that a multiple of ``granule`` stays on the axes that hold ``ids``."""
         self._mark("granular", ids)
         self.granule = math.lcm(self.granule, granule)
+
+    def multiply_apart(self, ids: Tensor) -> None:
+        """Say that computed values are multiplied for each unit apart, like heads."""
+        self._mark("apart", ids)
 
     def product(self, ids: Tensor) -> None:
         """Say that what is kept of ``ids`` must be a product over its varying dimensions."""

@@ -20,9 +20,9 @@ class Head(Granularity):
     """A unit is an attention head: its queries, keys and values, and what reads them.
 
     Where several query heads share keys and values, a unit is the whole of such a group. Of the
-    coupled groups these are the ones whose units own blocks of neighbouring rows in at least two
-    projections, separate or fused, and beside those their share of a table of biases. `Channel`
-    prunes them as well, together with all others.
+    coupled groups these are the ones whose units are multiplied apart, each with its own, and own
+    blocks of neighbouring rows of projections, separate or fused, and beside those their share of a
+    table of biases. `Channel` prunes them as well, together with all others.
 
     Michel et al., 2019, "Are Sixteen Heads Really Better than One?", arXiv:1905.10650.
 
@@ -59,27 +59,22 @@ class Head(Granularity):
     @override
     def groups(self, weights: Mapping[str, Tensor], structure: Structure) -> list[Group]:
         """Return the coupled groups whose units are heads."""
-        return [group for group in structure.coupled if _projections(group, weights) >= 2]
+        return [group for group in structure.coupled if group.apart and _has_blocks(group, weights)]
 
 
-def _projections(group: Group, weights: Mapping[str, Tensor]) -> int:
-    """Return in how many projections a unit owns neighbouring rows; 0 if it is no head.
-
-    Beside them a head may own one number for each position, in a table of biases; a unit with
-    several rows that stand alone is no head.
-    """
-    total = 0
+def _has_blocks(group: Group, weights: Mapping[str, Tensor]) -> bool:
+    """Tell whether a unit owns neighbouring rows of projections, and no rows that stand alone."""
+    found = False
     for member in group.parameters:
         if member.side != "out" or weights[member.axis.tensor].dim() < 2:
             continue
         first = member.owned_by(torch.arange(group.units) == 0).sort().values
-        if len(first) == 1:
+        if len(first) == 1:  # in a table of biases
             continue
-        lengths = torch.tensor([len(run) for run in _runs(first)])
-        if int(lengths.min()) < 2:
-            return 0
-        total += len(lengths)
-    return total
+        if min(len(run) for run in _runs(first)) < 2:
+            return False
+        found = True
+    return found
 
 
 def _runs(positions: Tensor) -> list[Tensor]:

@@ -114,6 +114,7 @@ class Group:
             channels, so that it still counts once no weight reads it, shape ``[units]``; ``None``
             when that holds for no unit.
         granule: the number of units that stay is a multiple of this: a kernel takes no other size.
+        apart: computed values are multiplied for each unit apart, as for heads of attention.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Group:
     constant: Tensor | None = None
     exposed: Tensor | None = None
     granule: int = 1
+    apart: bool = False
 
     @property
     def parameters(self) -> tuple[Member, ...]:

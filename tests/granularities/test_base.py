@@ -32,7 +32,7 @@ STRUCTURE = Structure(
         Group(
             "0", 4, (Member(Axis("0.weight", 0), "out", 4), Member(Axis("1.weight", 1), "in", 4))
         ),
-        Group("3", 2, (Member(Axis("3.weight", 0), "out", 8, ROWS),)),
+        Group("3", 2, (Member(Axis("3.weight", 0), "out", 8, ROWS),), apart=True),
     ),
     branches=(Group("1", 1, (Member(Axis("1.weight", 0), "out", 2, torch.tensor([[0, 1]])),)),),
     mixtures=(Group("2", 2, (Member(Axis("2.weight", 0), "out", 2),)),),

@@ -49,6 +49,22 @@ class Biased(Attention):
         )
 
 
+class Interleaved(Attention):
+    """One projection writes queries, keys and values head by head, as in GPT-NeoX."""
+
+    def __init__(self):
+        super().__init__()
+        del self.q, self.k, self.v
+        self.qkv = nn.Linear(16, 48)
+
+    def forward(self, x):
+        x = self.embed(x)
+        q, k, v = self.qkv(x).view(*x.shape[:2], 4, 12).transpose(1, 2).chunk(3, -1)
+        y = nn.functional.scaled_dot_product_attention(q, k, v)
+        x = x + self.out(y.transpose(1, 2).flatten(2))
+        return self.head(torch.relu(self.hidden(x.mean(1))))
+
+
 def fused():
     layer = nn.TransformerEncoderLayer(16, 4, 32, dropout=0.0, batch_first=True)
     return nn.Sequential(nn.Linear(5, 16), layer, nn.Linear(16, 3))
@@ -63,6 +79,7 @@ X = torch.randn(2, 6, 5)
         pytest.param(Attention, "q", 4, id="separate"),
         pytest.param(lambda: Attention(4, 2), "q", 2, id="grouped queries"),
         pytest.param(fused, "1.self_attn", 4, id="fused"),
+        pytest.param(Interleaved, "qkv", 4, id="interleaved"),
         pytest.param(Biased, "q", 4, id="biased"),
         pytest.param(lambda: Biased(by_head=False), "q", 4, id="biased by position"),
     ],
@@ -80,6 +97,21 @@ def test_channels_of_a_decoder_are_no_heads():
     model = nn.Sequential(nn.Linear(5, 36), nn.Unflatten(1, (4, 3, 3)), nn.Conv2d(4, 2, 3))
     structure = couple(model, torch.randn(2, 5)).structure
     assert [g.units for g in structure.coupled] == [4]
+    assert Head().groups(dict(model.named_parameters()), structure) == []
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=4), nn.Conv2d(8, 8, 1)),
+        nn.Sequential(nn.GroupNorm(4, 8), nn.Conv2d(8, 8, 1)),
+    ],
+    ids=["grouped convolution", "group norm"],
+)
+def test_groups_of_channels_are_no_heads(middle):
+    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), middle, nn.Conv2d(8, 2, 1))
+    structure = couple(model, torch.randn(2, 3, 6, 6)).structure
+    assert len(structure.coupled) > 1
     assert Head().groups(dict(model.named_parameters()), structure) == []
 
 

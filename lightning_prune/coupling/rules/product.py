@@ -67,6 +67,7 @@ def product(p: Propagation, factors: Sequence[Factor], out: Letters) -> Planes:
     operands = [_spread(one, letters) for one in factors]
     _price(p, factors, operands)
     _take_sides(p, factors, operands, len(out), readers)
+    _mark_apart(p, factors, operands, len(out))
     # Not `p.tie`: a weight that reads another one is on the other side of the unit.
     joined = join(p, operands, "multiplied with a value that cannot shrink", p.labels.tie)
     planes = [plane for one in joined for plane in _sum(p, one, len(out), readers)]
@@ -139,6 +140,19 @@ def _take_sides(
                 p.labels.read(plane.ids)
             elif not computes_a_weight:
                 p.labels.write(plane.ids)
+
+
+def _mark_apart(
+    p: Propagation, factors: Sequence[Factor], operands: Sequence[Operand], kept: int
+) -> None:
+    """Say along which letters that all factors have, like those of heads, computed values meet."""
+    if any(one.weight for one in factors):
+        return
+    shared = {dim for dim in range(kept) if all(one.shape[dim] > 1 for one in operands)}
+    for operand in operands:
+        for plane in operand.planes:
+            if shared & plane.varying:
+                p.labels.multiply_apart(plane.ids)
 
 
 def _sum(p: Propagation, one: Joined, kept: int, readers: dict[int, int]) -> Planes:
