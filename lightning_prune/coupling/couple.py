@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -18,6 +18,7 @@ from typing_extensions import override
 from lightning_prune.arguments import check_flags, check_model
 from lightning_prune.coupling.branches import Branch, find_branches
 from lightning_prune.coupling.buffers import unchangeable_buffers
+from lightning_prune.coupling.expert_lists import ExpertList, find_expert_lists
 from lightning_prune.coupling.forecast import Trace, Traces
 from lightning_prune.coupling.groups import Frozen, build_groups
 from lightning_prune.coupling.labels import OUTPUT, Labels
@@ -55,7 +56,8 @@ class Coupling:
         shapes: of every parameter, by name.
         traces: the recorded passes with their labels.
         branches: residual branches, in the order of the network.
-        mixtures: mixtures of experts, in the order of the network.
+        mixtures: mixtures of experts whose weights are stacked, in the order of the network.
+        expert_lists: mixtures of experts that are modules in a list, likewise.
     """
 
     groups: tuple[Group, ...]
@@ -67,6 +69,7 @@ class Coupling:
     traces: Traces
     branches: tuple[Branch, ...]
     mixtures: tuple[Mixture, ...] = ()
+    expert_lists: tuple[ExpertList, ...] = ()
 
     @property
     def prunable(self) -> int:
@@ -77,7 +80,9 @@ class Coupling:
     def structure(self) -> Structure:
         """The units that the model has."""
         branches = tuple(branch.group(self.shapes) for branch in self.branches)
-        return Structure(self.groups, branches, tuple(mixture.group for mixture in self.mixtures))
+        mixtures = [mixture.group for mixture in self.mixtures]
+        mixtures += [modules.group(self.shapes) for modules in self.expert_lists]
+        return Structure(self.groups, branches, tuple(mixtures))
 
     @property
     def readable(self) -> dict[str, str]:
@@ -159,19 +164,31 @@ def _on(model: nn.Module, inputs: ExampleInputs) -> ExampleInputs:
 
 def _analyse(model: nn.Module, recordings: Sequence[Recording], allow_unused: bool) -> Coupling:
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
-    found = find_branches(recordings), find_mixtures(recordings, shapes)
+    parts = _Parts(
+        find_branches(recordings),
+        find_mixtures(recordings, shapes),
+        find_expert_lists(recordings, shapes),
+    )
     labelled = _label(recordings, Labels())
     unchangeable = unchangeable_buffers(model, labelled.labels)
     if unchangeable:
         labelled = _label(recordings, Labels(unchangeable=unchangeable))
     stuck = stuck_grids(labelled.labels, labelled.solution)
-    first = _coupling(model, labelled, *found, allow_unused)
+    first = _coupling(model, labelled, parts, allow_unused)
     if not stuck.any():
         return first
     # Where heads must stay, their features may go.
     labelled = _label(recordings, Labels(stuck, unchangeable))
-    second = _coupling(model, labelled, *found, allow_unused)
+    second = _coupling(model, labelled, parts, allow_unused)
     return second if second.prunable > first.prunable else first
+
+
+class _Parts(NamedTuple):
+    """What does not depend on labels."""
+
+    branches: tuple[Branch, ...]
+    mixtures: tuple[Mixture, ...]
+    expert_lists: tuple[ExpertList, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,13 +212,7 @@ def _label(recordings: Sequence[Recording], labels: Labels) -> _Labelled:
     return _Labelled(tuple(traces), labels, solve(labels), prices)
 
 
-def _coupling(
-    model: nn.Module,
-    labelled: _Labelled,
-    branches: tuple[Branch, ...],
-    mixtures: tuple[Mixture, ...],
-    allow_unused: bool,
-) -> Coupling:
+def _coupling(model: nn.Module, labelled: _Labelled, parts: _Parts, allow_unused: bool) -> Coupling:
     labels, solution = labelled.labels, labelled.solution
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     unused = unused_parameters(model, [trace.graph for trace in labelled.traces])
@@ -217,6 +228,5 @@ def _coupling(
         frozenset(labels.grouped),
         shapes,
         Traces(labelled.traces, labels, solution.component),
-        branches,
-        mixtures,
+        *parts,
     )

@@ -18,6 +18,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from lightning_prune.coupling.graph import Graph
 from lightning_prune.coupling.record import record
 from lightning_prune.coupling.rules import RULES
+from lightning_prune.coupling.unused import unused_parameters
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.twin import twin
@@ -62,13 +63,18 @@ def record_modes(model: nn.Module, examples: Sequence[ExampleInputs]) -> list[Re
     devices = list({p.device for p in model.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
         recordings = [_record_small(in_mode(model, False), one, False) for one in examples]
+        whole = list(examples)
         for one in examples:
             try:
                 recordings.append(_record_small(in_mode(model, True), one, True))
+                whole.append(one)
             except ExampleInputsError as error:
                 kind = type(model).__name__
                 log.info("%s.%s was traced in eval mode only: %s", kind, one.method, error)
-    return recordings
+        if not unused_parameters(model, [recording.graph for recording in recordings]):
+            return recordings
+        pairs = zip(recordings, whole, strict=True)
+        return [_with_more(model, recording, one) for recording, one in pairs]
 
 
 def in_mode(model: nn.Module, training: bool) -> nn.Module:
@@ -110,3 +116,18 @@ def _record_small(model: nn.Module, inputs: ExampleInputs, training: bool) -> Re
         if small is inputs:
             raise
         return Recording(record(model, inputs, RULES.__contains__), inputs, training)
+
+
+def _with_more(model: nn.Module, small: Recording, inputs: ExampleInputs) -> Recording:
+    """Return a recording of the whole batch if that runs more parameters.
+
+    Of a mixture, a small batch may choose few experts.
+    """
+    if small.inputs is inputs:
+        return small
+    try:
+        graph = record(in_mode(model, small.training), inputs, RULES.__contains__)
+    except ExampleInputsError:
+        return small
+    counts = [len(unused_parameters(model, [one])) for one in (small.graph, graph)]
+    return Recording(graph, inputs, small.training) if counts[1] < counts[0] else small

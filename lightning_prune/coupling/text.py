@@ -49,7 +49,7 @@ def shorten(coupling: Coupling, width: int) -> str:
     if branches := [branch.name for branch in coupling.structure.branches]:
         title = f"{len(branches)} residual branches, which Layer() removes whole: "
         parts.append(title + join_names(branches, width - len(title)))
-    if mixtures := [mixture.name for mixture in coupling.mixtures]:
+    if mixtures := [mixture.name for mixture in coupling.structure.mixtures]:
         title = f"{len(mixtures)} mixtures, of which Expert() removes experts: "
         parts.append(title + join_names(mixtures, width - len(title)))
     notes = [*_reasons(coupling.frozen, width // 2)]

@@ -16,12 +16,16 @@ from lightning_prune.units.scores import Normalize, Reduce
 
 @dataclass(frozen=True)
 class Expert(Granularity):
-    """A unit is an expert: its rows of all stacked weights that data pick together.
+    """A unit is an expert of a mixture.
 
-    A removed expert adds zeros. The router is left as it is: it may still choose the expert, which
-    then takes its share of the weights and gives nothing for it, and training, with a loss that
-    balances the experts or without, is what teaches the router the difference. Compaction removes
-    the expert's weights, which is nearly all of it; the router keeps its column, for without it the
+    That is its rows of all stacked weights that data pick together, or a module in a list of
+    modules of one form, which is given rows that data picked, or is multiplied by what was computed
+    from the input.
+
+    A removed expert gives zeros. The router is left as it is: it may still choose the expert, which
+    then takes its share of the weights and gives nothing for it. Train after pruning, so that the
+    router learns the difference. Compaction removes an expert's rows of stacked weights, and all
+    but one hidden unit of a module. The router keeps its outputs, for without one of them the
     softmax over the others would be another one.
 
     Lu et al., 2024, "Not All Experts are Equal", arXiv:2402.14800.
@@ -43,8 +47,9 @@ class Expert(Granularity):
 
     needs_coupling: ClassVar[bool] = True
     absent: ClassVar[str] = (
-        "no mixture whose experts could go: stacked weights of which data pick rows. Use "
-        "Channel(), which removes hidden units of any layer."
+        "no mixture whose experts could go: stacked weights of which data pick rows, or modules of "
+        "one form in a list among which data choose. Use Channel(), which removes parts of any "
+        "layer."
     )
 
     def __post_init__(self) -> None:

@@ -120,7 +120,7 @@ class Shrinkage:
             m.width * (1 if m.axis.dim < 0 else weights[m.axis.tensor].numel() // m.size)
             for m in members
         )
-        factors = regularization.factors(norms, size, self._steps, rate)
+        factors = regularization.factors(norms, round(size), self._steps, rate)
         return torch.where(going.to(factors.device), factors, torch.ones_like(factors))
 
 

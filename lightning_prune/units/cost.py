@@ -33,11 +33,11 @@ class Term:
 
     price: float
     rest: int
-    axes: tuple[tuple[int, tuple[tuple[int, int], ...]], ...]
+    axes: tuple[tuple[int, tuple[tuple[int, float], ...]], ...]
 
     def removed(self, counts: Sequence[int]) -> float:
         """Return the cost of what is removed with ``counts[g]`` units of every group *g*."""
-        full = left = self.rest
+        full = left = float(self.rest)
         for size, owners in self.axes:
             full *= size
             left *= size - sum(counts[g] * width for g, width in owners)
@@ -104,7 +104,7 @@ def element_cost(
     Returns:
         The cost.
     """
-    owners: dict[str, dict[int, list[tuple[int, int]]]] = {}
+    owners: dict[str, dict[int, list[tuple[int, float]]]] = {}
     for index, group in enumerate(groups):
         for member in group.parameters:
             axes = owners.setdefault(member.axis.tensor, {})

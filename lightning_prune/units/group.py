@@ -49,6 +49,8 @@ class Member:
         buffer: the tensor is a buffer, not a parameter.
         added: the tensor is added to what others write, as positions are. It is zeroed with the
             unit even where it is a buffer, or frozen.
+        owner: where one unit owns all positions and the others none, its index and the number of
+            units; the others have axes of their own that are as long.
     """
 
     axis: Axis
@@ -57,27 +59,38 @@ class Member:
     positions: Tensor | None = None
     buffer: bool = False
     added: bool = False
+    owner: tuple[int, int] | None = None
 
     @property
-    def width(self) -> int:
-        """Positions owned by one unit."""
+    def width(self) -> float:
+        """Positions owned by one unit, on average over the units."""
+        if self.owner is not None:
+            return self.size / self.owner[1]
         return 1 if self.positions is None else self.positions.shape[1]
 
     def owned_by(self, units: Tensor) -> Tensor:
         """Return the positions of the units marked ``True`` in ``units``, shape ``[positions]``."""
+        if self.owner is not None:
+            return torch.arange(self.size if units[self.owner[0]] else 0)
         if self.positions is None:
             return units.nonzero().flatten()
         return self.positions[units].flatten()
 
-    def gather(self, values: Tensor) -> Tensor:
+    def gather(self, values: Tensor, elsewhere: float = 0) -> Tensor:
         """Return what each unit owns of values along the axis.
 
         Args:
             values: a value for every position, shape ``[size, ...]``.
+            elsewhere: the value where another unit is the owner of all.
 
         Returns:
-            Shape ``[units, width, ...]``.
+            Shape ``[units, width, ...]``; as wide as the axis where one unit is the owner of all.
         """
+        if self.owner is not None:
+            unit, units = self.owner
+            found = values.new_full((units, *values.shape), elsewhere)
+            found[unit] = values
+            return found
         if self.positions is None:
             return values.unsqueeze(1)
         return values[self.positions.to(values.device)]
@@ -93,6 +106,8 @@ class Member:
             Shape ``[size]``.
         """
         spread = torch.full((self.size,), elsewhere, dtype=values.dtype, device=values.device)
+        if self.owner is not None:
+            return spread.copy_(values[self.owner[0]])
         if self.positions is None:
             spread[: values.numel()] = values
         else:

@@ -44,7 +44,7 @@ def unit_scores(
     if not parts:
         return torch.zeros(group.units)
     if reduce == "max":
-        maxima = [m.gather(_max_along(t, m.axis.dim)).amax(1) for m, t in parts]
+        maxima = [m.gather(_max_along(t, m.axis.dim), -torch.inf).amax(1) for m, t in parts]
         return torch.stack(maxima).amax(0)
     if reduce == "l2":
         parts = [(m, t.square()) for m, t in parts]
@@ -64,14 +64,19 @@ def unit_rows(group: Group, values: Mapping[str, Tensor], sides: Sides = "both")
         sides: which members count.
 
     Returns:
-        For each member a tensor of shape ``[units, elements]``.
+        Tensors of shape ``[units, elements]``: one for each member, or for those members together
+        of which each unit owns one, in their order.
     """
     rows = []
+    owned: dict[int, list[Tensor]] = {}
     for member in scored_members(group, values, sides):
         tensor = values[member.axis.tensor]
         flat = tensor.flatten() if member.axis.dim < 0 else tensor.movedim(member.axis.dim, 0)
-        rows.append(member.gather(flat.reshape(member.size, -1)).flatten(1))
-    return rows
+        if member.owner is not None:
+            owned.setdefault(member.owner[0], []).append(flat.flatten())
+        else:
+            rows.append(member.gather(flat.reshape(member.size, -1)).flatten(1))
+    return rows + [torch.stack(parts) for parts in zip(*owned.values(), strict=True)]
 
 
 def comparable_scores(

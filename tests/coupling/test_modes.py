@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_prune.coupling.modes import in_mode, prepare_training, record_modes
 from lightning_prune.errors import ExampleInputsError
-from lightning_prune.modules.inputs import Call, examples_of
+from lightning_prune.modules.inputs import Call, ExampleInputs, examples_of
 
 X = torch.randn(4, 3)
 
@@ -68,3 +68,25 @@ def test_train_mode_leaves_batch_norm_and_dropout_in_eval_mode():
     assert not in_mode(model.train(), training=False).training
     prepare_training(model)
     assert model.training
+
+
+class Choosing(nn.Module):
+    """Each of ten layers is run for the rows of one number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(1, 1) for _ in range(10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.layers[int(row)](row) for row in x])
+
+
+@pytest.mark.parametrize(("count", "used"), [(10, 10), (4, 4), (2, 2)])
+def test_the_whole_batch_is_recorded_where_it_runs_more(count: int, used: int) -> None:
+    inputs = ExampleInputs((torch.arange(10.0)[:count, None],))
+    recordings = record_modes(Choosing(), [inputs])
+    assert [recording.training for recording in recordings] == [False, True]
+    for recording in recordings:
+        names = {value.name for value in recording.graph.values} - {None}
+        assert len(names) == 2 * used
+        assert recording.inputs.batch_size == count

@@ -264,3 +264,92 @@ def test_language_models_lose_whole_experts(make: Any, form: str) -> None:
         model.set_experts_implementation(other)
         masked.set_experts_implementation(other)
         assert torch.allclose(model(longer).logits, masked(longer).logits, atol=1e-6)
+
+
+class Gated(nn.Module):
+    def __init__(self, width: int = 8, hidden: int = 12) -> None:
+        super().__init__()
+        self.up, self.gate = nn.Linear(width, hidden), nn.Linear(width, hidden)
+        self.down = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
+class Looped(nn.Module):
+    """Experts that are modules in a list, run one after the other for their rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.first, self.router, self.last = nn.Linear(3, 8), nn.Linear(8, 5), nn.Linear(8, 3)
+            self.experts = nn.ModuleList(Gated() for _ in range(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        weights, picks = self.router(x).softmax(-1).topk(2, -1)
+        chosen = F.one_hot(picks, 5).permute(2, 1, 0)
+        y = torch.zeros_like(x)
+        for number, expert in enumerate(self.experts):
+            which, rows = torch.where(chosen[number])
+            if rows.numel():
+                y.index_add_(0, rows, expert(x[rows]) * weights[rows, which, None])
+        return self.last(x + y)
+
+
+MANY = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("allocation", [lp.Global(), lp.Uniform()], ids=str)
+def test_experts_in_a_list_go_but_for_one_hidden_unit(allocation: Any, tmp_path: Any) -> None:
+    model = Looped().eval()
+    with torch.no_grad():
+        for number in (1, 4):
+            for parameter in model.experts[number].parameters():
+                parameter.mul_(0.1)
+    options = {"criterion": lp.Magnitude(), "granularity": Expert(), "allocation": allocation}
+    report = lp.prune(model, MANY, sparsity=0.4, **options)
+    assert [(g.name, g.units, g.removed) for g in report.groups] == [("experts", 5, 2)]
+    assert report.sparsity == pytest.approx(0.4)
+    masked, keys = copy.deepcopy(model), list(model.state_dict())
+    compacted = lp.compact(model, MANY, latency=False)
+    assert compacted.refused == {}
+    assert [len(expert.up.weight) for expert in model.experts] == [12, 1, 12, 12, 1]
+    assert compacted.params_before - compacted.params_after == 2 * 11 * (2 * 9 + 8)
+    assert list(model.state_dict()) == keys
+    for count in (1, 7, 300):
+        inputs = torch.randn(count, 3)
+        assert torch.equal(model(inputs), masked(inputs))
+    lp.save_compact(model, tmp_path / "small")
+    assert torch.equal(lp.load_compact(Looped().eval(), tmp_path / "small")(MANY), masked(MANY))
+
+
+@pytest.mark.parametrize("criterion", [lp.GeometricMedian(), lp.Taylor()], ids=str)
+def test_experts_in_a_list_are_scored_by_every_kind_of_criterion(criterion: Any) -> None:
+    model = Looped().eval()
+    report = lp.prune(
+        model,
+        MANY,
+        sparsity=0.6,
+        of="units",
+        criterion=criterion,
+        granularity=Expert(),
+        batches=[MANY],
+        loss=lambda net, batch: net(batch).square().mean(),
+    )
+    assert report.sparsity == pytest.approx(0.6)
+    dead = [not any(p.any() for p in expert.parameters()) for expert in model.experts]
+    assert sum(dead) == 3
+
+
+def test_experts_that_no_example_chooses_are_named(caplog: Any) -> None:
+    model = Looped().eval()
+    with torch.no_grad():
+        for expert in model.experts:
+            for parameter in expert.parameters():
+                parameter.zero_()
+    masked = copy.deepcopy(model)
+    report = lp.compact(model, MANY[:1], latency=False)
+    assert report.unused
+    assert torch.equal(model(MANY), masked(MANY))

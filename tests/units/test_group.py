@@ -56,3 +56,15 @@ def test_a_block_of_weights_is_not_a_single_weight():
     singles = Member(Axis("a.weight", -1), "out", 3, torch.tensor([[0], [1], [2]]))
     assert not Group("a.weight", 2, (tiles,)).single_weights
     assert Group("a.weight", 3, (singles,)).single_weights
+
+
+def test_one_unit_may_own_a_whole_axis_and_the_others_none():
+    member = Member(Axis("a.1.weight", 0), "out", 3, owner=(1, 4))
+    values = torch.tensor([1.0, -2.0, 3.0])
+    assert member.width == 3 / 4
+    assert member.owned_by(torch.arange(4) == 1).tolist() == [0, 1, 2]
+    assert member.owned_by(torch.arange(4) != 1).tolist() == []
+    assert member.gather(values).tolist() == [[0] * 3, [1, -2, 3], [0] * 3, [0] * 3]
+    assert member.gather(values, -torch.inf).amax(1)[0] == -torch.inf
+    spread = member.spread(torch.tensor([True, False, True, True]), elsewhere=True)
+    assert spread.tolist() == [False] * 3

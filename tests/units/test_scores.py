@@ -129,3 +129,35 @@ def test_blocks_of_weights_compare_with_the_average_of_their_group():
     scores = torch.tensor([100.0, 300.0])
     found = comparable_scores(Group("w", 2, (tiles,)), scores, torch.zeros(2, dtype=torch.bool))
     assert found.tolist() == [0.5, 1.5]
+
+
+MODULES = Group(
+    "list",
+    2,
+    tuple(
+        Member(Axis(f"list.{unit}.{name}", 0), "out", size, owner=(unit, 2))
+        for unit in range(2)
+        for name, size in (("weight", 2), ("bias", 1))
+    ),
+)
+HELD = {
+    "list.0.weight": torch.tensor([[-1.0, -2.0], [-3.0, -4.0]]),
+    "list.0.bias": torch.tensor([-5.0]),
+    "list.1.weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]]),
+    "list.1.bias": torch.tensor([5.0]),
+}
+
+
+@pytest.mark.parametrize(
+    ("reduce", "expected"),
+    [("sum", [-15, 15]), ("mean", [-3, 3]), ("max", [-1, 5]), ("l2", [55**0.5, 55**0.5])],
+)
+def test_modules_that_are_units_are_scored_by_all_of_their_own(reduce, expected):
+    assert torch.allclose(unit_scores(MODULES, HELD, reduce), torch.tensor(expected).float())
+
+
+def test_rows_of_modules_stand_beside_each_other():
+    assert [rows.tolist() for rows in unit_rows(MODULES, HELD)] == [
+        [[-1, -2, -3, -4], [1, 2, 3, 4]],
+        [[-5], [5]],
+    ]
