@@ -75,15 +75,15 @@ class Choosing(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(1, 1) for _ in range(10))
+        self.layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(10))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self.layers[int(row)](row) for row in x])
+        return torch.cat([self.layers[int(row[0])](row) for row in x])
 
 
 @pytest.mark.parametrize(("count", "used"), [(10, 10), (4, 4), (2, 2)])
 def test_the_whole_batch_is_recorded_where_it_runs_more(count: int, used: int) -> None:
-    inputs = ExampleInputs((torch.arange(10.0)[:count, None],))
+    inputs = ExampleInputs((torch.arange(10.0)[:count, None].expand(-1, 2),))
     recordings = record_modes(Choosing(), [inputs])
     assert [recording.training for recording in recordings] == [False, True]
     for recording in recordings:
