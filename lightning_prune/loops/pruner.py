@@ -22,6 +22,7 @@ from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.modules.ranks import add_up, all_agree
 from lightning_prune.pruning import BasePruner, PruningReport, Recipe, find_prunable
 from lightning_prune.pruning.checks import check_release, check_start
+from lightning_prune.pruning.latency.clock import Backend
 from lightning_prune.pruning.progress import Progress
 from lightning_prune.pruning.recipe import asked
 from lightning_prune.pruning.state import check_resumable, options_of
@@ -68,6 +69,7 @@ class Pruner(BasePruner):
         allocation: how the sparsity is shared among groups.
         of: of what the sparsity is a fraction: ``"parameters"``, ``"macs"``, ``"units"`` or
             ``"latency"``, as in `prune`.
+        backend: what runs the model where latency is measured, as in `prune`.
         include: glob patterns of the names of modules to prune; None for all.
         exclude: glob patterns of the names of modules to leave alone.
         allow_unused: units may also go where a parameter that no example runs might read them.
@@ -98,6 +100,7 @@ class Pruner(BasePruner):
         schedule: Schedule = OneShot(epoch=1),  # noqa: B008
         allocation: Allocation = Global(),  # noqa: B008
         of: Of = "parameters",
+        backend: Backend = "eager",
         include: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
         allow_unused: bool = False,
@@ -106,7 +109,7 @@ class Pruner(BasePruner):
         schedule.refuse_fractions()
         sparsity, of = asked(sparsity, latency_ms, of)
         what = (sparsity, criterion, granularity, allocation, of, include, exclude)
-        recipe = Recipe(*what, schedule.regrows, allow_unused, latency_ms)
+        recipe = Recipe(*what, schedule.regrows, allow_unused, latency_ms, backend)
         check_release(schedule, granularity)
         check_start(schedule, criterion)
         while type(model).__name__ in _WRAPPERS:

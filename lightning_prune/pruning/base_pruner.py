@@ -30,7 +30,8 @@ from lightning_prune.pruning.choosing.ranking import (
 from lightning_prune.pruning.choosing.regrowth import exchange
 from lightning_prune.pruning.choosing.selection import nothing_to_prune
 from lightning_prune.pruning.choosing.sharded_choice import check_sharded, choose_shards
-from lightning_prune.pruning.latency import Clock, LatencySearch
+from lightning_prune.pruning.latency.clock import Clock
+from lightning_prune.pruning.latency.search import LatencySearch
 from lightning_prune.pruning.masks import Masks
 from lightning_prune.pruning.prunable import Prunable
 from lightning_prune.pruning.recipe import Recipe

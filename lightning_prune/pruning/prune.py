@@ -16,6 +16,7 @@ from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.measure import count_macs
 from lightning_prune.modules.twin import clone, twin
 from lightning_prune.pruning.base_pruner import BasePruner
+from lightning_prune.pruning.latency.clock import Backend
 from lightning_prune.pruning.prunable import find_prunable
 from lightning_prune.pruning.recipe import Recipe, asked
 from lightning_prune.pruning.report import PruningReport
@@ -32,6 +33,7 @@ def prune(
     granularity: Granularity = Channel(),  # noqa: B008
     allocation: Allocation = Global(),  # noqa: B008
     of: Of = "parameters",
+    backend: Backend = "eager",
     include: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     batches: Iterable[Any] | None = None,
@@ -58,6 +60,8 @@ def prune(
         of: ``"parameters"``, ``"macs"``, ``"units"`` or ``"latency"``: the milliseconds of a
             forward pass of the first example, on its device with the CPU threads that torch uses.
             They are measured, on unverified compact copies, until asked and measured agree.
+        backend: what runs the model for that: ``"eager"``, ``"compile"``, ``"onnxruntime"``,
+            ``"openvino"`` or ``"executorch"``.
         include: glob patterns of the names of modules to prune; None for all.
         exclude: glob patterns of the names of modules to leave alone.
         batches: data for criteria that read gradients or activations.
@@ -93,6 +97,7 @@ def prune(
         exclude,
         allow_unused=allow_unused,
         latency_ms=latency_ms,
+        backend=backend,
     )
     recipe.check(model)
     pruner = gather_scores(recipe, model, example_inputs, batches, loss)
@@ -111,6 +116,7 @@ def plan(
     granularity: Granularity = Channel(),  # noqa: B008
     allocation: Allocation = Global(),  # noqa: B008
     of: Of = "parameters",
+    backend: Backend = "eager",
     include: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     batches: Iterable[Any] | None = None,
@@ -153,6 +159,7 @@ def plan(
         granularity=granularity,
         allocation=allocation,
         of=of,
+        backend=backend,
         include=include,
         exclude=exclude,
         batches=batches,

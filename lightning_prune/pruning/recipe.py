@@ -26,6 +26,7 @@ from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.modules.names import plain_name
 from lightning_prune.modules.patterns import check_patterns
 from lightning_prune.pruning.checks import check_groups, check_latency, check_regrows
+from lightning_prune.pruning.latency.clock import Backend, check_backend
 from lightning_prune.units.cost import Of
 
 
@@ -44,6 +45,7 @@ class Recipe:
         regrows: removed units may grow again.
         allow_unused: also prune units that a parameter which no example runs might read.
         latency_ms: what the compact model is to take, in ms, in place of a sparsity.
+        backend: what runs the model where latency is measured.
 
     Raises:
         ValueError: if ``sparsity`` is outside its range, ``of`` is none of its words, or latency is
@@ -61,6 +63,7 @@ class Recipe:
     regrows: bool = False
     allow_unused: bool = False
     latency_ms: float | None = None
+    backend: Backend = "eager"
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
@@ -69,6 +72,7 @@ class Recipe:
         check_kind("allocation", self.allocation, Allocation)
         check_choice("of", self.of, get_args(Of), "It says what the sparsity is a fraction of.")
         check_groups(self.granularity, self.criterion, self.allocation)
+        check_backend(self.backend)
         check_latency(self.of, self.latency_ms, self.granularity, self.criterion)
         if self.regrows:
             check_regrows(self.granularity)

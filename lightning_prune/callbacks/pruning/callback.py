@@ -25,6 +25,7 @@ from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.pruning import BasePruner, PruningReport, Recipe, Rewinding
 from lightning_prune.pruning.checks import check_regularization, check_release
+from lightning_prune.pruning.latency.clock import Backend
 from lightning_prune.pruning.progress import Progress
 from lightning_prune.pruning.recipe import asked
 from lightning_prune.pruning.shrinkage import Shrinkage
@@ -54,6 +55,8 @@ class Pruning(Callback):
             ``"macs"``, ``"units"`` or ``"latency"``: the milliseconds of a forward pass of the
             first example, on rank zero. At every update they are measured, on unverified compact
             copies, until asked and measured agree; a resumed run measures anew.
+        backend: what runs the model for that: ``"eager"``, ``"compile"``, ``"onnxruntime"``,
+            ``"openvino"`` or ``"executorch"``.
         include: glob patterns of the names of modules to prune; None for all.
         exclude: glob patterns of the names of modules to leave alone.
         rewind: return the kept weights, or the learning rate, to an earlier step after every
@@ -95,6 +98,7 @@ class Pruning(Callback):
         schedule: Schedule = OneShot(epoch=1),  # noqa: B008
         allocation: Allocation = Global(),  # noqa: B008
         of: Of = "parameters",
+        backend: Backend = "eager",
         include: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
         rewind: Rewinding | None = None,
@@ -115,7 +119,7 @@ class Pruning(Callback):
         )
         sparsity, of = asked(sparsity, latency_ms, of)
         what = (sparsity, criterion, granularity, allocation, of, include, exclude)
-        self.recipe = Recipe(*what, schedule.regrows, allow_unused, latency_ms)
+        self.recipe = Recipe(*what, schedule.regrows, allow_unused, latency_ms, backend)
         check_release(schedule, granularity)
         self.name = name
         self.example_inputs = example_inputs

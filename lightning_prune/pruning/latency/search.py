@@ -12,25 +12,21 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightning_prune.compaction.compact_twin import compact_twin
 from lightning_prune.coupling import Coupling, couple
 from lightning_prune.errors import TargetError
-from lightning_prune.measure import Speedup, measure_in_turns
+from lightning_prune.measure import Speedup
 from lightning_prune.measure.speedup import paired_speedup
-from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.ranks import from_rank_zero
 from lightning_prune.modules.twin import clone
+from lightning_prune.pruning.latency.clock import Clock, clock_of
 from lightning_prune.pruning.latency.prices import millisecond_prices
 from lightning_prune.pruning.masks import Masks
 from lightning_prune.pruning.prunable import Prunable
 from lightning_prune.pruning.recipe import Recipe
 from lightning_prune.units.cost import cost_of
-
-Clock = Callable[[Sequence[nn.Module], ExampleInputs], NDArray[np.float64]]
-"""Measures models in turns; returns ms, shape ``[turns, models]``."""
 
 _TOLERANCE = 0.02
 """Relative difference of asked and measured speed-up that counts as none."""
@@ -80,7 +76,7 @@ class LatencySearch:
         prunable: what there is to prune; latency is that of its first example.
         masks: over the units.
         floors: how many units each group keeps at least.
-        clock: measures; ``None`` = the model as it is called.
+        clock: measures; ``None`` = that of the recipe's backend.
 
     Attributes:
         cost: what units cost in ms, as a first guess.
@@ -109,7 +105,7 @@ class LatencySearch:
             )
         self._model, self._masks, self._allow_unused = model, masks, recipe.allow_unused
         self._example = next(iter(prunable.examples))
-        self._clock = clock or _measure
+        self._clock = clock or clock_of(recipe.backend)
         self._coupling: Coupling | None = None
         self.restart()
         prices = millisecond_prices(model, self._example, prunable.prices or {}, self._like)
@@ -246,7 +242,3 @@ def _gone(speedup: Speedup) -> float:
 def _mean(*speedups: Speedup) -> Speedup:
     ratio, low, high = np.mean([[s.ratio, s.low, s.high] for s in speedups], axis=0)
     return Speedup(float(ratio), float(low), float(high))
-
-
-def _measure(models: Sequence[nn.Module], example: ExampleInputs) -> NDArray[np.float64]:
-    return measure_in_turns(models, example, min_runs=15, max_seconds=1.0).runs_ms

@@ -60,7 +60,7 @@ def fit(*callbacks: L.Callback, epochs: int = 4, **options: Any) -> L.Trainer:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> CountingClock:
     counting = CountingClock(fixed_ms=1.0)
-    monkeypatch.setattr(search, "_measure", counting)
+    monkeypatch.setattr(search, "clock_of", lambda _: counting)
     monkeypatch.setattr(prices, "cached_times", lambda *_: {})  # priced by multiply-adds
     return counting
 

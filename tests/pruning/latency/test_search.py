@@ -36,7 +36,7 @@ class Net(nn.Module):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> CountingClock:
     counting = CountingClock(fixed_ms=100.0)
-    monkeypatch.setattr(search, "_measure", counting)
+    monkeypatch.setattr(search, "clock_of", lambda _: counting)
     monkeypatch.setattr(prices, "cached_times", lambda *_: {})  # priced by multiply-adds
     return counting
 

@@ -1,0 +1,62 @@
+"""A clock times models where they are to run."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import lightning_prune as lp
+from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.pruning.latency import clock as clock_module
+from lightning_prune.pruning.latency.clock import RuntimeClock, TorchClock, clock_of
+
+X = ExampleInputs((torch.randn(3, 4),))
+
+
+def test_times_are_those_of_each_model_in_turns() -> None:
+    models = [nn.Linear(4, 2), nn.Linear(4, 5)]
+    times_ms = TorchClock("eager")(models, X)
+    assert times_ms.shape[1] == 2
+    assert len(times_ms) >= 15
+    assert (times_ms > 0).all()
+
+
+@pytest.mark.slow
+def test_a_runtime_times_what_was_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    clock = RuntimeClock("onnx")
+    models = [nn.Linear(4, 2), nn.Linear(4, 5)]
+    assert (clock(models, X) > 0).all()
+
+    exported: list[nn.Module] = []
+    load = clock._load
+    monkeypatch.setattr(clock, "_load", lambda m, x: (exported.append(m), load(m, x))[1])
+    third = nn.Linear(4, 3)
+    clock([models[0], third], X)
+    assert exported == [third]  # the dense model is exported once
+
+
+@pytest.mark.parametrize("backend", ["eager", "compile", "onnxruntime"])
+def test_every_backend_has_a_clock(backend: clock_module.Backend) -> None:
+    assert clock_of(backend) is not None
+
+
+def test_what_is_no_backend_is_refused() -> None:
+    with pytest.raises(ValueError, match="Expected `backend` to be 'eager', 'compile'"):
+        lp.Pruning(0.5, of="latency", backend="tensorrt")  # type: ignore[arg-type]
+
+
+def test_a_backend_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock_module.FORMATS["onnx"], "packages", ("no_such_package",), False)
+    with pytest.raises(ModuleNotFoundError, match=re.escape("export-onnx")):
+        lp.Pruning(0.5, of="latency", backend="onnxruntime")
+
+
+def test_times_are_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ns = iter([0, 2_500_000])
+    monkeypatch.setattr(clock_module.time, "perf_counter_ns", lambda: next(now_ns))
+    assert np.isclose(clock_module._timed(lambda: None)(), 2.5)
