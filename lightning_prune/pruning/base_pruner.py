@@ -243,12 +243,11 @@ class BasePruner:
     @torch.no_grad()
     def _choice(self, sparsity: float) -> list[Tensor]:
         """Return which units to keep, on the CPU."""
-        if self._search is None:
-            return self._keep_at(sparsity)
-        return self._search.find(sparsity, self._keep_at)
+        search = self._search
+        return self._keep_at(sparsity) if search is None else search.find(sparsity, self._keep_at)
 
-    def _keep_at(self, level: float) -> list[Tensor]:
-        """Return which units to keep with a fraction of the cost removed."""
+    def _keep_at(self, level: float, round_to: int = 1) -> list[Tensor]:
+        """Return which units to keep with a fraction of the cost removed, in multiples."""
         scores, masks, recipe = self.scorer.scores(), self.masks, self._recipe
         if masks.sharded and masks.groups[0].single_weights:
             weights = list(masks.weights.values())
@@ -260,7 +259,8 @@ class BasePruner:
         )
         if self._search is not None and is_additive(recipe.granularity, recipe.allocation):
             priorities = per_cost(priorities, self._cost)
-        steps = [math.lcm(recipe.granularity.rules.round_to, g.granule) for g in masks.groups]
+        round_to = math.lcm(recipe.granularity.rules.round_to, round_to)
+        steps = [math.lcm(round_to, group.granule) for group in masks.groups]
         chosen = choose(priorities, self._cost, level, self._floors, steps)
         # Where all of a group was erased, one unit is protected that may have been removed before.
         return [new.cpu() & old for new, old in zip(chosen, masks.kept, strict=True)]

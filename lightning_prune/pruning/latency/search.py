@@ -28,11 +28,18 @@ from lightning_prune.pruning.prunable import Prunable
 from lightning_prune.pruning.recipe import Recipe
 from lightning_prune.units.cost import cost_of
 
+Keep = Callable[[float, int], list[Tensor]]
+"""Returns the units to keep at a level, in multiples."""
+
 _TOLERANCE = 0.02
 """Relative difference of asked and measured speed-up that counts as none."""
 
 _MOST_NOISE = 0.04
 """The same where measurements differ among each other by as much."""
+
+_MULTIPLE = 8
+_PAYS = 1.05
+"""How much more time has to go for multiples to be chosen: more than noise makes of it."""
 
 _MOST_TRIES = 8
 _MOST_REPEATS = 3
@@ -80,6 +87,7 @@ class LatencySearch:
 
     Attributes:
         cost: what units cost in ms, as a first guess.
+        round_to: of what the number of kept units is a multiple; 0 before that is measured.
         reached: the measured fraction of the milliseconds that is gone, in [0, 1).
         speedup: the last one measured for the masks in force; ``None`` before.
         final: the fraction to reach in the end.
@@ -107,6 +115,7 @@ class LatencySearch:
         self._example = next(iter(prunable.examples))
         self._clock = clock or clock_of(recipe.backend)
         self._coupling: Coupling | None = None
+        self.round_to = 0
         self.restart()
         prices = millisecond_prices(model, self._example, prunable.prices or {}, self._like)
         self.cost = cost_of("latency", masks.groups, masks.shapes, prices)
@@ -160,12 +169,14 @@ class LatencySearch:
         rising = (np.maximum.accumulate(gone) + np.minimum.accumulate(gone[::-1])[::-1]) / 2
         return float(np.interp(sparsity, rising, levels))
 
-    def find(self, sparsity: float, keep_at: Callable[[float], list[Tensor]]) -> list[Tensor]:
+    def find(self, sparsity: float, keep_at: Keep) -> list[Tensor]:
         """Return the units to keep so that the compact model measures as asked.
+
+        The first time it is measured, too, whether kernels are faster with multiples of 8 units.
 
         Args:
             sparsity: the fraction of the milliseconds to remove, in [0, 1).
-            keep_at: returns the units to keep at a level.
+            keep_at: returns the units to keep at a level, in multiples.
 
         Returns:
             Those that came closest; `reached` is what they measure.
@@ -175,19 +186,44 @@ class LatencySearch:
         """
         self._check(sparsity)
         self._points = [*self._ends, self._last]
-        tries: list[_Try] = []
-        for _ in range(_MOST_TRIES):
-            tries.append(self._try(self.level_for(sparsity), sparsity, keep_at))
-            if tries[-1].agrees:
-                break
-        best = min(tries, key=lambda one: one.distance)
+        if not self.round_to:
+            self.round_to = self._best_multiple(sparsity, keep_at)
+        try:
+            best = self._closest(sparsity, keep_at)
+        except TargetError:
+            if self.round_to == 1:
+                raise
+            self.round_to = 1  # not as much can go in multiples
+            best = self._closest(sparsity, keep_at)
         self.speedup, self.reached = best.speedup, _gone(best.speedup)
         self._last = (best.level, self.reached)
         return best.kept
 
-    def _try(self, level: float, sparsity: float, keep_at: Callable[[float], list[Tensor]]) -> _Try:
+    def _best_multiple(self, sparsity: float, keep_at: Keep) -> int:
+        """Return the multiple with which the most time goes for the same modelled cost."""
+        level, gains = min(self.level_for(sparsity), self._max_level), []
+        for multiple in (1, _MULTIPLE):
+            try:
+                kept = keep_at(level, multiple)
+            except TargetError:
+                return 1
+            cost = self.cost.removed([int((~units).sum()) for units in kept])
+            if not cost:
+                return 1
+            gains.append(_gone(self._measured(kept).speedup) / cost)
+        return _MULTIPLE if gains[1] > _PAYS * gains[0] else 1
+
+    def _closest(self, sparsity: float, keep_at: Keep) -> _Try:
+        tries: list[_Try] = []
+        for _ in range(_MOST_TRIES):
+            level = min(self.level_for(sparsity), self._max_level)
+            tries.append(self._try(level, sparsity, keep_at(level, self.round_to)))
+            if tries[-1].agrees:
+                break
+        return min(tries, key=lambda one: one.distance)
+
+    def _try(self, level: float, sparsity: float, kept: list[Tensor]) -> _Try:
         """Measure at a level; twice where that is as asked, for it might be by chance."""
-        kept = keep_at(min(level, self._max_level))
         speedup = self._measured(kept).speedup
         tried = _Try(level, kept, speedup, sparsity)
         if tried.agrees:
@@ -225,11 +261,17 @@ class LatencySearch:
 
     def state_dict(self) -> dict[str, float]:
         """Return what was asked for and reached."""
-        return {"final": self.final, "reached": self.reached, "level": self._last[0]}
+        return {
+            "final": self.final,
+            "reached": self.reached,
+            "level": self._last[0],
+            "round_to": self.round_to,
+        }
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         """Take over what `state_dict` returned."""
         self.final, self.reached = state["final"], state["reached"]
+        self.round_to = int(state["round_to"])
         self._last = (state["level"], self.reached)
         self._points = [*self._ends, self._last]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.clocks import CountingClock
+from support.clocks import CountingClock, SteppingClock
 from torch import Tensor, nn
 
 import lightning_prune as lp
@@ -116,3 +116,24 @@ def test_one_of_both_must_be_asked_for() -> None:
 def test_criteria_of_many_rounds_are_refused() -> None:
     with pytest.raises(ValueError, match="Expected `criterion` to choose in one round"):
         lp.prune(Net(), X, sparsity=0.5, of="latency", criterion=lp.SynFlow())
+
+
+def stack() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 8)
+    )
+
+
+@pytest.mark.parametrize(("kind", "multiple"), [(CountingClock, 1), (SteppingClock, 8)])
+def test_multiples_are_kept_where_they_are_faster(
+    kind: type[CountingClock], multiple: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = kind(fixed_ms=0.1)
+    monkeypatch.setattr(search, "clock_of", lambda _: counting)
+    monkeypatch.setattr(prices, "cached_times", lambda *_: {})
+    report = lp.prune(
+        stack(), torch.randn(1, 8), sparsity=0.4, of="latency", criterion=lp.Magnitude()
+    )
+    assert all(group.kept % multiple == 0 for group in report.groups)
+    assert any(group.kept % 8 for group in report.groups) == (multiple == 1)
