@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils import checkpoint
 from torch.utils._pytree import tree_leaves
 from typing_extensions import override
 
@@ -82,7 +82,10 @@ def remove_experts(
     """
     found = Experts()
     outside = _read_outside(model, examples, dead)
-    reason = "its weights are read outside of the forward of the module that holds them"
+    reason = (
+        "its weights are read outside of the forward of the module that holds them, or in a "
+        "checkpoint inside of it. Move the reads, or the checkpoint around that module"
+    )
     found.refused |= {mixture.name: reason for mixture in outside}
     for mixture, units in dead.items():
         if mixture in outside:
@@ -111,7 +114,7 @@ def _plan(model: nn.Module, mixture: Mixture, dead: Tensor) -> Plan:
 
 
 def _read_outside(
-    model: nn.Module, examples: Sequence[ExampleInputs], mixtures: Mapping[Mixture, Any]
+    model: nn.Module, examples: Sequence[ExampleInputs], mixtures: Iterable[Mixture]
 ) -> set[Mixture]:
     """Return the mixtures whose weights are read while their module's ``forward`` does not run."""
     found: set[Mixture] = set()
@@ -130,34 +133,45 @@ def _read_outside(
 
 
 class _Watch(TorchFunctionMode):
-    """Notes which mixtures are read while their module's ``forward`` does not run."""
+    """Notes which mixtures are read while their module's ``forward`` does not run.
 
-    def __init__(self, model: nn.Module, mixtures: Mapping[Mixture, Any]) -> None:
+    What a checkpoint inside of it computes, it computes again in the backward pass: too late.
+    """
+
+    def __init__(self, model: nn.Module, mixtures: Iterable[Mixture]) -> None:
         super().__init__()
         self.outside: set[Mixture] = set()
-        self._running: list[Mixture] = []
+        self._checkpoints: dict[Mixture, int] = {}  # around each module that runs
         self._tables: dict[int, Mixture] = {}
         for mixture in mixtures:
             self._tables |= {id(model.get_parameter(name)): mixture for name in mixture.tables}
             owner = model.get_submodule(mixture.tables[0].rpartition(".")[0])
-            owner.register_forward_pre_hook(lambda *_, it=mixture: self._running.append(it))
-            owner.register_forward_hook(lambda *_: self._leave())
+            owner.register_forward_pre_hook(lambda *_, it=mixture: self._enter(it))
+            owner.register_forward_hook(lambda *_, it=mixture: self._leave(it))
 
-    @staticmethod
-    def _is_ours(frame: FrameType) -> bool:
-        """Tell whether code of this package asks: a training step runs between copy and restore."""
-        return frame.f_code.co_filename.startswith(_PACKAGE)
+    def _enter(self, mixture: Mixture) -> None:
+        self._checkpoints[mixture] = _checkpoints()
 
-    def _leave(self) -> None:
-        self._running.pop()
+    def _leave(self, mixture: Mixture) -> None:
+        del self._checkpoints[mixture]
 
     @override
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        for leaf in tree_leaves((args, kwargs)):
-            mixture = self._tables.get(id(leaf))
-            is_outside = mixture is not None and mixture not in self._running
-            if is_outside and reads_rows(func) and not self._is_ours(sys._getframe(1)):
-                self.outside.add(mixture)  # type: ignore[arg-type]
+        # Before and after a training step, this package copies and restores all tensors.
+        is_ours = sys._getframe(1).f_code.co_filename.startswith(_PACKAGE)
+        if reads_rows(func) and not is_ours:
+            found = {self._tables.get(id(leaf)) for leaf in tree_leaves((args, kwargs))} - {None}
+            around = _checkpoints() if found else 0
+            self.outside |= {it for it in found if it and self._checkpoints.get(it) != around}
         return func(*args, **(kwargs or {}))
+
+
+def _checkpoints() -> int:
+    """Return how many functions of `torch.utils.checkpoint` are running."""
+    count, frame = 0, sys._getframe(1)
+    while frame is not None:
+        count += frame.f_code.co_filename == checkpoint.__file__
+        frame = frame.f_back  # type: ignore[assignment]
+    return count

@@ -8,7 +8,6 @@ Nothing here looks at values.
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +16,9 @@ import torch
 
 from lightning_prune.coupling.graph import Graph, Node, Ref
 from lightning_prune.coupling.modes import Recording
-from lightning_prune.coupling.sites import file_of
 from lightning_prune.units.group import Axis, Group, Member
 
 _NUMBERS = frozenset({"aten::item", "aten::_local_scalar_dense"})
-_CHECKPOINT = os.path.join("torch", "utils", "checkpoint.py")
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ class _Uses:
         names = [self._tables[ref] for ref in node.inputs if ref in self._tables]
         if not names:
             return
-        if self._picks(node, before) and len(names) == 1 and not _is_checkpointed(node):
+        if self._picks(node, before) and len(names) == 1:
             self.picked[names[0]] = None
         elif self._is_by_row(node) and not node.writes:
             self._tables.update(dict.fromkeys(node.results, names[0]))
@@ -139,9 +136,3 @@ class _Uses:
 
 
 _BY_ROW = frozenset(f"aten::{name}" for name in "to _to_copy contiguous detach clone alias".split())
-
-
-def _is_checkpointed(node: Node) -> bool:
-    """Tell whether the read is repeated in the backward pass, outside of its module's method."""
-    calls = node.site.calls if node.site is not None else ()
-    return any(file_of(call.code).endswith(_CHECKPOINT) for call in calls)

@@ -26,7 +26,8 @@ class Expert(Granularity):
     then takes its share of the weights and gives nothing for it. Train after pruning, so that the
     router learns the difference. Compaction removes an expert's rows of stacked weights, and all
     but one hidden unit of a module. The router keeps its outputs, for without one of them the
-    softmax over the others would be another one.
+    softmax over the others would be another one. A grouped product leaves out what is sent to
+    removed experts; `count_macs` counts it all the same, for data say how much that is.
 
     Lu et al., 2024, "Not All Experts are Equal", arXiv:2402.14800.
 

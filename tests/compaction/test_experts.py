@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import lightning_prune as lp
 from lightning_prune.compaction.compact_file import CompactFile
@@ -78,6 +79,38 @@ def test_weights_read_from_elsewhere_stay():
         lp.compact(model, X, latency=False)
     assert torch.equal(model(X), masked(X))
     assert model.experts.up.shape == (4, 4, 4)
+
+
+class Repeated(Experts):
+    def forward(self, x, pick):
+        return checkpoint(self.run, x, pick, use_reentrant=False)
+
+    def run(self, x, pick):
+        return super().forward(x, pick)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_weights_read_in_a_checkpoint_stay_unless_it_is_around_their_module(inside):
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.experts = zeroed(0, 3).experts
+
+        def forward(self, x):
+            return checkpoint(self.experts, x, x.argmax(-1), use_reentrant=False)
+
+    model = Outer()
+    if inside:
+        model.experts.__class__ = Repeated
+        with pytest.raises(lp.VerificationError, match="in a checkpoint inside of it"):
+            lp.compact(model, X, latency=False)
+        return
+    masked = copy.deepcopy(model)
+    lp.compact(model, X, latency=False)
+    assert model.experts.up.shape == (2, 4, 4)
+    for one in (model, masked):
+        one(X).square().sum().backward()
+    assert torch.equal(model.experts.up.grad, masked.experts.up.grad[[1, 2]])
 
 
 def test_a_model_without_numbers_has_mixtures_too():
