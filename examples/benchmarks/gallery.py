@@ -2,9 +2,9 @@
 
     python examples/benchmarks/gallery.py --filter 'transformers:*' --output gallery
 
-Small configurations with random weights, every norm made random. Half of the units of every group
-go at random: by `Channel`, by `Head` and by `Layer`, each on a model of its own; compaction removes
-and verifies them. Packages that are missing are named and left out
+Small configurations with random weights, every norm made random. Half of the units go at random: of
+every group by `Channel` and by `Head`, of all residual branches by `Layer`, each on a model of its
+own; compaction removes and verifies them. Packages that are missing are named and left out
 (`pip install transformers timm diffusers segmentation-models-pytorch`). Writes `OUTPUT.md`, a row
 for every model: which share of the parameters can be pruned, which share went by each granularity
 ("none" where a model has no such units), the largest relative error in float32, how many groups
@@ -132,8 +132,15 @@ def _prune(model: nn.Module, inputs: Any, name: str, row: Row) -> None:
     if not GRANULARITIES[name].groups(parameters, coupling.structure):
         row.removed[name] = "none"
         return
-    half: dict[str, Any] = {"sparsity": 0.5, "criterion": lp.Random(), "of": "units"}
-    lp.prune(model, inputs, granularity=GRANULARITIES[name], **half)
+    lp.prune(
+        model,
+        inputs,
+        sparsity=0.5,
+        criterion=lp.Random(),
+        granularity=GRANULARITIES[name],
+        allocation=lp.Global() if name == "layer" else lp.Uniform(),
+        of="units",
+    )
     report = lp.compact(model, inputs, latency=False)
     row.removed[name] = f"{1 - report.params_after / report.params_before:.1%}"
     row.error = max(row.error, report.max_rel_error)

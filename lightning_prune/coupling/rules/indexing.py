@@ -129,6 +129,22 @@ def index_add(p: Propagation, node: Node) -> list[Planes]:
     return [align(p, parts, lambda zero: all(zero) and len(refs) > 1)]
 
 
+@rule("aten::select_scatter", "aten::slice_scatter")
+def place(p: Propagation, node: Node) -> list[Planes]:
+    # y = x; y[..., index, ...] = values[...]   ties: x.d ~ values.d ~ y.d for the other dims
+    x, values, dim = node.args[0], node.args[1], node.argument("dim", 0)
+    (along,) = _dims(p, x, dim)
+    planes = p.planes(values)
+    if node.name == "aten::select_scatter":
+        planes = [replace(plane, ids=plane.ids.unsqueeze(along)) for plane in planes]
+    sizes = tuple(1 if d == along else n for d, n in enumerate(p.shape(x)))
+    parts = [
+        Operand(sizes, p.fuse_all(own, {along}, "written in part along a labelled dimension"))
+        for own in (p.planes(x), planes)
+    ]
+    return [align(p, parts, all)]
+
+
 @rule("aten::masked_select", "aten::masked_scatter", "aten::nonzero", "aten::argwhere")
 def pick(p: Propagation, node: Node) -> list[Planes]:
     # y = the elements (or the positions) for which something holds   ties: nothing moves

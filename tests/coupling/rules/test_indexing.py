@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from support.nets import Between, Net, Whole
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
 ROWS = torch.tensor([[0, 5], [3, 1]])
 
@@ -26,6 +27,11 @@ def added(x):
     return x.new_zeros(x.shape).index_add(2, torch.tensor([1, 1, 0]), x[:, :, :3])
 
 
+def stacked(x):
+    parts = [one.permute(1, 2, 0) for one in x]
+    return pad_sequence([parts[0], parts[1][:4]], batch_first=True).permute(0, 3, 1, 2)
+
+
 CARRIED = {
     "index_of_positions": lambda x: x[:, :, [0, 3, 5]],
     "index_in_two_dims": lambda x: x[:, :, ROWS, ROWS.t()],
@@ -38,6 +44,8 @@ CARRIED = {
     "placed": placed,
     "placed_by_mask": placed_by_mask,
     "added": added,
+    "padded_to_one_length": stacked,
+    "a_slice_replaced": lambda x: x.slice_scatter(x[:, :, :2].sin(), 2, 4),
     "gather": lambda x: x.gather(2, x.argmax(2, keepdim=True)),
     "take_along_dim": lambda x: x.take_along_dim(x.argmax(2, keepdim=True), 2),
     "scatter_add": lambda x: torch.zeros_like(x).scatter_add(2, x.argsort(2), x),
@@ -53,6 +61,7 @@ CARRIED = {
 }
 
 CONSTANT = {
+    "ones_in_a_slice": lambda x: x.select_scatter(torch.ones_like(x[:, :, 0]), 2, 1),
     "places": lambda x: x.argsort(2).to(x),
     "place_of_the_largest": lambda x: x.topk(2, 2).indices.to(x),
     "scattered_number": lambda x: x.scatter(2, x.argmax(2, keepdim=True), 1.0),
@@ -63,6 +72,11 @@ CONSTANT = {
 FROZEN = {
     "index_of_channels": (lambda x: x[:, [0, 3, 5]], 3, "picked by data"),
     "index_by_channels": (lambda x: x * x[:, :, x.argmax(2)[:, :, 0] % 6].mean(), 8, "as an index"),
+    "replaced_channel": (
+        lambda x: x.slice_scatter(x.new_ones(2, 1, 6, 6), 1, 2, 3),
+        8,
+        "written in part",
+    ),
     "index_select": (lambda x: x.index_select(1, torch.tensor([1, 2])), 2, "picked by data"),
     "gather": (lambda x: x.gather(1, x.long() * 0), 8, "picked by data"),
     "gather_without_labels": (
