@@ -68,6 +68,7 @@ from lightning_prune.measure import (
 from lightning_prune.modules.inputs import Call
 from lightning_prune.pruning import PruningReport, Rewinding, plan, prune, sensitivity
 from lightning_prune.regularizations import GroupLasso, GrowingL2, Regularization
+from lightning_prune.report import write_report
 from lightning_prune.schedules import (
     Cosine,
     Cubic,
@@ -163,4 +164,5 @@ __all__ = [
     "prune",
     "save_compact",
     "sensitivity",
+    "write_report",
 ]

@@ -32,11 +32,12 @@ FLOORS = {
     "metrics": 5,
     "compaction": 6,
     "pruning": 7,
-    "callbacks": 8,
-    "loops": 8,
-    "command": 9,
-    "__init__": 9,
-    "__main__": 10,
+    "report": 8,
+    "callbacks": 9,
+    "loops": 9,
+    "command": 10,
+    "__init__": 10,
+    "__main__": 11,
 }
 CALLBACKS = {
     "accuracy_guard",
@@ -44,6 +45,7 @@ CALLBACKS = {
     "export",
     "latency_monitor",
     "pruning",
+    "report",
     "sparsity_monitor",
 }
 

@@ -31,7 +31,7 @@ def test_the_import_adds_no_optional_dependency_to_that_of_lightning():
     code = (
         "import lightning, sys; before = set(sys.modules); import lightning_prune\n"
         "print({m.partition('.')[0] for m in set(sys.modules) - before}"
-        " & {'sklearn', 'matplotlib', 'jsonargparse', 'rich'})"
+        " & {'sklearn', 'matplotlib', 'jinja2', 'jsonargparse', 'rich'})"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "set()", result.stderr

@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OPTIONAL = {
-    *("jsonargparse", "matplotlib", "pytorch_lightning"),
+    *("jinja2", "jsonargparse", "matplotlib", "pytorch_lightning"),
     *("executorch", "onnxruntime", "openvino", "zstandard"),
 }
 

@@ -6,13 +6,21 @@ matplotlib is imported only when something is drawn.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning_prune.display.widths import clip, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+
+ABOVE: dict[str, Any] = {
+    "loc": "lower left",
+    "bbox_to_anchor": (0.0, 1.0),
+    "ncols": 2,
+    "frameon": False,
+}
+"""Options of a legend above the axes, where it hides nothing."""
 
 _NAME = 24  # characters of a name beside a bar
 _ROW_INCHES, _FRAME_INCHES = 0.24, 0.9
@@ -62,14 +70,17 @@ def draw_bars(
         after: the lengths of what is left, ``None`` to draw one bar each.
         label: of the axis, with the unit.
     """
+    from matplotlib.ticker import EngFormatter
+
     positions = range(len(names))
     whole, left = ("0.75", "tab:blue") if after is not None else ("tab:blue", "")
     axes.barh(positions, before, color=whole, label="before")
     if after is not None:
         axes.barh(positions, after, height=0.5, color=left, label="after")
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="small", **ABOVE)
     # As they are: a dollar sign begins no formula.
     shown = [clip(printable(name), _NAME) for name in names]
     axes.set_yticks(positions, shown, fontsize="small", parse_math=False)
+    axes.xaxis.set_major_formatter(EngFormatter())
     axes.set_xlabel(label)
     axes.invert_yaxis()

@@ -9,12 +9,12 @@ products).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.backends import cudnn, mha, mkldnn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -61,8 +61,25 @@ def count_macs(model: nn.Module, example_inputs: Any) -> int:
     for parameter in measured.parameters():  # one by one: a scripted module has no method for it
         parameter.requires_grad_(False)
     examples = [inputs.on(measured).map(torch.clone) for inputs in examples_of(example_inputs)]
+    tensors = [tensor for inputs in examples for tensor in inputs.tensors]
+    with counting(tensors) as counter:
+        for inputs in examples:
+            inputs(measured)
+    return int(counter.get_total_flops()) // 2
+
+
+@contextmanager
+def counting(tensors: Sequence[Tensor]) -> Iterator[FlopCounterMode]:
+    """Count what runs meanwhile, without gradients and without a trace in random numbers.
+
+    Args:
+        tensors: what it runs on; parameters must not require gradients.
+
+    Yields:
+        torch's counter, of two FLOPs for every multiply-add.
+    """
     counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
-    devices = {t.device for inputs in examples for t in inputs.tensors} - {torch.device("cpu")}
+    devices = {t.device for t in tensors} - {torch.device("cpu")}
     rng_type = next((d.type for d in devices), "cuda")
     # no_grad and not inference_mode: under that, older counters see nothing at all.
     with (
@@ -71,9 +88,7 @@ def count_macs(model: nn.Module, example_inputs: Any) -> int:
         _visible_products(),
         counter,
     ):
-        for inputs in examples:
-            inputs(measured)
-    return int(counter.get_total_flops()) // 2
+        yield counter
 
 
 @contextmanager
