@@ -7,6 +7,7 @@ stays there: its candidate state is tanh(0) or relu(0).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -53,6 +54,8 @@ def recurrent(p: Propagation, node: Node) -> list[Planes]:
     hidden = _tie_gates(p, layers)
     written = _tie_projections(p, layers, hidden) if layers.projected else hidden
     last = len(p.shape(x)) - 1
+    for ref in (ref for cell in layers.cells for ref in cell if len(p.shape(ref)) == 2):
+        p.price(ref, math.prod(p.shape(x)[:last]))  # once for every step of every sequence
     rest: Planes = []
     for index, cell in enumerate(layers.cells):
         columns = p.axis_plane(cell[0], 1)

@@ -6,6 +6,9 @@ from support.nets import Net, Whole
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from lightning_prune.coupling import couple
+from lightning_prune.measure import count_macs
+
 
 def reader(make, *, first=None, forward=None, width=8):
     """A recurrent layer (3 → 8) between an optional layer and a linear head."""
@@ -178,3 +181,14 @@ def test_packed_sequences(kind: type[nn.RNNBase], padding: float) -> None:
         ONE | {"first.bias[0] first.weight[0] rnn.weight_ih_l0[1]": 6},
     )
     row.check()
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "num_layers": 2}])
+def test_prices_are_those_of_the_counter(kind, options):
+    net = kind(4, 6, **options)
+    x = torch.randn(5, 3, 4)
+    prices = couple(net, x).prices
+    sizes = {name: parameter.numel() for name, parameter in net.named_parameters()}
+    total = sum(price * sizes[name] for name, price in prices.items())
+    assert total == count_macs(net, x)
