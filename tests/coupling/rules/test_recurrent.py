@@ -186,8 +186,8 @@ def test_packed_sequences(kind: type[nn.RNNBase], padding: float) -> None:
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 @pytest.mark.parametrize("options", [{}, {"bidirectional": True, "num_layers": 2}])
 def test_prices_are_those_of_the_counter(kind, options):
-    net = kind(4, 6, **options)
-    x = torch.randn(5, 3, 4)
+    net = kind(4, 6, batch_first=True, **options)
+    x = torch.randn(2, 5, 4)
     prices = couple(net, x).prices
     sizes = {name: parameter.numel() for name, parameter in net.named_parameters()}
     total = sum(price * sizes[name] for name, price in prices.items())
