@@ -59,7 +59,8 @@ def inspect(
 def plan(
     model: str,
     *,
-    sparsity: float,
+    sparsity: float | None = None,
+    latency_ms: float | None = None,
     input: str = "",
     weights: str | None = None,
     criterion: Criterion = Magnitude(),  # noqa: B008
@@ -74,11 +75,12 @@ def plan(
     Args:
         model: module:factory, such as torchvision.models:resnet18.
         sparsity: the fraction to remove, in [0, 1).
+        latency_ms: in place of a sparsity, the milliseconds that are to be left, measured here.
         input: sizes of the input, as for inspect.
         weights: a file with the model's weights.
         criterion: what scores the weights.
         granularity: what is removed.
-        of: of what the sparsity is a fraction: parameters, macs or units.
+        of: of what the sparsity is a fraction: parameters, macs, units or latency.
         include: glob patterns of module names to prune, with commas between; by default all.
         exclude: glob patterns of module names to leave alone.
         json: print JSON.
@@ -90,6 +92,7 @@ def plan(
         model_of(model, weights),
         inputs_of(input),
         sparsity=sparsity,
+        latency_ms=latency_ms,
         criterion=criterion,
         granularity=granularity,
         of=of,  # type: ignore[arg-type]  # checked there

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "`pip install 'lightning-prune[cli]'`.\n"
         )
         return MISUSED
-    given = [f"{a}=true" if a in _FLAGS else a for a in arguments or sys.argv[1:]]
+    given = [_as_option(argument) for argument in arguments or sys.argv[1:]]
     try:
         text = auto_cli(COMMANDS, args=given, prog="lightning-prune", description=_DESCRIPTION)
     except (ExampleInputsError, ValueError, TypeError, OSError, ImportError) as error:
@@ -45,6 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 _FLAGS = {"--json", "--details"}
 _DESCRIPTION = "Look at what of a model can be pruned, plan it, compare and export the result."
+
+
+def _as_option(argument: str) -> str:
+    """Return an argument as the parser knows it: with a value, and no dashes within a name."""
+    name, *value = argument.split("=", 1)
+    if argument in _FLAGS:
+        return f"{argument}=true"
+    is_name = name.startswith("--")
+    return "=".join(["--" + name[2:].replace("-", "_"), *value]) if is_name else argument
 
 
 def _say(error: Exception, status: int) -> int:

@@ -70,6 +70,15 @@ def test_plan_is_a_dry_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert (data["sparsity"], data["params_after"]) == (0.5, 30)
 
 
+def test_plan_takes_milliseconds_in_place_of_a_fraction(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["plan", MODEL, "--input", "1,4"]) == 2
+    assert "Expected either `sparsity` or `latency_ms`" in capsys.readouterr().err
+    assert main(["plan", MODEL, "--input", "1,4", "--latency-ms", "-1"]) == 2
+    assert "latency_ms" in capsys.readouterr().err
+
+
 def test_verify_tells_the_same_from_others(capsys: pytest.CaptureFixture[str]) -> None:
     masked, compact = files()
     common = ("verify", MODEL, masked)
