@@ -42,7 +42,7 @@ _PAYS = 1.05
 """How much more time has to go for multiples to be chosen: more than noise makes of it."""
 
 _MOST_TRIES = 8
-_MOST_REPEATS = 3
+_MOST_REPEATS = 6
 """Times that the clock is asked again, while noise hides a difference of half the tolerance."""
 
 
