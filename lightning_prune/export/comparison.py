@@ -13,7 +13,7 @@ from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.nesting import tensors_in
 
 
-def largest_error(exportable: Exportable, run: Runner) -> float:
+def largest_error(exportable: Exportable, run: Runner, *, calibrated: bool = False) -> float:
     """Return the largest difference between a runtime and torch, over the scale of the output.
 
     They are compared on the example, on its rows in another order with other values and, where the
@@ -22,12 +22,14 @@ def largest_error(exportable: Exportable, run: Runner) -> float:
     Args:
         exportable: the model.
         run: runs what was exported of it.
+        calibrated: compare on the calibration batches instead: other values may be beyond the
+            range of the numbers that a quantiser has chosen.
 
     Raises:
         ValueError: if the runtime returns other numbers or sizes of tensors.
     """
     errors = []
-    for inputs in _variants(exportable):
+    for inputs in exportable.calibration if calibrated else _variants(exportable):
         with torch.inference_mode():
             expected = tensors_in(inputs.map(torch.clone)(exportable.model))
         errors.append(_error(expected, run(exportable.named(inputs))))

@@ -46,11 +46,9 @@ class ExecuTorch(Format):
         if portable_lib._threadpool_get_thread_count() != torch.get_num_threads():
             portable_lib._unsafe_reset_threadpool(torch.get_num_threads())
         program = Runtime.get().load_program(path)
-        method = program.load_method("forward")
 
         def run(inputs: Mapping[str, Tensor]) -> list[Tensor]:
-            # The next run writes its outputs where those of this run are.
-            outputs = method.execute([value.contiguous() for value in inputs.values()])
-            return [output.clone() for output in outputs]
+            method = program.load_method("forward")  # which the program keeps, and is kept by none
+            return list(method.execute([value.contiguous() for value in inputs.values()]))
 
         return run

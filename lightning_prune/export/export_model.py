@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -41,6 +42,7 @@ FORMATS: dict[str, Format] = {
 
 _TOLERANCE = 1e-5
 """Largest difference, over the scale of an output, that rounding in another order may make."""
+_ROUNDS = 10
 
 
 def export_model(
@@ -151,7 +153,7 @@ def _export(one: Format, exportable: Exportable, path: Path) -> Exported:
     """Write one file, run and compare it; what goes wrong becomes its problem."""
     try:
         one.write(exportable, path)
-        error = largest_error(exportable, one.load(path))
+        error = largest_error(exportable, one.load(path), calibrated=one.calibrated)
         row = Exported(str(path), sum(file.stat().st_size for file in one.files(path)), error)
     except Exception as failure:  # whatever an exporter or a runtime raises
         for file in one.files(path):
@@ -177,16 +179,20 @@ def _with_latency(rows: dict[str, Exported], exportable: Exportable) -> dict[str
             inputs.map(torch.clone)(exportable.model)
 
     runs = {"torch": eager} | {name: partial(run, named) for name, run in loaded.items()}
-    times_ms = take_turns(
-        [partial(_run_ms, run) for run in runs.values()],
-        warmup_runs=5,
-        min_runs=20,
-        max_seconds=len(runs),
-    )
-    p50_ms, p95_ms = np.quantile(times_ms, [0.5, 0.95], axis=0)
+    times_ms: dict[str, list[float]] = {name: [] for name in runs}
+    for seed in range(_ROUNDS):
+        # In another order each time: where the machine is shared, whoever else runs comes at
+        # regular intervals, and would always hit the same runtime.
+        order = random.Random(seed).sample(list(runs), len(runs))
+        timed = [partial(_run_ms, runs[name]) for name in order]
+        seconds = len(runs) / _ROUNDS
+        turns_ms = take_turns(timed, warmup_runs=2, min_runs=3, max_seconds=seconds)
+        for name, column in zip(order, turns_ms.T, strict=True):
+            times_ms[name].extend(column)
+    quantiles = {name: np.quantile(times, [0.5, 0.95]) for name, times in times_ms.items()}
     measured = {
-        name: replace(rows[name], p50_ms=float(p50_ms[i]), p95_ms=float(p95_ms[i]))
-        for i, name in enumerate(runs)
+        name: replace(rows[name], p50_ms=float(p50), p95_ms=float(p95))
+        for name, (p50, p95) in quantiles.items()
     }
     return rows | measured
 

@@ -114,11 +114,11 @@ class Exportable:
         return dict(zip(self.shapes, inputs.tensors, strict=True))
 
     def program_up_to(self, batch_size: int) -> ExportedProgram:
-        """Return the program for batches of at most ``batch_size``, where they are not fixed."""
+        """Return the program for batches of up to ``batch_size``, where they are not fixed."""
         if not self.dynamic:
             return self.program
-        # At the largest size, no guard makes the range narrower than asked.
-        return _trace(self.model, self.inputs.resized(batch_size), batch_size)
+        # Guards keep the size that is traced in the range; one more, lest it is all that they keep.
+        return _trace(self.model, self.inputs.resized(batch_size), batch_size + 1)
 
 
 def _with(constants: BoundArguments, method: Callable[..., Any]) -> Callable[..., Any]:

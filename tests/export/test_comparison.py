@@ -69,3 +69,15 @@ def test_infinities_and_what_is_no_number_have_to_be_the_same(value: float) -> N
 def test_outputs_of_other_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"sizes \[\(2, 1\)\] instead of \[\(2, 2\)\]"):
         largest_error(exportable(), lambda inputs: [inputs["x"][:, :1]])
+
+
+def test_what_is_calibrated_is_compared_on_its_batches() -> None:
+    seen: list[Tensor] = []
+
+    def run(inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        seen.append(inputs["x"])
+        return [inputs["x"] * 2]
+
+    batches = [X + 1, X[:1]]
+    assert largest_error(Exportable.of(Net(), X, batches), run, calibrated=True) == 0.0
+    assert all(map(torch.equal, seen, batches))
