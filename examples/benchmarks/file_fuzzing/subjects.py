@@ -94,6 +94,22 @@ class Tied(nn.Module):
         return self.head(x + self.inner(x) * x.square().mean(-1, keepdim=True))
 
 
+class Chosen(nn.Module):
+    """A mixture with stacked experts, one for each row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.router = nn.Linear(5, 4)
+        self.up = nn.Parameter(torch.randn(4, 5, 6))
+        self.down = nn.Parameter(torch.randn(4, 6, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return three numbers for each row."""
+        pick = self.router(x).argmax(-1)
+        hidden = torch.einsum("nio,ni->no", self.up[pick], x).relu()
+        return torch.einsum("nio,ni->no", self.down[pick], hidden)
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A compact model in a file.
@@ -120,6 +136,10 @@ def _pruned(model: nn.Module, x: Tensor) -> None:
 def _sparse(model: nn.Module, x: Tensor) -> None:
     _pruned(model, x)
     lp.prune(model, x, sparsity=0.8, criterion=lp.Random(seed=1), granularity=lp.Weight())
+
+
+def _without_experts(model: nn.Module, x: Tensor) -> None:
+    lp.prune(model, x, sparsity=0.5, criterion=lp.Random(seed=1), granularity=lp.Expert())
 
 
 def _without_branches(model: nn.Module, x: Tensor) -> None:
@@ -154,6 +174,7 @@ def subjects() -> tuple[Subject, ...]:
         _subject(Sized, torch.randn(2, 4, 5), _pruned),
         _subject(Residual, torch.randn(4, 5), _without_branches),
         _subject(Tied, torch.randint(0, 10, (2, 4)), _pruned),
+        _subject(Chosen, torch.randn(20, 5), _without_experts),
         _subject(Convolutional, torch.randn(2, 2, 8, 8), _sparse, compress=True),
         _subject(Tied, torch.randint(0, 10, (2, 4)), _pruned, compress=True),
     )
