@@ -2,8 +2,8 @@
 
     python examples/transfer/train.py fit --config examples/transfer/prune.yaml
 
-With `--model.weights DEFAULT` it starts from torchvision's weights, which are downloaded. The export
-needs `pip install 'lightning-prune[export-onnx]'`.
+With `--model.weights DEFAULT` it starts from torchvision's weights, which are downloaded. The
+export needs `pip install 'lightning-prune[export-onnx]'`.
 """
 
 from __future__ import annotations
