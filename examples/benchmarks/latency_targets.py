@@ -108,7 +108,10 @@ def attempt(model: nn.Module, x: Tensor, asked: float, backend: Any) -> str | Sp
 
 
 def compare(model: nn.Module, small: nn.Module, x: Tensor, backend: Any) -> Speedup:
-    """Return the ratio of p50s over a hundred turns, or those of a minute."""
+    """Return the ratio of p50s over a hundred turns, or those of a minute.
+
+    On one thread that is of the time at work, as in the search.
+    """
     clock, example = clock_of(backend), ExampleInputs.of(x)
     times_ms, started_s = clock([model, small], example), time.perf_counter()
     while len(times_ms) < 100 and time.perf_counter() - started_s < 60:

@@ -158,6 +158,7 @@ def measure_in_turns(
     warmup_runs: int = 5,
     min_runs: int = 20,
     max_seconds: float = 2.0,
+    cpu_time: bool = False,
 ) -> Turns:
     """Measure several models on the same inputs, run by run in turns.
 
@@ -173,6 +174,8 @@ def measure_in_turns(
         warmup_runs: as in `measure_latency`, for each model.
         min_runs: timed runs of each model, at least 1.
         max_seconds: when to stop, in seconds after the warm-up, for all models together.
+        cpu_time: on the CPU, count the time that the calling thread is at work instead of the time
+            that passes; see `cpu_time_counts`.
 
     Returns:
         One latency for each model, in order, and the times.
@@ -191,7 +194,10 @@ def measure_in_turns(
             "Expected `models` to hold at least one module, but got none. Pass what to compare."
         )
     started_s = time.perf_counter()
-    timed = [TimedModel(model, example_inputs, batch_size, backend) for model in models]
+    timed = [
+        TimedModel(model, example_inputs, batch_size, backend, cpu_time=cpu_time)
+        for model in models
+    ]
     accelerators = sorted({d for it in timed for d in it.accelerators}, key=str)
     rng_type = accelerators[0].type if accelerators else "cuda"
     with (

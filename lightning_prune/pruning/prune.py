@@ -59,7 +59,8 @@ def prune(
         allocation: how the sparsity is shared among groups.
         of: ``"parameters"``, ``"macs"``, ``"units"`` or ``"latency"``: the milliseconds of a
             forward pass of the first example, on its device with the CPU threads that torch uses.
-            They are measured, on unverified compact copies, until asked and measured agree.
+            They are measured, on unverified compact copies, until asked and measured agree; on
+            one thread that is the time at work, which other processes do not lengthen.
         backend: what runs the model for that: ``"eager"``, ``"compile"``, ``"onnxruntime"``,
             ``"openvino"`` or ``"executorch"``.
         include: glob patterns of the names of modules to prune; None for all.

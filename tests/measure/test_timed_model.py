@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_prune.measure.timed_model import TimedModel, cpu_threads
 
@@ -23,3 +25,16 @@ def test_a_timed_model_is_a_copy_in_eval_mode() -> None:
     assert not timed.model.training
     assert timed.inputs.batch_size == 2
     assert timed.run_ms() > 0
+
+
+class Waits(nn.Module):
+    """Does nothing for twenty milliseconds."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(0.02)
+        return x
+
+
+def test_time_at_work_leaves_out_what_a_thread_waits_for() -> None:
+    assert TimedModel(Waits(), torch.zeros(1)).run_ms() >= 20
+    assert TimedModel(Waits(), torch.zeros(1), cpu_time=True).run_ms() < 20

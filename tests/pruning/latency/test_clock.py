@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 import lightning_prune as lp
+from lightning_prune.measure.timed_model import cpu_threads
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.pruning.latency import clock as clock_module
 from lightning_prune.pruning.latency.clock import RuntimeClock, TorchClock, clock_of
@@ -56,7 +58,22 @@ def test_a_backend_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPa
         lp.Pruning(0.5, of="latency", backend="onnxruntime")
 
 
-def test_times_are_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_milliseconds() -> None:
     now_ns = iter([0, 2_500_000])
-    monkeypatch.setattr(clock_module.time, "perf_counter_ns", lambda: next(now_ns))
-    assert np.isclose(clock_module._timed(lambda: None)(), 2.5)
+    assert np.isclose(clock_module._timed(lambda: None, lambda: next(now_ns))(), 2.5)
+
+
+@pytest.mark.parametrize(("threads", "counts"), [(1, True), (2, False)])
+def test_one_thread_is_timed_at_work(
+    threads: int, counts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+
+    def measure(*_: object, cpu_time: bool, **__: object) -> SimpleNamespace:
+        seen.append(cpu_time)
+        return SimpleNamespace(runs_ms=np.ones((3, 1)))
+
+    monkeypatch.setattr(clock_module, "measure_in_turns", measure)
+    with cpu_threads(threads):
+        TorchClock("eager")([nn.Linear(4, 2)], X)
+    assert seen == [counts]
