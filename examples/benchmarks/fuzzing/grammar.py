@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
-from fuzzing import functions, parts, states
+from fuzzing import fixed, functions, parts, states
 from fuzzing.dice import Dice
 from fuzzing.layers import Layout, activation
 from torch import nn
@@ -19,8 +19,7 @@ class Grammar:
         dice: the random choices.
         layout: where channels lie.
         weights: how likely each family of pieces is: ``"chain"``, ``"streams"``, ``"residual"``,
-            ``"tied"``, ``"views"``, ``"idle"``,
-            ``"functions"``.
+            ``"tied"``, ``"views"``, ``"idle"``, ``"functions"``, ``"fixed"``.
     """
 
     def __init__(self, dice: Dice, layout: Layout, **weights: int) -> None:
@@ -154,3 +153,28 @@ class Grammar:
         name = dice.choose(*functions.FAMILIES[family])
         found = [self.layer(width, width), functions.Apply(dim, family, name)]
         return nn.Sequential(*found, self.piece(width, depth))
+
+    def _fixed(self, width: int, depth: int) -> nn.Module:
+        dice, dim = self.dice, self.layout.dim
+        held = dice.choose(
+            *"buffer frozen computed scaled divisor factor cosine".split(), "not saved"
+        )
+        norms = dice.choose("pow", "var", "twice", "var_mean")
+        return dice.choose(
+            lambda: nn.Sequential(self.layer(width, width), fixed.Offsets(dim, width, held)),
+            lambda: nn.Sequential(
+                self.layer(width, width),
+                fixed.Offsets(dim, width, held),
+                self.layout.norm(dice, width),
+            ),
+            lambda: nn.Sequential(
+                self.layer(width, width), fixed.WrittenNorm(dim, width, norms), activation(dice)
+            ),
+            lambda: nn.Sequential(
+                self.layer(width, width),
+                fixed.Extremes(dim, dice.choose("maximum", "minimum", "deviation", "logsumexp")),
+            ),
+            lambda: fixed.Beside(
+                self.piece(width, depth), dice.choose("product", "where", "in place", "maximum")
+            ),
+        )()

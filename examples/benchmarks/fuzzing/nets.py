@@ -113,6 +113,11 @@ def reshaped(dice: Dice) -> RandomNet:
     return RandomNet(model, layout.inputs, Draw(size=dice.choose(2, 4)), (6, 2, 8))
 
 
+def untrained(dice: Dice) -> RandomNet:
+    """Values that no weight writes, norms and maxima that are written out."""
+    return _net(dice, dice.choose(*LAYOUTS), fixed=4, residual=1, chain=1)
+
+
 def idle(dice: Dice) -> RandomNet:
     """Units that look constant on the example, and are not."""
     return _net(dice, dice.choose(*LAYOUTS), idle=3, chain=1, residual=1)
@@ -152,6 +157,7 @@ KINDS: dict[str, Callable[[Dice], RandomNet]] = {
         sequence_nets.multihead,
         sequence_nets.transformers,
         sequence_nets.recurrent,
+        untrained,
     )
 }
 """Every kind of net, by name. The number of a case says which one it is of."""
