@@ -16,6 +16,7 @@ from lightning_prune.callbacks import (
     Export,
     LatencyMonitor,
     Pruning,
+    Report,
     SparsityMonitor,
     compactable,
 )
@@ -137,6 +138,7 @@ __all__ = [
     "Random",
     "Regrow",
     "Regularization",
+    "Report",
     "Rewinding",
     "Schedule",
     "Sensitivity",

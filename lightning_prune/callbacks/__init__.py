@@ -6,6 +6,7 @@ from lightning_prune.callbacks.compaction.compactable import compactable
 from lightning_prune.callbacks.export import Export
 from lightning_prune.callbacks.latency_monitor import LatencyMonitor
 from lightning_prune.callbacks.pruning.callback import Pruning
+from lightning_prune.callbacks.report.callback import Report
 from lightning_prune.callbacks.sparsity_monitor import SparsityMonitor
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Export",
     "LatencyMonitor",
     "Pruning",
+    "Report",
     "SparsityMonitor",
     "compactable",
 ]

@@ -19,6 +19,8 @@ from lightning_prune.modules.shards import join_like, sum_over_ranks
 from lightning_prune.units.group import Group
 from lightning_prune.units.scores import Reduce, scored_members, unit_rows, unit_scores
 
+_SAMPLED = 4096
+
 
 class Scorer:
     """Scores of the units of groups by one criterion.
@@ -33,6 +35,7 @@ class Scorer:
 
     Attributes:
         evidence: gathers what the criterion reads.
+        sample: of the scores that were asked for last, at most 4096 of each group, evenly spaced.
 
     Raises:
         TargetError: if a group has no score by the criterion.
@@ -54,6 +57,7 @@ class Scorer:
         names = criterion.reads.observable(model, criterion.scored(model, list(weights)))
         self._weights = {name: weight for name, weight in weights.items() if name in names}
         self._check_scored()
+        self.sample: tuple[Tensor, ...] = ()
         units = {group.name: group.units for group in groups}
         self.evidence = criterion.reads(
             Subject(model, self._weights, criterion, self._unit_scores, units, examples)
@@ -94,6 +98,7 @@ class Scorer:
                 "Expected the weights to be finite, but got NaN or infinity. The training has "
                 "diverged before the update; nothing was pruned."
             )
+        self.sample = tuple(every_nth(score).clone() for score in scores)
         return scores
 
     def state_dict(self) -> dict[str, Any] | None:
@@ -140,3 +145,13 @@ class Scorer:
                 f"Expected `{self._criterion}` to score every group, but got no score of "
                 f"{', '.join(unscored)}. Exclude these modules, or choose another criterion."
             )
+
+
+def every_nth(values: Tensor) -> Tensor:
+    """Return the values of the units of which `Scorer.sample` holds the scores.
+
+    Args:
+        values: of all units of a group, shape ``[units]``.
+    """
+    n = -(-len(values) // _SAMPLED)
+    return values[::n] if n else values

@@ -200,6 +200,8 @@ def _with_models(report: RunReport, before: nn.Module, sources: Sources) -> RunR
         ms = tuple(ms_by_layer(models, inputs))
     for backend in sources.backends:
         for batch in sources.batch_sizes or _AS_IS:
+            if _is_known(report, backend, batch or inputs.batch_size):
+                continue
             with _trying(f"latency by {backend} at batch {batch or inputs.batch_size}", failures):
                 timings += _measured(models, inputs, batch, backend)
     with _trying("what is frozen", failures):
@@ -211,6 +213,12 @@ def _with_models(report: RunReport, before: nn.Module, sources: Sources) -> RunR
         reasons=tuple(dict.fromkeys((*report.reasons, *reasons))),
         unmeasured=(*report.unmeasured, *failures),
     )
+
+
+def _is_known(report: RunReport, backend: str, batch_size: int) -> bool:
+    """Tell whether compaction has measured this already."""
+    known = [(timing.backend, timing.batch_size) for timing in report.timings]
+    return (backend, batch_size) in known
 
 
 def _measured(

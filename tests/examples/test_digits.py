@@ -36,7 +36,7 @@ def run(
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
     path = folder / result.stdout.strip().splitlines()[-1]
-    assert (path.parent / "plot.png").stat().st_size > 10_000
+    assert (path.parent / "report.html").read_text().count("<svg ") >= 6
     assert (path.parent / "compact.safetensors").exists()
     with (path.parent / "metrics.csv").open() as file:
         assert any(row.get("val/accuracy") for row in csv.DictReader(file))
