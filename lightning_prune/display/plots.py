@@ -22,6 +22,7 @@ ABOVE: dict[str, Any] = {
 }
 """Options of a legend above the axes, where it hides nothing."""
 
+_LARGE = 10_000  # numbers that are written with a prefix from here on
 _NAME = 24  # characters of a name beside a bar
 _ROW_INCHES, _FRAME_INCHES = 0.24, 0.9
 
@@ -81,6 +82,7 @@ def draw_bars(
     # As they are: a dollar sign begins no formula.
     shown = [clip(printable(name), _NAME) for name in names]
     axes.set_yticks(positions, shown, fontsize="small", parse_math=False)
-    axes.xaxis.set_major_formatter(EngFormatter())
+    if max(before, default=0) >= _LARGE:
+        axes.xaxis.set_major_formatter(EngFormatter())
     axes.set_xlabel(label)
     axes.invert_yaxis()

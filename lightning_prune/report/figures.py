@@ -47,11 +47,12 @@ _STYLE: dict[Any, Any] = {
     **{f"{part}color": _INK for part in ("text.", "axes.label", "axes.edge", "xtick.", "ytick.")},
 }
 _MOST_BARS, _MOST_HISTOGRAMS, _MOST_MARKS, _MOST_TICKS = 24, 9, 40, 8
-_MOST_POINTS = 400
+_MOST_POINTS, _MOST_DOTS = 400, 60
 _MOST_SERIES = 6
 _LONGEST = 26  # characters of a name
 _SHORT = 14  # names that two columns of a legend have room for
 _PANELS: dict[Kind, str] = {"sparsity": "sparsity", "accuracy": "metric", "latency": "p50, ms"}
+_ASKED: dict[str, Any] = {"linewidth": 6, "alpha": 0.35}  # a broad line behind what is reached
 _COSTS = {"params": "parameters", "macs": "MACs", "ms": "ms, by hooks"}
 
 
@@ -142,21 +143,22 @@ def _drawings(report: RunReport) -> Iterator[tuple[str, Callable[[Axes], None]]]
 def _draw_series(axes: Axes, report: RunReport, series: Sequence[Series], label: str) -> None:
     steps = sorted({update.step for update in report.updates})
     for step in steps[:: -(-len(steps) // _MOST_MARKS) or 1]:
-        axes.axvline(step, color=_INK, alpha=0.25, linewidth=0.8, linestyle=":")
+        axes.axvline(step, color=_COLORS[5], alpha=0.7, linewidth=1, linestyle=":")
     for number, one in enumerate(series[:_MOST_SERIES]):
         points = list(zip(one.steps, one.values, strict=True))
         points = points[:: -(-len(points) // _MOST_POINTS)]
         axes.plot(
             *zip(*points, strict=True),
             color=_COLORS[number],
-            marker="." if len(points) < 60 else "",
+            marker="." if len(points) < _MOST_DOTS else "",
             label=_short(one.key),
-            linestyle="--" if one.key.endswith("/target") else "-",
+            **(_ASKED if one.key.endswith("/target") else {}),
         )
     ends = list(enumerate(report.epochs, 1))
     if ends:
         ends = ends[len(ends) % -(-len(ends) // _MOST_TICKS) :: -(-len(ends) // _MOST_TICKS)]
         axes.set_xticks([step for _, step in ends], [str(epoch) for epoch, _ in ends])
+    axes.grid(visible=False, axis="x")
     axes.set_xlabel("epochs" if ends else "optimizer steps")
     axes.set_ylabel(label)
     if label != "metric":
@@ -250,8 +252,7 @@ def _draw_histogram(axes: Axes, histogram: Histogram) -> None:
         below = list(counts)
     if histogram.logarithmic:
         axes.set_xscale("log")
-    axes.set_title(_short(histogram.group), parse_math=False, fontsize="medium")
-    axes.set_xlabel("score")
+    axes.set_xlabel(f"score, {_short(histogram.group)}", parse_math=False)
     axes.set_ylabel("units")
     _legend(axes)
 

@@ -52,8 +52,8 @@ def with_run(
     """
     prunings = list(prunings_of(callbacks))
     latencies = {
-        "last epoch": [getattr(one, "latency", None) for one in callbacks],
-        "last epoch, compact": [getattr(one, "compact_latency", None) for one in callbacks],
+        "in fit": [getattr(one, "latency", None) for one in callbacks],
+        "in fit, compact": [getattr(one, "compact_latency", None) for one in callbacks],
     }
     timings = [
         timing_of(what, latency)

@@ -138,7 +138,7 @@ def test_both_models_are_measured(run: Any) -> None:
     assert (layer["shape_before"], layer["shape_after"]) == ([8, 6], [4, 6])
     assert layer["macs_before"] == 2 * layer["macs_after"]
     assert {t["what"] for t in found["timings"]} == {
-        *("full size", "compact", "last epoch", "last epoch, compact")
+        *("full size", "compact", "in fit", "in fit, compact")
     }
 
 

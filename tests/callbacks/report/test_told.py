@@ -36,7 +36,7 @@ def test_latencies_of_a_monitor_are_told() -> None:
     monitor = SimpleNamespace(latency=LATENCY, compact_latency=LATENCY)
     switch = SimpleNamespace(latency=True)  # of `Compaction`: an option
     timings = told(switch, monitor).timings
-    assert [timing.what for timing in timings] == ["last epoch", "last epoch, compact"]
+    assert [timing.what for timing in timings] == ["in fit", "in fit, compact"]
     assert timings[0].p95_ms == 3.0
 
 
