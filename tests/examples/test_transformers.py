@@ -15,7 +15,7 @@ def test_a_bert_loses_heads_hidden_units_and_layers(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     config = (EXAMPLE / "prune.yaml").read_text()
     for old, new in (
-        ("max_epochs: 24", "max_epochs: 5"),
+        ("max_epochs: 24", "max_epochs: 4"),
         ("OneShot, init_args: {epoch: 6}", "OneShot, init_args: {epoch: 1}"),
         ("start_epoch: 7, end_epoch: 14", "start_epoch: 2, end_epoch: 3"),
     ):
