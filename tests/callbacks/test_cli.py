@@ -100,6 +100,8 @@ def test_every_callback_can_be_built_with_its_defaults() -> None:
             one["init_args"] = {"sparsity": 0.5}
         if one["class_path"].endswith(".AccuracyGuard"):
             one["init_args"] = {"monitor": "acc", "max_drop": 0.1}
+        if one["class_path"].endswith(".Export"):
+            one["init_args"] = {"path": "exported"}
     cli = command(config(*given), run=False)
     built = {type(callback).__name__ for callback in cli.trainer.callbacks}
     assert set(CALLBACKS) <= built
