@@ -49,7 +49,7 @@ _STYLE: dict[Any, Any] = {
 _MOST_BARS, _MOST_HISTOGRAMS, _MOST_MARKS, _MOST_TICKS = 24, 9, 40, 8
 _MOST_POINTS, _MOST_DOTS = 400, 60
 _MOST_SERIES = 6
-_LONGEST = 26  # characters of a name
+_LONGEST = 30  # characters of a name
 _SHORT = 14  # names that two columns of a legend have room for
 _PANELS: dict[Kind, str] = {"sparsity": "sparsity", "accuracy": "metric", "latency": "p50, ms"}
 _ASKED: dict[str, Any] = {"linewidth": 6, "alpha": 0.35}  # a broad line behind what is reached
@@ -252,6 +252,8 @@ def _draw_histogram(axes: Axes, histogram: Histogram) -> None:
         below = list(counts)
     if histogram.logarithmic:
         axes.set_xscale("log")
+    else:
+        axes.locator_params(axis="x", nbins=4)
     axes.set_xlabel(f"score, {_short(histogram.group)}", parse_math=False)
     axes.set_ylabel("units")
     _legend(axes)
