@@ -43,7 +43,7 @@ def build(heavy: bool) -> nn.Module:
         heavy: the weights follow Student's t with four degrees of freedom, not a normal one.
     """
     torch.manual_seed(0)
-    model = torchvision.models.resnet18()
+    model: nn.Module = torchvision.models.resnet18()
     chi2 = torch.distributions.Chi2(torch.tensor(4.0))
     for parameter in model.parameters() if heavy else ():
         if parameter.dim() > 1:

@@ -6,6 +6,7 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 from data import SHAPES, SIZE
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from net import STRIDES, Detector
 from torch import Tensor
 from torchvision.ops import batched_nms, box_iou, complete_box_iou_loss
@@ -31,7 +32,8 @@ class ShapeDetector(L.LightningModule):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map images to what each cell of each scale says."""
-        return self.net(images)
+        scales: list[Tensor] = self.net(images)
+        return scales
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
@@ -64,7 +66,7 @@ class ShapeDetector(L.LightningModule):
         right, said, there = self.found.tolist()
         self.log("test/f1", 2 * right / max(said + there, 1.0))
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, whose rate rises for a tenth of the run and then falls."""
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.hparams["learning_rate"])
         schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -28,7 +28,7 @@ class DetectionCLI(LightningCLI):
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
         (tested,) = trainer.test(model, data, verbose=False)
-        folder = Path(trainer.log_dir)
+        folder = Path(str(trainer.log_dir))
         lp.save_compact(model, folder / "compact.safetensors")
         report = {**metrics, **tested}
         (folder / "report.json").write_text(json.dumps(report, indent=2, sort_keys=True))

@@ -32,8 +32,8 @@ class EegData(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Read, standardise by the training part, and cut into windows."""
-        with get_sample_data("eeg.dat") as file:
-            samples = np.frombuffer(file.read(), dtype=float).reshape(-1, CHANNELS)
+        path = str(get_sample_data("eeg.dat", asfileobj=False))
+        samples = np.fromfile(path, dtype=float).reshape(-1, CHANNELS)
         recording = torch.tensor(samples, dtype=torch.float32)
         ends = [int(len(recording) * share) for share in (0.6, 0.75, 1.0)]
         training = recording[: ends[0]]

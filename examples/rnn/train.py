@@ -28,7 +28,7 @@ class ForecastCLI(LightningCLI):
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
         (tested,) = trainer.test(model, data, verbose=False)
-        folder = Path(trainer.log_dir)
+        folder = Path(str(trainer.log_dir))
         lp.save_compact(model, folder / "compact.safetensors")
         widths = [model.rnn.weight_hh_l0.shape[1], model.rnn.weight_hh_l1.shape[1]]
         report = {**metrics, **tested, "hidden_units": widths}

@@ -31,7 +31,7 @@ class TextCLI(LightningCLI):
         trainer, model, data = self.trainer, self.model, self.datamodule
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
-        folder = Path(trainer.log_dir)
+        folder = Path(str(trainer.log_dir))
         model.net.config.save_pretrained(folder)
         lp.save_compact(model.net, folder / "compact.safetensors")
 

@@ -185,6 +185,13 @@ class Propagation:
         """Return the dimensions over which a value is a centred square; none if it is not one."""
         return centred_squares(self._graph).get(ref, frozenset())
 
+    def holds_of_zeros(self, ref: Ref, plane: Plane) -> bool:
+        """Tell whether a value says of each number that it is finite, of zeros where units are."""
+        made = next((node for node in self._graph if ref in node.results), None)
+        if made is None or made.name != "aten::isfinite":
+            return False
+        return any(q.zero and torch.equal(q.ids, plane.ids) for q in self.planes(made.inputs[0]))
+
     def is_used_whole(self, ref: Ref) -> bool:
         """Tell whether something else than a part of a value is used."""
         return ref in self._whole

@@ -54,6 +54,8 @@ REFILLED = frozenset(
 
 def _counts_zeros(p: Propagation, node: Node, plane: Plane, dims: set[int]) -> bool:
     """Tell whether what is reduced may lose units, and the result stays what it is."""
+    if node.name == "aten::all":
+        return p.holds_of_zeros(node.inputs[0], plane)
     if not plane.zero:
         return p.centred(node.inputs[0]) == dims and len(plane.varying) == 1
     if node.name in REFILLED:

@@ -50,6 +50,10 @@ OVER_CHANNELS = {
     "place_of_the_maximum": lambda x: x * x.max(1, keepdim=True).indices,
 }
 
+def clamped_if_infinite(x):
+    return x if torch.isfinite(x).all() else x.clamp(-1, 1)
+
+
 COUNTED = {
     "max": lambda x: x * x.max(1, keepdim=True).values,
     "amin": lambda x: x * torch.amin(x, 1, keepdim=True),
@@ -96,6 +100,10 @@ def test_over_channels_it_freezes(op):
 @pytest.mark.parametrize("op", COUNTED.values(), ids=COUNTED)
 def test_over_channels_it_counts_what_is_gone(op):
     Between(op, 8, exposed=True, corrected=True).check()
+
+
+def test_zeros_are_finite():
+    Between(clamped_if_infinite, 8, exposed=True).check()
 
 
 DROPPED = {

@@ -18,18 +18,18 @@ class Bottlenecks(nn.Module):
 
     def __init__(self, read: int, written: int, blocks: int, residual: bool = True) -> None:
         super().__init__()
-        self.half = written // 2
+        self.part = written // 2
         self.enter = convolution(read, written, 1)
         self.blocks = nn.ModuleList(
-            nn.Sequential(convolution(self.half, self.half), convolution(self.half, self.half))
+            nn.Sequential(convolution(self.part, self.part), convolution(self.part, self.part))
             for _ in range(blocks)
         )
-        self.leave = convolution((2 + blocks) * self.half, written, 1)
+        self.leave = convolution((2 + blocks) * self.part, written, 1)
         self.residual = residual
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[batch, read, height, width]`` to ``[batch, written, height, width]``."""
-        parts = list(self.enter(x).split((self.half, self.half), 1))
+        parts = list(self.enter(x).split((self.part, self.part), 1))
         for block in self.blocks:
             y = block(parts[-1])
             parts.append(parts[-1] + y if self.residual else y)

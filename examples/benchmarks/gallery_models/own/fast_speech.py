@@ -44,6 +44,8 @@ class SpeechBlock(nn.Module):
 class FastSpeech(nn.Module):
     """Ren et al., 2019, "FastSpeech: Fast, Robust and Controllable Text to Speech", 1905.09263."""
 
+    positions: Tensor
+
     def __init__(self, phonemes: int = 40, width: int = 32, mels: int = 8) -> None:
         super().__init__()
         self.embedding = nn.Embedding(phonemes, width)
