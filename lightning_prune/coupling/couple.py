@@ -169,18 +169,21 @@ def _analyse(model: nn.Module, recordings: Sequence[Recording], allow_unused: bo
         find_mixtures(recordings, shapes),
         find_expert_lists(recordings, shapes),
     )
-    labelled = _label(recordings, Labels())
-    unchangeable = unchangeable_buffers(model, labelled.labels)
-    if unchangeable:
-        labelled = _label(recordings, Labels(unchangeable=unchangeable))
-    stuck = stuck_grids(labelled.labels, labelled.solution)
-    first = _coupling(model, labelled, parts, allow_unused)
-    if not stuck.any():
-        return first
-    # Where heads must stay, their features may go.
-    labelled = _label(recordings, Labels(stuck, unchangeable))
-    second = _coupling(model, labelled, parts, allow_unused)
-    return second if second.prunable > first.prunable else first
+    found: list[Coupling] = []
+    for picks in (True, False):
+        labelled = _label(recordings, Labels(picks=picks))
+        unchangeable = unchangeable_buffers(model, labelled.labels)
+        if unchangeable:
+            labelled = _label(recordings, Labels(unchangeable=unchangeable, picks=picks))
+        found.append(_coupling(model, labelled, parts, allow_unused))
+        stuck = stuck_grids(labelled.labels, labelled.solution)
+        if stuck.any():  # where heads must stay, their features may go
+            again = _label(recordings, Labels(stuck, unchangeable, picks=picks))
+            found.append(_coupling(model, again, parts, allow_unused))
+        if not labelled.labels.picked:
+            break
+        # What meets a computed value may be tied to more later on, of which nothing can go.
+    return max(found, key=lambda coupling: coupling.prunable)
 
 
 class _Parts(NamedTuple):

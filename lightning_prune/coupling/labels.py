@@ -106,6 +106,7 @@ class Labels:
     Args:
         trailing: marks ids whose grids keep what trails, not what leads, shape ``[ids]``.
         unchangeable: names of buffers that must not be zeroed with a unit.
+        picks: what meets units may be picked from a value that no weight writes.
 
     Attributes:
         count: how many ids there are.
@@ -122,14 +123,19 @@ class Labels:
         added: names of the parameters and buffers that are added to what other weights write, like
             positions: they are zeroed with a unit even where they are buffers, or frozen.
         unchangeable: names of the buffers that must not be zeroed.
+        picked: something is to be picked.
     """
 
     def __init__(
         self,
         trailing: NDArray[np.bool_] | None = None,
         unchangeable: Collection[str] = (),
+        *,
+        picks: bool = True,
     ) -> None:
         self._trailing = trailing
+        self.picks = picks
+        self.picked = False
         self.count = 1
         self.starts: dict[Axis, int] = {}
         self.sizes: dict[Axis, int] = {}

@@ -70,7 +70,9 @@ def elementwise(p: Propagation, node: Node) -> list[Planes]:
     def is_picked(one: Joined, index: int) -> bool:
         in_place = node.writes and index == 0
         activation = any(not p.is_static(refs[labelled]) for labelled in one.zero)
-        return node.site is not None and activation and not (in_place or one.plane.uniform)
+        may = node.site is not None and activation and not (in_place or one.plane.uniform)
+        p.labels.picked |= may and p.labels.picks
+        return may and p.labels.picks
 
     planes = align(p, operands, is_zero, is_picked)
     return [planes for _ in node.results]

@@ -50,6 +50,7 @@ OVER_CHANNELS = {
     "place_of_the_maximum": lambda x: x * x.max(1, keepdim=True).indices,
 }
 
+
 def clamped_if_infinite(x):
     return x if torch.isfinite(x).all() else x.clamp(-1, 1)
 
