@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_prune.callbacks import (
     AccuracyGuard,
     Compaction,
+    Export,
     LatencyMonitor,
     Pruning,
     Report,
@@ -169,6 +170,12 @@ def test_decisions_of_the_guard_are_told(tmp_path: Path) -> None:
     fit(tmp_path, report, pruning(), guard)
     told = [one["reason"] for one in stored(report)["reasons"] if one["what"] == "guard"]
     assert told == guard.decisions
+
+
+def test_what_is_exported_later_is_told(tmp_path: Path) -> None:
+    report = Report(measure=False)
+    fit(tmp_path, report, Export(tmp_path / "net", ["torch.export"]))
+    assert "torch.export" in {one["backend"] for one in stored(report)["timings"]}
 
 
 def test_single_weights_are_sampled(tmp_path: Path) -> None:
