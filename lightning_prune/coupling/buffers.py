@@ -1,7 +1,8 @@
 """Buffers that are added to what weights write, like positions: which of them may be zeroed.
 
 Such a buffer is zeroed with a unit, and cut with it. That holds only where nothing writes other
-values into it later, and where no zero in it makes infinity of a result.
+values into it later, or computes others of its width, and where no zero in it makes infinity of a
+result.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ def unchangeable_buffers(model: nn.Module, labels: Labels) -> set[str]:
         Their names; the labels do not hold for these.
     """
     added = labels.added & labels.buffers
-    return {name for name in added if name in labels.unchangeable or _is_assigned(model, name)}
+    return {name for name in added if name in labels.unchangeable or _is_computed(model, name)}
 
 
-def _is_assigned(model: nn.Module, name: str) -> bool:
-    """Tell whether a method but ``__init__`` assigns a buffer, or none can be read to tell."""
+def _is_computed(model: nn.Module, name: str) -> bool:
+    """Tell whether a method but ``__init__`` may compute a buffer anew, or none can be read."""
     owner, _, attribute = name.rpartition(".")
     for base in type(model.get_submodule(owner)).__mro__:
         if base.__module__.startswith("torch.nn.modules.") or base is object:
@@ -41,18 +42,28 @@ def _is_assigned(model: nn.Module, name: str) -> bool:
         except (OSError, TypeError, SyntaxError):
             return True
         methods = (f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef))
-        if any(attribute in _assigned(f) for f in methods if f.name != "__init__"):
+        if any(attribute in _computed(f) for f in methods if f.name != "__init__"):
             return True
     return False
 
 
-def _assigned(method: ast.FunctionDef) -> Iterator[str]:
-    """Yield the names of the attributes that a method assigns, registers or writes into."""
+def _computed(method: ast.FunctionDef) -> Iterator[str]:
+    """Yield the attributes that a method assigns, registers, writes into or asks for the width."""
     for node in ast.walk(method):
         match node:
             case ast.Attribute(attr=attribute, ctx=ast.Store() | ast.Del()):
                 yield attribute
             case ast.Subscript(value=ast.Attribute(attr=attribute), ctx=ast.Store()):
+                yield attribute
+            case ast.Subscript(
+                value=ast.Attribute(value=ast.Attribute(attr=attribute), attr="shape"),
+                slice=ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=1)),
+            ):
+                yield attribute
+            case ast.Call(
+                func=ast.Attribute(value=ast.Attribute(attr=attribute), attr="size"),
+                args=[ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=1))],
+            ):
                 yield attribute
             case ast.Call(
                 func=ast.Name(id="setattr") | ast.Attribute(attr="register_buffer"), args=args

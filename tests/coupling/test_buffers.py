@@ -44,6 +44,21 @@ class Written(Added):
         return super().added(y)
 
 
+class Resized(Added):
+    """Positions of another size are computed, as wide as the table is."""
+
+    def added(self, y: Tensor) -> Tensor:
+        if y.shape[1] > 6:
+            return y + torch.rand(y.shape[1], self.table.shape[-1])
+        return super().added(y)
+
+
+class Sized(Added):
+    def added(self, y: Tensor) -> Tensor:
+        assert y.shape[-1] == self.table.size(-1)
+        return super().added(y)
+
+
 class Divisor(Added):
     def added(self, y: Tensor) -> Tensor:
         return super().added(y) / self.table[0]
@@ -62,7 +77,9 @@ def test_what_is_added_is_a_member_that_writes() -> None:
     assert group.constant is None
 
 
-@pytest.mark.parametrize("kind", [Grown, Registered, Filled, Written, Divisor, Indices])
+@pytest.mark.parametrize(
+    "kind", [Grown, Registered, Filled, Written, Resized, Sized, Divisor, Indices]
+)
 def test_what_gets_other_values_freezes_the_stream(kind: type[Added]) -> None:
     assert couple(kind(), X).groups == ()
 
