@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from json import loads
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from lightning_prune.command.loading import as_json, inputs_of, model_of
 from lightning_prune.compaction.verification import Verification
 from lightning_prune.coupling import couple
 from lightning_prune.criteria import Criterion, Magnitude
+from lightning_prune.display.tables import format_table
 from lightning_prune.export import export_model
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.measure import count_parameters
@@ -88,7 +90,7 @@ def plan(
     Returns:
         The plan, as text.
     """
-    report = plan_pruning(
+    found = plan_pruning(
         model_of(model, weights),
         inputs_of(input),
         sparsity=sparsity,
@@ -99,7 +101,7 @@ def plan(
         include=_listed(include) or None,
         exclude=_listed(exclude),
     )
-    return as_json(asdict(report)) if json else str(report)
+    return as_json(asdict(found)) if json else str(found)
 
 
 def verify(
@@ -158,12 +160,66 @@ def export(
     """
     target = path if path is not None else str(Path(file).with_suffix(""))
     made, inputs = model_of(model, file), inputs_of(input)
-    report: Any = export_model(made, inputs, target, formats=_listed(formats))
-    return as_json(asdict(report)) if json else str(report)
+    found: Any = export_model(made, inputs, target, formats=_listed(formats))
+    return as_json(asdict(found)) if json else str(found)
+
+
+def report(run: str, *, json: bool = False) -> str:
+    """Say what a run with the callback Report, or write_report, has come to.
+
+    Args:
+        run: its log directory, or the report.json in it.
+        json: print JSON.
+
+    Returns:
+        What was asked, reached and measured, as text.
+
+    Raises:
+        ValueError: if there is no report.
+    """
+    path = Path(run) / "report.json" if Path(run).is_dir() else Path(run)
+    try:
+        data = loads(path.read_text())
+        if json:
+            return as_json(data)
+        tables = [
+            format_table(columns, [[_cell(row[name]) for name in columns] for row in data[section]])
+            for section, columns in _SECTIONS.items()
+            if data[section]
+        ]
+        page = path.with_suffix(".html")
+        shown = [f"the page: {page}"] if page.exists() else []
+        return "\n\n".join([f"{data['title']}: {data['status']}", *tables, *shown])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ValueError(
+            f"Expected `run` to be a folder with a report.json of Report, but got {run} "
+            f"({type(error).__name__}: {error}). Add the callback Report to the run."
+        ) from error
+
+
+_SECTIONS = {
+    "goals": ("name", "of", "asked", "reached"),
+    "changes": ("what", "before", "after", "ratio"),
+    "timings": ("what", "backend", "batch_size", "p50_ms", "p95_ms", "speedup", "low", "high"),
+    "reasons": ("what", "name", "reason"),
+}
+"""The sections of a report that are told in a terminal, and their columns."""
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) and not value.is_integer() else str(value)
 
 
 def _listed(text: str) -> list[str]:
     return [part for part in text.split(",") if part]
 
 
-COMMANDS: dict[str, Any] = {"inspect": inspect, "plan": plan, "verify": verify, "export": export}
+COMMANDS: dict[str, Any] = {
+    "inspect": inspect,
+    "plan": plan,
+    "verify": verify,
+    "export": export,
+    "report": report,
+}

@@ -102,6 +102,23 @@ def test_export_writes_beside_the_file(capsys: pytest.CaptureFixture[str]) -> No
     assert list(Path().glob("elsewhere*"))
 
 
+def test_report_tells_what_a_run_came_to(capsys: pytest.CaptureFixture[str]) -> None:
+    model, x = net(), torch.randn(1, 4)
+    pruned = lp.prune(model, x, sparsity=0.5, criterion=lp.Random())
+    compacted = lp.compact(model, x, latency=False)
+    lp.write_report("run", title="A run", pruning=pruned, compaction=compacted)
+    text = run(capsys, "report", "run")
+    assert text.startswith("A run")
+    assert "parameters" in text
+    assert text.strip().endswith("run/report.html")
+    data = json.loads(run(capsys, "report", "run/report.json", "--json"))
+    assert data["title"] == "A run"
+    Path("empty.json").write_text("[]")
+    for wrong in ("nowhere", ".", "empty.json"):
+        assert main(["report", wrong]) == 2
+        assert "the callback Report" in capsys.readouterr().err
+
+
 def test_whole_numbers_are_inputs_too(capsys: pytest.CaptureFixture[str]) -> None:
     text = run(capsys, "inspect", "command_model:words", "--input", "int:1,3", "--details")
     assert "0.weight[1]" in text
