@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 
 
-def path_of(path: object) -> str:
+def path_of(path: object, argument: str = "path", what: str = "file") -> str:
     """Return a path as text.
 
     Args:
         path: what was passed.
+        argument: its name.
+        what: what it names.
 
     Returns:
         The path.
@@ -20,7 +22,7 @@ def path_of(path: object) -> str:
     """
     if isinstance(path, (str, os.PathLike)) and isinstance(found := os.fspath(path), str):
         return found
-    raise TypeError(f"Expected `path` to be a path, but got {path!r}. It names a file.")
+    raise TypeError(f"Expected `{argument}` to be a path, but got {path!r}. It names a {what}.")
 
 
 def check_writable(path: object) -> None:

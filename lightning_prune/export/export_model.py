@@ -94,7 +94,7 @@ def export_model(
     found = find_formats(formats)
     stem = path_of(path)
     paths = {name: Path(f"{stem}{one.suffix}") for name, one in found.items()}
-    for file in paths.values():
+    for file in paths.values() if Path(stem).name and not stem.endswith("/") else [stem]:
         check_writable(file)
     batches = list(calibration)
     uncalibrated = [name for name, one in found.items() if one.calibrated and not batches]

@@ -25,8 +25,9 @@ class ModelMetric(torchmetrics.Metric):
     what the last one measured is computed.
 
     Example:
+        >>> from lightning_prune.metrics import ModelSize, Sparsity
         >>> both = torchmetrics.MetricCollection([Sparsity(), ModelSize()])
-        >>> both.update(model)
+        >>> both.update(nn.Linear(4, 2))
         >>> both.compute()
         {'Sparsity': tensor(0.), 'ModelSize': tensor(40.)}
     """

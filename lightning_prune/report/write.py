@@ -66,6 +66,7 @@ def write_report(
         TypeError: if ``folder`` is no path.
     """
     require_report()
+    target = Path(path_of(folder, "folder", "folder"))
     sources = Sources(
         before,
         after,
@@ -78,8 +79,8 @@ def write_report(
         backends,
     )
     report = build_report(title, sources)
-    write_files(report, Path(path_of(folder)))
-    return Path(path_of(folder), "report.html")
+    write_files(report, target)
+    return target / "report.html"
 
 
 def write_files(report: RunReport, folder: Path) -> dict[str, Figure]:

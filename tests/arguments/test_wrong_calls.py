@@ -94,6 +94,7 @@ TABLE: list[tuple[Callable[..., Any], dict[str, Any], Wrong]] = [
     (lp.Fisher, {}, {"obd": NO_FLAGS}),
     (lp.Channel, {}, {**UNITS, "round_to": integers(1), "min_units": integers(1)}),
     (lp.Head, {}, {**UNITS, "min_units": integers(1)}),
+    (lp.Expert, {}, {**UNITS, "min_units": integers(1)}),
     (lp.Block, {"rows": 2, "cols": 2}, {**UNITS, "rows": integers(1), "cols": integers(1)}),
     (lp.NM, {"n": 2, "m": 4}, {"n": integers(1), "m": integers(3)}),
     (lp.OneShot, {}, {"epoch": integers(0), "step": integers(0)}),
@@ -266,6 +267,39 @@ TABLE: list[tuple[Callable[..., Any], dict[str, Any], Wrong]] = [
             "allow_unused": NO_FLAGS,
         },
     ),
+    (
+        lp.export_model,
+        {**NETS, "path": "small", "formats": ["torch.export"]},
+        {
+            "model": NO_MODELS,
+            "path": (None, *NO_PATHS),
+            "formats": (None, [], "onnx", 3, ["tflite"], [3]),
+            "latency": NO_FLAGS,
+        },
+    ),
+    (
+        lp.Export,
+        {"path": "small", "formats": ["torch.export"]},
+        {
+            "path": (None, 3, True, b"", ["small"]),
+            "formats": (None, [], "onnx", 3, ["tflite"], [3]),
+            "calibration_batches": integers(1),
+            "latency": NO_FLAGS,
+        },
+    ),
+    (
+        lp.Report,
+        {},
+        {
+            "folder": (3, True, b"", ["small"]),
+            "monitor": ("", 3, True),
+            "title": NO_NAMES,
+            "measure": NO_FLAGS,
+            "batch_sizes": ([0], ["1"], [1.5]),
+            "backends": (["fast"], [3], [None]),
+        },
+    ),
+    (lp.write_report, {"folder": "run"}, {"folder": (None, 3, True, b"", ["small"])}),
     (lp.compactable, {}, {"kind": (None, "Net", 3, nn.Module)}),
     (call_of, {}, {"method": NO_NAMES}),
 ]
@@ -309,8 +343,8 @@ def test_the_table_is_long_and_names_every_public_function_and_class_with_argume
     assert sum(len(row.values[3]) for row in ROWS) > 900
     checked = {lp.Call, *(function for function, *others in TABLE)}
     without = "Lamp GeometricMedian BatchNormScale Snip Grasp Gradient Movement Wanda Weight"
-    results = "CompactionReport Coupling Latency PruningReport Sensitivity Sparsity"
+    results = "CompactionReport Coupling ExportReport Latency PruningReport Sensitivity Sparsity"
     bases = "Layer Allocation Criterion Granularity Regularization Schedule Evidence"
-    errors = "ExampleInputsError PruningError TargetError VerificationError"
+    errors = "ExampleInputsError ExportError PruningError TargetError VerificationError metrics"
     exempt = {*f"{without} {results} {bases} {errors}".split()}
     assert {name for name in lp.__all__ if getattr(lp, name) not in checked} == exempt

@@ -41,7 +41,12 @@ def leaves(family: Any, **bounds: int) -> list[Any]:
 
 
 SCHEDULES = leaves(schedules, start_epoch=1, end_epoch=2)
-GRANULARITIES = [g for g in leaves(granularities) if isinstance(g, Granularity)]
+GRANULARITIES = [
+    granularity
+    for granularity in leaves(granularities)
+    if isinstance(granularity, Granularity) and not isinstance(granularity, granularities.Expert)
+]
+"""All but experts, of which the model has none: `tests/granularities/test_expert.py`."""
 ALLOCATIONS = [a for a in leaves(allocations) if isinstance(a, Allocation)]
 FAST = {"Linear", "DenseSparseDense", "Regrow"}
 

@@ -88,7 +88,7 @@ class Report(Callback):
             check_integer("batch_sizes", batch_size, 1, "Leave it out to measure as things are.")
         for backend in backends:
             check_choice("backends", backend, get_args(Backend), "It says what runs the model.")
-        self.folder = None if folder is None else path_of(folder)
+        self.folder = None if folder is None else path_of(folder, "folder", "folder")
         self.monitor = monitor
         self.title = title
         self.measure = measure
