@@ -59,6 +59,10 @@ class Propagation:
         self._planes: dict[Ref, Planes] = {}
         self._static: dict[Ref, bool] = {}
         self._origins: dict[Ref, str] = {}
+        self._made: dict[Ref, list[Node]] = {}
+        for node in graph:
+            for ref in (*node.results, *node.aliases):
+                self._made.setdefault(ref, []).append(node)
         self._used = {*graph.outputs, *(ref for node in graph for ref in node.inputs)}
         self._whole = {ref for node in graph for ref in node.inputs if node.name not in _CUTTING}
         self._node: Node | None = None
@@ -181,16 +185,29 @@ class Propagation:
         """Tell whether an operation reads a value, or the model returns it."""
         return ref in self._used
 
+    def is_seen(self, ref: Ref) -> bool:
+        """Tell whether nothing is in a value that came from outside, such as what numpy computed."""
+        # That may hold something of units of which no label tells.
+        waiting, known = [ref], {ref}
+        while waiting:
+            value = waiting.pop()
+            if self._graph[value].kind == "constant" and math.prod(self.shape(value)) > 1:
+                return False
+            more = {one for node in self._made.get(value, ()) for one in node.inputs} - known
+            known |= more
+            waiting += more
+        return True
+
     def centred(self, ref: Ref) -> frozenset[int]:
         """Return the dimensions over which a value is a centred square; none if it is not one."""
         return centred_squares(self._graph).get(ref, frozenset())
 
     def holds_of_zeros(self, ref: Ref, plane: Plane) -> bool:
         """Tell whether a value says of each number that it is finite, of zeros where units are."""
-        made = next((node for node in self._graph if ref in node.results), None)
-        if made is None or made.name != "aten::isfinite":
+        made = self._made.get(ref, ())
+        if len(made) != 1 or made[0].name != "aten::isfinite":
             return False
-        return any(q.zero and torch.equal(q.ids, plane.ids) for q in self.planes(made.inputs[0]))
+        return any(q.zero and torch.equal(q.ids, plane.ids) for q in self.planes(made[0].inputs[0]))
 
     def is_used_whole(self, ref: Ref) -> bool:
         """Tell whether something else than a part of a value is used."""

@@ -71,8 +71,9 @@ def elementwise(p: Propagation, node: Node) -> list[Planes]:
         in_place = node.writes and index == 0
         activation = any(not p.is_static(refs[labelled]) for labelled in one.zero)
         may = node.site is not None and activation and not (in_place or one.plane.uniform)
-        p.labels.picked |= may and p.labels.picks
-        return may and p.labels.picks
+        may = may and p.labels.picks and p.is_seen(refs[index])
+        p.labels.picked |= may
+        return may
 
     planes = align(p, operands, is_zero, is_picked)
     return [planes for _ in node.results]

@@ -111,6 +111,11 @@ ZERO_BECOMES_A_CONSTANT = {
 }
 
 FROZEN = {
+    "a_tensor_of_numpy": (lambda x: x + torch.from_numpy(x.detach().numpy()), "not shrink"),
+    "a_tensor_made_of_one_of_numpy": (
+        lambda x: x + torch.from_numpy(x.detach().numpy()).exp().mean(0, keepdim=True),
+        "not shrink",
+    ),
     "a_tensor_written_in_place": (
         lambda x: (torch.arange(8.0)[:, None, None] + x.new_zeros(len(x), 1, 6, 6)).add_(x),
         "not shrink",
