@@ -186,7 +186,7 @@ class Propagation:
         return ref in self._used
 
     def is_seen(self, ref: Ref) -> bool:
-        """Tell whether nothing is in a value that came from outside, such as what numpy computed."""
+        """Tell whether a value holds nothing from outside, such as what numpy computed."""
         # That may hold something of units of which no label tells.
         waiting, known = [ref], {ref}
         while waiting:
