@@ -1,0 +1,1 @@
+"""The parts of the duel: problems, methods, rivals, and how each runs."""

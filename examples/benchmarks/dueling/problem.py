@@ -1,0 +1,60 @@
+"""What a network, its data and its training are to this benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Split:
+    """Inputs and targets, examples first, as they lie in memory."""
+
+    inputs: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What networks train on, and what they are tested on."""
+
+    train: Split
+    test: Split
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A network and what it is to learn.
+
+    Args:
+        name: in file names and tables.
+        build: makes an untrained network.
+        load: reads the data; the path is that of the images.
+        prepare: makes inputs of the network of stored ones.
+        augment: makes inputs of training.
+        loss: of outputs and targets, to be minimised.
+        score: of all outputs and targets of the test, higher is better.
+        epochs: of the dense training.
+        batch_size: of training.
+        optimizer: ``"sgd"`` with momentum, or ``"adamw"``.
+        learning_rate: the highest of the dense training's cycle.
+        recovery_rate: the highest after the cut.
+        precision: of the Trainer, while training.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    load: Callable[[Path], Splits]
+    prepare: Callable[[Tensor], Tensor]
+    augment: Callable[[Tensor], Tensor]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    score: Callable[[Tensor, Tensor], float]
+    epochs: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    recovery_rate: float
+    precision: str
