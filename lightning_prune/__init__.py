@@ -13,6 +13,7 @@ from lightning_prune.allocations.sensitivity import Sensitivity
 from lightning_prune.callbacks import (
     AccuracyGuard,
     Compaction,
+    Distillation,
     Export,
     LatencyMonitor,
     Pruning,
@@ -102,6 +103,7 @@ __all__ = [
     "Criterion",
     "Cubic",
     "DenseSparseDense",
+    "Distillation",
     "ErdosRenyi",
     "Evidence",
     "ExampleInputsError",

@@ -42,6 +42,7 @@ FLOORS = {
 CALLBACKS = {
     "accuracy_guard",
     "compaction",
+    "distillation",
     "export",
     "latency_monitor",
     "pruning",

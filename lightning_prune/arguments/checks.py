@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Literal, NoReturn
 
-Interval = Literal["[0, 1)", "(0, 1]", "(0, 1)"]
+Interval = Literal["[0, 1]", "[0, 1)", "(0, 1]", "(0, 1)"]
 """Square brackets include the bound, round ones do not."""
 
 

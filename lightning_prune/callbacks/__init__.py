@@ -3,6 +3,7 @@
 from lightning_prune.callbacks.accuracy_guard import AccuracyGuard
 from lightning_prune.callbacks.compaction.callback import Compaction
 from lightning_prune.callbacks.compaction.compactable import compactable
+from lightning_prune.callbacks.distillation.callback import Distillation
 from lightning_prune.callbacks.export import Export
 from lightning_prune.callbacks.latency_monitor import LatencyMonitor
 from lightning_prune.callbacks.pruning.callback import Pruning
@@ -12,6 +13,7 @@ from lightning_prune.callbacks.sparsity_monitor import SparsityMonitor
 __all__ = [
     "AccuracyGuard",
     "Compaction",
+    "Distillation",
     "Export",
     "LatencyMonitor",
     "Pruning",

@@ -115,6 +115,18 @@ def test_options_reach_the_callbacks() -> None:
     assert (compaction.monitor, compaction.mode, compaction.path) == ("val_loss", "max", "x")
 
 
+@pytest.mark.parametrize("features", [["body.0"], {"body.0": 0.5}], ids=str)
+def test_a_teacher_and_features_come_from_a_file(features: Any) -> None:
+    teacher = {"class_path": "support.fits.Net"}
+    options = {"teacher": teacher, "features": features, "temperature": 2, "output": "head"}
+    given = {"class_path": "lightning_prune.Distillation", "init_args": options}
+    cli = command("fit", config(given, max_epochs=1))
+    assert cli.trainer.callback_metrics["distillation/loss"] > 0
+    (callback,) = [c for c in cli.trainer.callbacks if isinstance(c, lp.Distillation)]
+    assert isinstance(callback.teacher, Net)
+    assert callback.lesson.features == {"body.0": 0.5 if isinstance(features, dict) else 1.0}
+
+
 @pytest.mark.parametrize("name", CALLBACKS)
 def test_help_tells_every_option(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):

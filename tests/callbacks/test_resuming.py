@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from support.fits import BATCHES, SAFELY, Validated, data, make_trainer
 from torch import nn
 
+from lightning_prune.callbacks.distillation.callback import Distillation
 from lightning_prune.callbacks.pruning.callback import Pruning
 from lightning_prune.granularities import Channel, Weight
 from lightning_prune.schedules import DenseSparseDense, Linear
@@ -124,6 +125,27 @@ def test_resumed_from_the_last_checkpoint(
     killed(tmp_path, save, Kill(*kill), *first)
     run(*second, ckpt_path=tmp_path / "x.ckpt", **SAFELY)
     assert_same(whole, second)
+
+
+@pytest.mark.usefixtures("_own_signals")
+@pytest.mark.parametrize("start_epoch", [0, 2])
+@pytest.mark.parametrize("when", CHECKPOINTS)
+def test_a_resumed_run_has_the_same_teacher(when: str, start_epoch: int, tmp_path: Path) -> None:
+    plain = make()
+    whole, first, second = ((*make(), Distillation(start_epoch=start_epoch)) for _ in range(3))
+    run(*plain)
+    run(*whole)
+    save = ModelCheckpoint(
+        tmp_path, filename="x", **CHECKPOINTS[when], enable_version_counter=False
+    )
+    killed(tmp_path, save, Kill("on_train_batch_start", 10, "exception"), *first)
+    assert "training_step" not in vars(first[0])
+    run(*second, ckpt_path=tmp_path / "x.ckpt", **SAFELY)
+    assert_same(whole[:2], second[:2])
+    taught, dense = (one[2].state_dict()["dense"] for one in (whole, second))
+    assert all(torch.equal(taught[name], dense[name]) for name in taught)
+    pairs = zip(whole[0].parameters(), plain[0].parameters(), strict=True)
+    assert not all(torch.equal(a, b) for a, b in pairs)
 
 
 @pytest.mark.usefixtures("_own_signals")

@@ -101,6 +101,27 @@ def test_what_is_released_is_equal_on_two_ranks_and_when_they_were_killed_after_
 
 
 @pytest.mark.slow
+def test_two_ranks_have_one_teacher_killed_and_resumed(tmp_path: Path) -> None:
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    whole.mkdir()
+    resumed.mkdir()
+    options = {"granularity": "Channel", "criterion": "Gradient", "distil": KILLED_IN_EPOCH - 1}
+    ranks.main("single", str(whole), options)
+    run("ddp", whole, **options)
+    assert run("ddp", resumed, **options, save=str(resumed)) != 0
+    checkpoint = resumed / f"epoch={KILLED_IN_EPOCH - 1}.ckpt"
+    run("ddp", resumed, **options, resume=str(checkpoint))
+    two = [*results(whole, "ddp"), *results(resumed, "ddp")]
+    assert len(two) == 4
+    assert all(rank["weights"] == two[0]["weights"] for rank in two)
+    (one,) = results(whole, "single")
+    assert one["weights"] == pytest.approx(two[0]["weights"], rel=1e-3, abs=1e-5)
+    ranks.main("single", str(tmp_path), {**options, "distil": 99})
+    (alone,) = results(tmp_path, "single")
+    assert alone["weights"] != pytest.approx(one["weights"], rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", ["Wanda", "ActivationRate"])
 def test_activations_that_each_rank_sees_of_its_own_data_add_up(
     criterion: str, tmp_path: Path

@@ -122,6 +122,8 @@ def main(mode: str, folder: str, options: dict[str, Any]) -> None:
     )
     revived, released = Revived(), Released()
     callbacks: list[L.Callback] = [pruning, revived, released]
+    if "distil" in options:
+        callbacks.append(lp.Distillation(start_epoch=options["distil"]))
     if options.get("compact"):
         callbacks.append(lp.Compaction(path=f"{folder}/small.safetensors", latency=False))
     if options.get("save"):
