@@ -107,14 +107,18 @@ def _forget_compiled_calls(module: nn.Module) -> None:
     """Make ``module`` run its own code.
 
     ``torch.compile`` of a LightningModule stores closures over the *original* module in its
-    ``__dict__``. They survive a copy, which would then run, and train, the original.
+    ``__dict__``, of its steps, too. They survive a copy, which would then run, and train, the
+    original.
     """
-    vars(module).pop("_compiled_call_impl", None)
-    if hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable"):
-        del vars(module)["forward"]
-        wrapped = module._modules.get("_orig_mod")
-        if wrapped is not None:  # the wrapper that ``torch.compile`` returns has no own forward
-            vars(module)["forward"] = wrapped.__call__
+    held = vars(module)
+    held.pop("_compiled_call_impl", None)
+    methods = [name for name in held if callable(getattr(type(module), name, None))]
+    for name in methods:
+        if hasattr(held[name], "_torchdynamo_orig_callable"):
+            del held[name]
+            wrapped = module._modules.get("_orig_mod")
+            if wrapped is not None:  # the wrapper that ``torch.compile`` returns has no own forward
+                held[name] = wrapped.__call__
 
 
 def _refusal(model: nn.Module, known: Mapping[int, Any], error: Exception) -> str:

@@ -122,6 +122,7 @@ def test_a_whole_compiled_module(granularity: Any) -> None:
     fit(torch.compile(model, backend="eager"), pruning, watch, epochs=2)
     assert watch.revived == 0
     assert watch.seen[-1] == pytest.approx(0.5, abs=0.1)
+    assert model.body[1].num_batches_tracked == 2 * BATCHES  # recording it has run copies only
 
 
 class Gan(L.LightningModule):

@@ -37,6 +37,9 @@ class Plain(L.LightningModule):
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(x)
 
+    def training_step(self, batch: Tensor) -> Tensor:
+        return self(batch)
+
 
 def test_modes_of_a_twin_are_its_own() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Dropout().eval())
@@ -88,6 +91,20 @@ def test_a_compiled_lightning_module_is_twinned_by_its_own_code() -> None:
     with torch.inference_mode():
         twin(compiled).eval()(torch.randn(4, 3))
     assert compiled.norm.num_batches_tracked == 0
+
+
+def test_steps_of_a_compiled_lightning_module_are_those_of_the_twin() -> None:
+    compiled = from_compiled(torch.compile(Plain(), backend="eager"))
+    copied = twin(compiled)
+    copied.training_step(torch.randn(4, 3))
+    assert copied.norm.num_batches_tracked == 1
+    assert compiled.norm.num_batches_tracked == 0
+
+
+def test_a_compiled_function_that_a_module_holds_is_kept() -> None:
+    model = Plain()
+    model.twice = torch.compile(lambda x: 2 * x, backend="eager")
+    assert twin(model).twice(torch.ones(1)) == 2
 
 
 def test_a_lightning_module_compiled_in_place_is_twinned_by_its_own_code() -> None:
