@@ -4,6 +4,12 @@
 
 Trains a dense network, prunes copies of it in the same way, and lets one recover from the labels
 alone, the other from the labels and `lp.Distillation`.
+
+Whether a teacher helps depends on the task, so measure. These digits are learned from labels at
+once, and soft targets take longer: with ``--width 16``, mean test accuracies of seeds 0 to 4 are
+0.925 from the labels, and from the teacher 0.924, 0.866 and 0.816 at temperatures 1, 2 and 4; after
+``--recovery 30`` 0.976, and 0.967, 0.969 and 0.964. At ``--sparsity 0.8``, they are 0.970, and 0.972,
+0.966 and 0.953.
 """
 
 from __future__ import annotations
@@ -36,7 +42,11 @@ def main() -> None:
     L.seed_everything(arguments.seed, verbose=False)
     dense = DigitsClassifier(width=arguments.width, latency_batch_size=16)
     print(f"dense: {_fit(dense, arguments.epochs):.4f}")
-    teacher = lp.Distillation(temperature=arguments.temperature, weight=arguments.weight)
+    teacher = lp.Distillation(
+        temperature=arguments.temperature,
+        weight=arguments.weight,
+        start_epoch=1,  # that of the pruning
+    )
     for name, teachers in (("labels", []), ("teacher", [teacher])):
         L.seed_everything(arguments.seed, verbose=False)
         student = DigitsClassifier(width=arguments.width, latency_batch_size=16)

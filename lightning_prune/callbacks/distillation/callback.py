@@ -73,7 +73,8 @@ class Distillation(Callback):
             that is passed takes its place.
         output: name of the module whose outputs are compared, of a head, say; by default what the
             call returns: a tensor, or a mapping with ``"logits"``.
-        start_epoch: the first epoch with the teacher, at least 0.
+        start_epoch: the first epoch with the teacher, at least 0. With the dense self, that of the
+            first pruning is a good one: before it, the module would learn from what it is.
         untried_strategy: let strategies through with which distillation was not tried.
 
     Raises:
