@@ -8,8 +8,8 @@ alone, the other from the labels and `lp.Distillation`.
 Whether a teacher helps depends on the task, so measure. These digits are learned from labels at
 once, and soft targets take longer: with ``--width 16``, mean test accuracies of seeds 0 to 4 are
 0.925 from the labels, and from the teacher 0.924, 0.866 and 0.816 at temperatures 1, 2 and 4; after
-``--recovery 30`` 0.976, and 0.967, 0.969 and 0.964. At ``--sparsity 0.8``, they are 0.970, and 0.972,
-0.966 and 0.953.
+``--recovery 30`` 0.976, and 0.967, 0.969 and 0.964. At ``--sparsity 0.8`` they are 0.970, and
+0.972, 0.966 and 0.953.
 """
 
 from __future__ import annotations
