@@ -22,6 +22,7 @@ from lightning_prune.callbacks import (
     compactable,
 )
 from lightning_prune.compaction import CompactionReport, compact, load_compact, save_compact
+from lightning_prune.compensations import Compensation, FoldMeans, LeastSquares
 from lightning_prune.coupling import Coupling, couple
 from lightning_prune.criteria import (
     ActivationRate,
@@ -98,6 +99,7 @@ __all__ = [
     "Channel",
     "Compaction",
     "CompactionReport",
+    "Compensation",
     "Cosine",
     "Coupling",
     "Criterion",
@@ -113,6 +115,7 @@ __all__ = [
     "ExportError",
     "ExportReport",
     "Fisher",
+    "FoldMeans",
     "GeometricMedian",
     "Global",
     "Gradient",
@@ -127,6 +130,7 @@ __all__ = [
     "Latency",
     "LatencyMonitor",
     "Layer",
+    "LeastSquares",
     "Linear",
     "Magnitude",
     "Movement",

@@ -22,6 +22,7 @@ FLOORS = {
     "runtime": 2,
     "units": 3,
     "allocations": 4,
+    "compensations": 4,
     "criteria": 4,
     "granularities": 4,
     "measure": 4,

@@ -25,6 +25,7 @@ from lightning_prune.coupling.graph import Graph, Kind, Node, Ref, Value, base_n
 from lightning_prune.coupling.sites import Sites
 from lightning_prune.modules.caches import results
 from lightning_prune.modules.fake import fake_mode, faking
+from lightning_prune.modules.fast_paths import no_fast_paths
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.nesting import tensors_in
 
@@ -57,13 +58,8 @@ def record(model: nn.Module, inputs: ExampleInputs, has_rule: Callable[[str], bo
 @contextlib.contextmanager
 def composite_operations() -> Iterator[None]:
     """Let a dispatch mode see operations as whole as they are called."""
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
+    with no_fast_paths(), torch.inference_mode():
+        yield
 
 
 class OpObserver(TorchDispatchMode):

@@ -15,13 +15,16 @@ from typing_extensions import override
 from lightning_prune.allocations import Allocation, Global
 from lightning_prune.arguments import check_kind
 from lightning_prune.compaction import CompactionReport, compact
+from lightning_prune.compensations import Compensation
 from lightning_prune.coupling.unused import warn_unused
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.errors import PruningError
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.modules.ranks import add_up, all_agree
 from lightning_prune.pruning import BasePruner, PruningReport, Recipe, find_prunable
-from lightning_prune.pruning.checks import check_release, check_start
+from lightning_prune.pruning.checks import check_calibration, check_release, check_start
+from lightning_prune.pruning.compensating.batches import FirstBatches
+from lightning_prune.pruning.compensating.repair import Calibration
 from lightning_prune.pruning.latency.clock import Backend
 from lightning_prune.pruning.progress import Progress
 from lightning_prune.pruning.recipe import asked
@@ -72,6 +75,10 @@ class Pruner(BasePruner):
         backend: what runs the model where latency is measured, as in `prune`.
         include: glob patterns of the names of modules to prune; None for all.
         exclude: glob patterns of the names of modules to leave alone.
+        batches: of what ``model(...)`` takes: calibration data for the two below.
+        compensation: after every update, fit the weights that read removed units, as in `prune`.
+        renew_norms: estimate the statistics of batch norms anew after every update, where there
+            are ``batches``.
         allow_unused: units may also go where a parameter that no example runs might read them.
 
     Attributes:
@@ -103,13 +110,19 @@ class Pruner(BasePruner):
         backend: Backend = "eager",
         include: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
+        batches: Iterable[Any] | None = None,
+        compensation: Compensation | None = None,
+        renew_norms: bool = True,
         allow_unused: bool = False,
     ) -> None:
         check_kind("schedule", schedule, Schedule)
         schedule.refuse_fractions()
         sparsity, of = asked(sparsity, latency_ms, of)
         what = (sparsity, criterion, granularity, allocation, of, include, exclude)
-        recipe = Recipe(*what, schedule.regrows, allow_unused, latency_ms, backend)
+        recipe = Recipe(
+            *what, schedule.regrows, allow_unused, latency_ms, backend, compensation, renew_norms
+        )
+        check_calibration(compensation, batches)
         check_release(schedule, granularity)
         check_start(schedule, criterion)
         while type(model).__name__ in _WRAPPERS:
@@ -123,6 +136,10 @@ class Pruner(BasePruner):
         self.schedule = schedule
         self.steps = 0
         self._example_inputs = example_inputs
+        self._calibration: Calibration | None = None
+        if batches is not None:
+            kept = FirstBatches(batches, recipe.samples)
+            self._calibration = Calibration(lambda: kept.runs(None), add_up)
         self._progress = Progress()
         self._optimizers: list[Optimizer] = []
         self._handles: list[RemovableHandle] = []
@@ -181,6 +198,7 @@ class Pruner(BasePruner):
             share=self.schedule.exchange(due),
             optimizers=self._optimizers,
             add_up=add_up,
+            calibration=self._calibration,
         )
         if not all_agree(self.masks.fingerprint(), next(iter(self.masks.weights.values()))):
             raise PruningError(

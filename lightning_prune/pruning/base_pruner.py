@@ -30,6 +30,9 @@ from lightning_prune.pruning.choosing.ranking import (
 from lightning_prune.pruning.choosing.regrowth import exchange
 from lightning_prune.pruning.choosing.selection import nothing_to_prune
 from lightning_prune.pruning.choosing.sharded_choice import check_sharded, choose_shards
+from lightning_prune.pruning.compensating.compensate import Compensated
+from lightning_prune.pruning.compensating.norms import copy_statistics
+from lightning_prune.pruning.compensating.repair import Calibration, Repair
 from lightning_prune.pruning.latency.clock import Clock
 from lightning_prune.pruning.latency.search import LatencySearch
 from lightning_prune.pruning.masks import Masks
@@ -90,6 +93,7 @@ class BasePruner:
             reduce=recipe.granularity.rules.reduce,
             examples=prunable.examples,
         )
+        self._repaired: Compensated | None = None
         self._growth: Scorer | None = None
         if recipe.regrows:
             self._growth = Scorer(model, self.masks.weights, groups, criterion=Gradient())
@@ -153,6 +157,7 @@ class BasePruner:
         share: float = 0.0,
         optimizers: Iterable[Optimizer] = (),
         add_up: Callable[[Tensor], Tensor] | None = None,
+        calibration: Calibration | None = None,
     ) -> PruningReport:
         """Update the masks as a schedule says, and the optimizers with them.
 
@@ -163,6 +168,7 @@ class BasePruner:
             share: of the kept units, to be exchanged for removed ones, in [0, 1).
             optimizers: those of the model.
             add_up: returns the sum of a tensor over all ranks, ``None`` = there is one.
+            calibration: data for what the recipe mends afterwards, ``None`` = nothing is mended.
 
         Returns:
             What was reached.
@@ -179,12 +185,14 @@ class BasePruner:
             self.masks.release()
             if self._search is not None:
                 self._search.restart()
-        report = self.update(sparsity, share)
+        report = self.update(sparsity, share, calibration)
         for optimizer in optimizers:
             self.masks.apply_to_optimizer(optimizer)
         return report
 
-    def update(self, sparsity: float, share: float = 0.0) -> PruningReport:
+    def update(
+        self, sparsity: float, share: float = 0.0, calibration: Calibration | None = None
+    ) -> PruningReport:
         """Remove the units of the lowest scores until ``sparsity`` is reached; forget all scores.
 
         What is removed stays removed, except in the exchange; if that much is removed already,
@@ -193,6 +201,7 @@ class BasePruner:
         Args:
             sparsity: the fraction to have removed after this, not *more*, in [0, 1).
             share: of the kept units, to be exchanged for removed ones, in [0, 1).
+            calibration: data for what the recipe mends afterwards, ``None`` = nothing is mended.
 
         Returns:
             What was reached.
@@ -203,7 +212,16 @@ class BasePruner:
         """
         check_sparsity(sparsity)
         reshard(self._model)
-        before, rounds = self.sparsity, self._recipe.criterion.rounds
+        recipe, repair = self._recipe, None
+        if calibration is not None:
+            repair = Repair(
+                self._model,
+                self.masks,
+                recipe.compensation,
+                norms=recipe.renew_norms,
+                calibration=calibration,
+            )
+        before, rounds = self.sparsity, recipe.criterion.rounds
         for done in range(1, rounds + 1 if sparsity > before else 1):
             # Every round removes the same fraction of what remains.
             left = (1 - before) ** (1 - done / rounds) * (1 - sparsity) ** (done / rounds)
@@ -215,6 +233,8 @@ class BasePruner:
             self.masks.keep(exchange(self.masks.kept, scores, growth, share))
         for scorer in self._scorers:
             scorer.evidence.reset()
+        if repair is not None:
+            self._repaired = repair.finish()
         return self.report(sparsity)
 
     @torch.no_grad()
@@ -265,12 +285,20 @@ class BasePruner:
         # Where all of a group was erased, one unit is protected that may have been removed before.
         return [new.cpu() & old for new, old in zip(chosen, masks.kept, strict=True)]
 
+    def copy_buffers(self, model: nn.Module) -> None:
+        """Bring what updates have changed of buffers to a copy of the model with its weights."""
+        self.masks.apply_to_copy(model)
+        if self._repaired is not None:
+            copy_statistics(self._model, model)
+
     def report(self, target: float) -> PruningReport:
         """Return what is reached, with the ``target`` asked for."""
         report = report_of(
             target, self.sparsity, self._recipe.of, self.masks, self._prunable, self._floors
         )
-        return report if self._search is None else replace(report, speedup=self._search.speedup)
+        speedup = None if self._search is None else self._search.speedup
+        compensated = self._repaired if self._recipe.compensation is not None else None
+        return replace(report, speedup=speedup, compensated=compensated)
 
     def adopt(self, other: BasePruner) -> None:
         """Take over masks and scores of a pruner of the same model that knew fewer groups."""

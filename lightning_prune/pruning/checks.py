@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from lightning_prune.allocations.base import Allocation
 from lightning_prune.arguments import check_kind, check_positive
+from lightning_prune.compensations.base import Compensation
 from lightning_prune.criteria.base import Criterion
 from lightning_prune.granularities.base import Granularity
+from lightning_prune.pruning.rewinding import Rewinding
 from lightning_prune.regularizations.base import Regularization
 from lightning_prune.schedules import Schedule
 from lightning_prune.units.cost import Of
@@ -69,6 +71,53 @@ def check_latency(
         raise ValueError(
             f"Expected `criterion` to choose in one round for of='latency', but got {criterion}. "
             "Every round would be measured: use Taylor(), say."
+        )
+
+
+def check_compensation(compensation: object, granularity: Granularity) -> None:
+    """Refuse a compensation for units that nothing reads as a whole.
+
+    Args:
+        compensation: what was passed; ``None`` is allowed.
+        granularity: what a unit is.
+
+    Raises:
+        ValueError: if units are single weights, blocks, patterns or whole branches.
+        TypeError: if ``compensation`` is something else.
+    """
+    if compensation is None:
+        return
+    check_kind("compensation", compensation, Compensation)
+    if not granularity.needs_coupling or granularity.whole_groups:
+        raise ValueError(
+            f"Expected `granularity` to remove units that weights read for `compensation`, but got "
+            f"{granularity}. Use Channel() or Head(), or leave the compensation out."
+        )
+
+
+def check_refitted(compensation: Compensation | None, rewind: Rewinding | None) -> None:
+    """Refuse a compensation that rewinding would undo.
+
+    Raises:
+        ValueError: if it would.
+    """
+    if compensation is not None and rewind is not None and rewind.weights:
+        raise ValueError(
+            f"Expected `rewind` to leave the weights for {compensation}, but got {rewind}: what is "
+            "fitted would be undone. Use Rewinding(..., weights=False, learning_rate=True)."
+        )
+
+
+def check_calibration(compensation: Compensation | None, batches: object) -> None:
+    """Refuse a compensation without data.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if compensation is not None and batches is None:
+        raise ValueError(
+            f"Expected `batches` to be given for {compensation}, but got None. Pass some hundred "
+            "examples of the training data, in batches that the model takes, or with a `loss`."
         )
 
 

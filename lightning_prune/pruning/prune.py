@@ -10,12 +10,16 @@ from torch import Tensor, nn
 
 from lightning_prune.allocations import Allocation, Global
 from lightning_prune.arguments import check_function, check_model
+from lightning_prune.compensations import Compensation
 from lightning_prune.coupling.unused import warn_unused
 from lightning_prune.criteria import Criterion, Gradient, Magnitude
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.measure import count_macs
 from lightning_prune.modules.twin import clone, twin
 from lightning_prune.pruning.base_pruner import BasePruner
+from lightning_prune.pruning.checks import check_calibration
+from lightning_prune.pruning.compensating.batches import FirstBatches
+from lightning_prune.pruning.compensating.repair import Calibration
 from lightning_prune.pruning.latency.clock import Backend
 from lightning_prune.pruning.prunable import find_prunable
 from lightning_prune.pruning.recipe import Recipe, asked
@@ -38,6 +42,8 @@ def prune(
     exclude: Sequence[str] = (),
     batches: Iterable[Any] | None = None,
     loss: Callable[[nn.Module, Any], Tensor] | None = None,
+    compensation: Compensation | None = None,
+    renew_norms: bool = True,
     allow_unused: bool = False,
 ) -> PruningReport:
     """Zero the units of the lowest scores, in place and in one shot.
@@ -65,8 +71,13 @@ def prune(
             ``"openvino"`` or ``"executorch"``.
         include: glob patterns of the names of modules to prune; None for all.
         exclude: glob patterns of the names of modules to leave alone.
-        batches: data for criteria that read gradients or activations.
+        batches: data for criteria that read gradients or activations, for compensation and for
+            norms. Without a ``loss`` a batch is what ``model(...)`` takes.
         loss: ``loss(model, batch)`` returns the scalar whose gradients count.
+        compensation: afterwards, fit the weights that read removed units so that they return what
+            they did; None for not.
+        renew_norms: afterwards, estimate the statistics of batch norms anew, if there are
+            ``batches``.
         allow_unused: also prune units that a parameter which no example runs might read.
 
     Returns:
@@ -99,11 +110,16 @@ def prune(
         allow_unused=allow_unused,
         latency_ms=latency_ms,
         backend=backend,
+        compensation=compensation,
+        renew_norms=renew_norms,
     )
     recipe.check(model)
-    pruner = gather_scores(recipe, model, example_inputs, batches, loss)
-    report = pruner.update(pruner.final)
-    pruner.masks.apply_to_copy(model)  # it shares the weights of what was scored, but no buffers
+    check_calibration(compensation, batches)
+    kept = FirstBatches(batches, recipe.samples) if isinstance(batches, Iterable) else None
+    pruner = gather_scores(recipe, model, example_inputs, kept or batches, loss)
+    calibration = None if kept is None else Calibration(lambda: kept.runs(loss))
+    report = pruner.update(pruner.final, calibration=calibration)
+    pruner.copy_buffers(model)  # it shares the weights of what was scored, but no buffers
     return report
 
 

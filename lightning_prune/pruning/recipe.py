@@ -20,14 +20,23 @@ from lightning_prune.arguments import (
     check_model,
     check_sparsity,
 )
+from lightning_prune.compensations import Compensation
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.errors import TargetError
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.modules.names import plain_name
 from lightning_prune.modules.patterns import check_patterns
-from lightning_prune.pruning.checks import check_groups, check_latency, check_regrows
+from lightning_prune.pruning.checks import (
+    check_compensation,
+    check_groups,
+    check_latency,
+    check_regrows,
+)
 from lightning_prune.pruning.latency.clock import Backend, check_backend
 from lightning_prune.units.cost import Of
+
+_SAMPLES = 512
+"""By which norms are renewed where nothing is compensated."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,8 @@ class Recipe:
         allow_unused: also prune units that a parameter which no example runs might read.
         latency_ms: what the compact model is to take, in ms, in place of a sparsity.
         backend: what runs the model where latency is measured.
+        compensation: changes what reads removed units; None for not.
+        renew_norms: estimate the statistics of batch norms anew after an update.
 
     Raises:
         ValueError: if ``sparsity`` is outside its range, ``of`` is none of its words, or latency is
@@ -64,6 +75,8 @@ class Recipe:
     allow_unused: bool = False
     latency_ms: float | None = None
     backend: Backend = "eager"
+    compensation: Compensation | None = None
+    renew_norms: bool = True
 
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity)
@@ -78,7 +91,8 @@ class Recipe:
             check_regrows(self.granularity)
         check_list("include", () if self.include is None else self.include)
         check_list("exclude", self.exclude)
-        check_flags(allow_unused=self.allow_unused)
+        check_flags(allow_unused=self.allow_unused, renew_norms=self.renew_norms)
+        check_compensation(self.compensation, self.granularity)
         # A float of NumPy's prints in another way, by which a checkpoint would be refused.
         object.__setattr__(self, "sparsity", float(self.sparsity))
 
@@ -90,6 +104,11 @@ class Recipe:
             or self.of in {"macs", "latency"}
             or self.criterion.reads.needs_examples
         )
+
+    @property
+    def samples(self) -> int:
+        """How many examples of calibration data are read at most."""
+        return _SAMPLES if self.compensation is None else self.compensation.samples
 
     def check(self, model: nn.Module) -> None:
         """Refuse patterns that name no module, and a model without a trainable parameter.

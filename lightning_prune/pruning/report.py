@@ -10,6 +10,7 @@ from typing_extensions import override
 from lightning_prune.display.tables import format_count, format_table
 from lightning_prune.display.widths import clip, terminal_width, wrap_all
 from lightning_prune.measure import Speedup
+from lightning_prune.pruning.compensating.compensate import Compensated
 from lightning_prune.pruning.masks import Masks
 from lightning_prune.pruning.prunable import Prunable
 from lightning_prune.units.cost import element_cost
@@ -37,6 +38,7 @@ class PruningReport:
         macs_before: multiply-adds of one run of the examples, ``None`` where they are not counted.
         speedup: of the compact model, as measured for a target of latency on an unverified copy;
             ``None`` for other targets.
+        compensated: what a compensation has done, ``None`` without one.
     """
 
     target: float
@@ -51,6 +53,7 @@ class PruningReport:
     macs_left: float | None = None
     macs_before: int | None = None
     speedup: Speedup | None = None
+    compensated: Compensated | None = None
 
     @property
     def macs_after(self) -> int | None:
@@ -85,7 +88,7 @@ class PruningReport:
         notes = [f"left alone, {why}: {', '.join(names)}" for why, names in by_reason.items()]
         if self.bound:
             notes.append(f"at the bound of what they may lose: {', '.join(self.bound)}")
-        return notes
+        return notes if self.compensated is None else notes + self.compensated.notes()
 
     def summary(self) -> str:
         """Return what is reached, what compaction leaves and the notes, without the table."""

@@ -7,7 +7,8 @@ holds the very weights that its metrics were computed with.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -21,10 +22,11 @@ from lightning_prune.callbacks.pruning.rewinder import Rewinder
 from lightning_prune.callbacks.pruning.run import PruningRun
 from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.strategies import check_strategy
+from lightning_prune.compensations import Compensation
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.pruning import BasePruner, PruningReport, Recipe, Rewinding
-from lightning_prune.pruning.checks import check_regularization, check_release
+from lightning_prune.pruning.checks import check_refitted, check_regularization, check_release
 from lightning_prune.pruning.latency.clock import Backend
 from lightning_prune.pruning.progress import Progress
 from lightning_prune.pruning.recipe import asked
@@ -62,6 +64,12 @@ class Pruning(Callback):
         rewind: return the kept weights, or the learning rate, to an earlier step after every
             update; None for not.
         regularization: shrink the units that the next update would remove; None for not.
+        compensation: after every update, fit the weights that read removed units so that they
+            return what they did; None for not. With `Rewinding` of weights it would be undone.
+        renew_norms: estimate the statistics of batch norms anew after every update; of a schedule
+            in steps after the last one, as training does so in between.
+        calibration: batches for both, in place of examples from all over the training data; needed
+            for compensation where these cannot be read in any order.
         name: prefix of the metrics, and key of the state in checkpoints; two of these callbacks
             need two names.
         example_inputs: what ``forward`` takes, or a `Call` of another method, or a list of such
@@ -103,6 +111,9 @@ class Pruning(Callback):
         exclude: Sequence[str] = (),
         rewind: Rewinding | None = None,
         regularization: Regularization | None = None,
+        compensation: Compensation | None = None,
+        renew_norms: bool = True,
+        calibration: Iterable[Any] | None = None,
         name: str = "pruning",
         example_inputs: Any = None,
         allow_unused: bool = False,
@@ -119,15 +130,18 @@ class Pruning(Callback):
         )
         sparsity, of = asked(sparsity, latency_ms, of)
         what = (sparsity, criterion, granularity, allocation, of, include, exclude)
-        self.recipe = Recipe(*what, schedule.regrows, allow_unused, latency_ms, backend)
+        recipe = Recipe(*what, schedule.regrows, allow_unused, latency_ms, backend)
+        self.recipe = replace(recipe, compensation=compensation, renew_norms=renew_norms)
         check_release(schedule, granularity)
         self.name = name
         self.example_inputs = example_inputs
         self.dry_run = dry_run
         self.restart_early_stopping = restart_early_stopping
         self.untried_strategy = untried_strategy
-        plain = rewind is None and regularization is None
-        self._if_sharded = None if plain else "Leave out `rewind` and `regularization`."
+        check_refitted(compensation, rewind)
+        plain = rewind is None and regularization is None and compensation is None
+        words = "Leave out `rewind`, `regularization` and `compensation`."
+        self._if_sharded = None if plain else words
         check_regularization(regularization, criterion)
         self._run = PruningRun(
             name,
@@ -136,6 +150,7 @@ class Pruning(Callback):
             binding=Binding(self.recipe, example_inputs),
             rewinder=Rewinder(rewind, schedule),
             shrinkage=Shrinkage(regularization),
+            calibration=calibration,
             dry_run=dry_run,
             restart_early_stopping=restart_early_stopping,
         )

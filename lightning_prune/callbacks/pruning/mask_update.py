@@ -20,6 +20,7 @@ from lightning_prune.callbacks.trainer.other_callbacks import averaged_modules
 from lightning_prune.callbacks.trainer.printing import say
 from lightning_prune.display.widths import terminal_width
 from lightning_prune.pruning import BasePruner, PruningReport
+from lightning_prune.pruning.compensating.repair import Calibration
 from lightning_prune.pruning.progress import Progress
 from lightning_prune.schedules import Schedule
 
@@ -34,6 +35,7 @@ class MaskUpdate:
         progress: which updates are done; this one is noted there.
         due: the position in the schedule.
         target: the sparsity to reach.
+        calibration: data for what is mended afterwards, ``None`` = nothing is.
     """
 
     name: str
@@ -41,6 +43,7 @@ class MaskUpdate:
     progress: Progress
     due: int
     target: float
+    calibration: Calibration | None = None
 
     def __call__(
         self,
@@ -112,6 +115,7 @@ class MaskUpdate:
             share=self.schedule.exchange(self.due),
             optimizers=optimizers,
             add_up=lambda part: trainer.strategy.reduce(part, reduce_op="sum"),
+            calibration=self.calibration,
         )
         if pruner.masks.fingerprint() != before:
             rewinder.rewind(trainer, pl_module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import lightning as L
@@ -20,12 +21,17 @@ from lightning_prune.callbacks.pruning.checks import (
 from lightning_prune.callbacks.pruning.guard import Guard
 from lightning_prune.callbacks.pruning.mask_update import MaskUpdate
 from lightning_prune.callbacks.pruning.rewinder import Rewinder
+from lightning_prune.callbacks.trainer.calibration import (
+    calibration_in_training,
+    check_readable,
+)
 from lightning_prune.callbacks.trainer.other_callbacks import restart_early_stopping
 from lightning_prune.callbacks.trainer.position import current_position
 from lightning_prune.callbacks.trainer.printing import print_as_is
 from lightning_prune.errors import TargetError
 from lightning_prune.pruning import BasePruner, PruningReport, Recipe
 from lightning_prune.pruning.checks import check_start
+from lightning_prune.pruning.compensating.repair import Calibration
 from lightning_prune.pruning.progress import Progress
 from lightning_prune.pruning.shrinkage import Shrinkage
 from lightning_prune.pruning.state import VERSION, check_resumable, options_of
@@ -42,6 +48,7 @@ class PruningRun:
         binding: makes the pruner.
         rewinder: returns weights to an earlier step.
         shrinkage: shrinks the units of the next update.
+        calibration: batches for what is mended after an update, None for those of the training.
         dry_run: remove nothing, and tell what would be removed.
         restart_early_stopping: let no early stopping end the training before the last update.
 
@@ -61,6 +68,7 @@ class PruningRun:
         binding: Binding,
         rewinder: Rewinder,
         shrinkage: Shrinkage,
+        calibration: Iterable[Any] | None,
         dry_run: bool,
         restart_early_stopping: bool,
     ) -> None:
@@ -70,6 +78,7 @@ class PruningRun:
         self._name, self._recipe, self._dry_run = name, recipe, dry_run
         self._restarts_early_stopping = restart_early_stopping
         self._binding, self._rewinder, self._shrinkage = binding, rewinder, shrinkage
+        self._calibration = calibration
         self._loaded: dict[str, Any] | None = None
         self.guard = Guard(name, binding, shrinkage, self.next_target)
 
@@ -144,6 +153,8 @@ class PruningRun:
         """Make steps of fractions of the training, whose length is known only now."""
         self.schedule = resolve(trainer, self._given_schedule)
         self._rewinder.check(self.schedule)
+        if self._recipe.compensation is not None and self._calibration is None:
+            check_readable(trainer, self._recipe.compensation)
         check_start(self.schedule, self._recipe.criterion)
         check_length(trainer, self.schedule)
 
@@ -176,11 +187,23 @@ class PruningRun:
         if self._binding.obstacle is not None and target > 0:
             self._skip(trainer, due, self._binding.obstacle)
         elif self.pruner is not None:
-            update = MaskUpdate(self._name, self.schedule, self.progress, due, target)
+            data = self._calibration_at(trainer, pl_module, due)
+            update = MaskUpdate(self._name, self.schedule, self.progress, due, target, data)
             report = update(trainer, pl_module, self.pruner, self._rewinder)
             if report is not None:
                 self.report = report
                 self._shrinkage.forget()
+
+    def _calibration_at(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, due: int
+    ) -> Calibration | None:
+        """Return the data for what is mended after an update, if something is to be."""
+        recipe = self._recipe
+        # In steps there may be many updates, between which training renews the norms.
+        last = self.schedule.period == "epoch" or due == self.schedule.last
+        if recipe.compensation is None and not (recipe.renew_norms and last):
+            return None
+        return calibration_in_training(trainer, pl_module, self._calibration, recipe.samples)
 
     def _skip(self, trainer: L.Trainer, due: int, obstacle: TargetError) -> None:
         """Leave out an update while everything is frozen; the last one may wait."""

@@ -29,12 +29,12 @@ def isolated(copied: nn.Module) -> Iterator[list[Any]]:
     Yields:
         A list, which will hold what is logged.
     """
-    with _random_numbers_kept(), _parameters_kept(copied), _unheard(copied) as logged:
+    with random_numbers_kept(), _parameters_kept(copied), _unheard(copied) as logged:
         yield logged
 
 
 @contextmanager
-def _random_numbers_kept() -> Iterator[None]:
+def random_numbers_kept() -> Iterator[None]:
     """Leave the generators of Python and numpy as they are; others see to those of torch."""
     of_python, of_numpy = random.getstate(), np.random.get_state()
     try:

@@ -1,0 +1,1 @@
+"""Compensating: readers of removed units are changed, so that their outputs stay near."""

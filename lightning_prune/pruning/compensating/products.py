@@ -1,0 +1,143 @@
+"""Products: the places where a model multiplies what it computes with a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from typing_extensions import override
+
+from lightning_prune.modules.names import tensors_by_any_name
+from lightning_prune.pruning.compensating.reading import Convolution, Product, Reading
+
+_NORMS = ("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A weight, or a part of it, in the shape in which a product takes it.
+
+    Args:
+        name: of the parameter.
+        size: of the operand.
+        stride: of the operand.
+        offset: of its first element behind that of the parameter.
+    """
+
+    name: str
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """Return the same elements of a tensor that lies in memory as the parameter does."""
+        return tensor.as_strided(self.size, self.stride, tensor.storage_offset() + self.offset)
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A product, as it is computed.
+
+    Args:
+        operand: the weight.
+        reading: how it is read.
+        inputs: what is multiplied with it.
+        outputs: the result, with the bias.
+        bias: what is added, if it is a parameter.
+    """
+
+    operand: Operand
+    reading: Reading
+    inputs: Tensor
+    outputs: Tensor
+    bias: Operand | None
+
+
+class Products(TorchDispatchMode):
+    """A dispatch mode that shows every product with one of some weights.
+
+    Args:
+        model: the model that runs.
+        names: of the weights.
+        see: called with each product.
+
+    Attributes:
+        others: operations that read one of the weights and are no product, by its name.
+        norms: names of the running means of batch norms that read a product at once, by operand.
+    """
+
+    def __init__(self, model: nn.Module, names: Iterable[str], see: Callable[[Call], None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._tensors = tensors_by_any_name(model)
+        self._names = list(names)
+        self._see = see
+        self._last: Call | None = None
+        self.others: dict[str, str] = {}
+        self.norms: dict[Operand, str] = {}
+
+    @override
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        outputs = func(*args, **(kwargs or {}))
+        name = func.name().removeprefix("aten::").partition(".")[0]
+        if name in _NORMS:
+            self._note_norm(args)
+        call = None if kwargs else self._call(name, args, outputs)
+        if call is not None:
+            self._last = call
+            self._see(call)
+        elif not func.is_view:
+            self._note_other(name, args)
+        return outputs
+
+    def _call(self, name: str, args: tuple[Any, ...], outputs: Any) -> Call | None:
+        """Return a product with one of the weights."""
+        bias = None
+        if name == "mm":
+            inputs, weight = args
+        elif name == "addmm":
+            bias, inputs, weight = args[:3]
+        elif name == "convolution":
+            inputs, weight, bias = args[:3]
+        else:
+            return None
+        operand = self._operand(weight, self._names)
+        if operand is None:
+            return None
+        reading = Convolution.of(weight, args[3:]) if name == "convolution" else Product()
+        return Call(operand, reading, inputs, outputs, self._operand(bias, self._tensors))
+
+    def _operand(self, tensor: Tensor | None, names: Iterable[str]) -> Operand | None:
+        """Return a tensor as an operand, if it lies in the memory of one of the weights."""
+        if tensor is None:
+            return None
+        memory = tensor.untyped_storage()._cdata
+        for name in names:
+            weight = self._tensors[name]
+            if weight.untyped_storage()._cdata == memory and weight.dtype == tensor.dtype:
+                offset = tensor.storage_offset() - weight.storage_offset()
+                end = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
+                if offset >= 0 and offset + end < weight.numel():
+                    return Operand(name, tuple(tensor.shape), tensor.stride(), int(offset))
+        return None
+
+    def _note_norm(self, args: tuple[Any, ...]) -> None:
+        last, mean = self._last, args[3]
+        if last is not None and args[0] is last.outputs and mean is not None:
+            found = [name for name, tensor in self._tensors.items() if tensor is mean]
+            self.norms.update((last.operand, name) for name in found[:1])
+
+    def _note_other(self, name: str, args: tuple[Any, ...]) -> None:
+        for leaf in tree_leaves(args):
+            operand = self._operand(leaf, self._names) if isinstance(leaf, Tensor) else None
+            if operand is not None:
+                self.others.setdefault(operand.name, name)

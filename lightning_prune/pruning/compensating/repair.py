@@ -1,0 +1,84 @@
+"""Repair: what follows an update of the masks, so that the model computes nearly what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from lightning_prune.compensations import Compensation
+from lightning_prune.modules.twin import clone, twin
+from lightning_prune.pruning.compensating.compensate import Compensated, Compensator
+from lightning_prune.pruning.compensating.norms import (
+    Run,
+    copy_statistics,
+    norms_with_statistics,
+    renew_norms,
+)
+from lightning_prune.pruning.masks import Masks
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Calibration data.
+
+    Args:
+        runs: returns what runs a model on each batch of it; called when it is needed.
+        add_up: returns the sum of a tensor over all ranks, each of which has data of its own.
+    """
+
+    runs: Callable[[], Sequence[Run]]
+    add_up: Callable[[Tensor], Tensor] = lambda tensor: tensor
+
+
+class Repair:
+    """A model before an update, and what is mended after it.
+
+    Args:
+        model: the model that is pruned; its weights and the statistics of its norms are changed.
+        masks: its masks.
+        compensation: changes the readers of removed units, ``None`` = they stay.
+        norms: whether the statistics of batch norms are estimated anew.
+        calibration: the data.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        masks: Masks,
+        compensation: Compensation | None,
+        *,
+        norms: bool,
+        calibration: Calibration,
+    ) -> None:
+        self._model, self._masks, self._compensation = model, masks, compensation
+        found = norms_with_statistics(model) if norms else {}
+        # Those that a training keeps in eval mode are frozen.
+        self._norms = [name for name, n in found.items() if n.training or not model.training]
+        self._calibration, self._kept = calibration, masks.kept
+        self._before = None if compensation is None else clone(model).eval()
+
+    def finish(self) -> Compensated | None:
+        """Mend the model; return what was done, ``None`` if there was nothing to mend."""
+        removed = [
+            group
+            for group, before, now in zip(
+                self._masks.groups, self._kept, self._masks.kept, strict=True
+            )
+            if bool((before & ~now).any())
+        ]
+        if not removed or (self._before is None and not self._norms):
+            return None
+        done = Compensated()
+        runs, add_up = self._calibration.runs(), self._calibration.add_up
+        mended = twin(self._model).eval()
+        self._masks.apply_to_copy(mended)
+        if self._compensation is not None and self._before is not None:
+            members = [m for g in removed for m in g.parameters if m.side == "in"]
+            names = list(dict.fromkeys(member.axis.tensor for member in members))
+            compensator = Compensator(self._compensation, mended, self._before, self._masks, add_up)
+            done = compensator.fit(names, runs)
+        renew_norms(mended, self._norms, runs, add_up)
+        copy_statistics(mended, self._model)
+        return done
