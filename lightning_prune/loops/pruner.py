@@ -24,7 +24,7 @@ from lightning_prune.modules.ranks import add_up, all_agree
 from lightning_prune.pruning import BasePruner, PruningReport, Recipe, find_prunable
 from lightning_prune.pruning.checks import check_calibration, check_release, check_start
 from lightning_prune.pruning.compensating.batches import FirstBatches
-from lightning_prune.pruning.compensating.repair import Calibration
+from lightning_prune.pruning.compensating.mending import Calibration
 from lightning_prune.pruning.latency.clock import Backend
 from lightning_prune.pruning.progress import Progress
 from lightning_prune.pruning.recipe import asked

@@ -31,8 +31,8 @@ from lightning_prune.pruning.choosing.regrowth import exchange
 from lightning_prune.pruning.choosing.selection import nothing_to_prune
 from lightning_prune.pruning.choosing.sharded_choice import check_sharded, choose_shards
 from lightning_prune.pruning.compensating.compensate import Compensated
+from lightning_prune.pruning.compensating.mending import Calibration, Mending
 from lightning_prune.pruning.compensating.norms import copy_statistics
-from lightning_prune.pruning.compensating.repair import Calibration, Repair
 from lightning_prune.pruning.latency.clock import Clock
 from lightning_prune.pruning.latency.search import LatencySearch
 from lightning_prune.pruning.masks import Masks
@@ -212,9 +212,9 @@ class BasePruner:
         """
         check_sparsity(sparsity)
         reshard(self._model)
-        recipe, repair = self._recipe, None
+        recipe, mending = self._recipe, None
         if calibration is not None:
-            repair = Repair(
+            mending = Mending(
                 self._model,
                 self.masks,
                 recipe.compensation,
@@ -233,8 +233,8 @@ class BasePruner:
             self.masks.keep(exchange(self.masks.kept, scores, growth, share))
         for scorer in self._scorers:
             scorer.evidence.reset()
-        if repair is not None:
-            self._repaired = repair.finish()
+        if mending is not None:
+            self._repaired = mending.finish()
         return self.report(sparsity)
 
     @torch.no_grad()

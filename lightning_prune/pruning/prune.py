@@ -19,7 +19,7 @@ from lightning_prune.modules.twin import clone, twin
 from lightning_prune.pruning.base_pruner import BasePruner
 from lightning_prune.pruning.checks import check_calibration
 from lightning_prune.pruning.compensating.batches import FirstBatches
-from lightning_prune.pruning.compensating.repair import Calibration
+from lightning_prune.pruning.compensating.mending import Calibration
 from lightning_prune.pruning.latency.clock import Backend
 from lightning_prune.pruning.prunable import find_prunable
 from lightning_prune.pruning.recipe import Recipe, asked

@@ -20,7 +20,7 @@ from lightning_prune.callbacks.trainer.other_callbacks import averaged_modules
 from lightning_prune.callbacks.trainer.printing import say
 from lightning_prune.display.widths import terminal_width
 from lightning_prune.pruning import BasePruner, PruningReport
-from lightning_prune.pruning.compensating.repair import Calibration
+from lightning_prune.pruning.compensating.mending import Calibration
 from lightning_prune.pruning.progress import Progress
 from lightning_prune.schedules import Schedule
 

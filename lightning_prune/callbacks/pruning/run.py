@@ -31,7 +31,7 @@ from lightning_prune.callbacks.trainer.printing import print_as_is
 from lightning_prune.errors import TargetError
 from lightning_prune.pruning import BasePruner, PruningReport, Recipe
 from lightning_prune.pruning.checks import check_start
-from lightning_prune.pruning.compensating.repair import Calibration
+from lightning_prune.pruning.compensating.mending import Calibration
 from lightning_prune.pruning.progress import Progress
 from lightning_prune.pruning.shrinkage import Shrinkage
 from lightning_prune.pruning.state import VERSION, check_resumable, options_of

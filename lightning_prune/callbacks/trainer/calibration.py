@@ -25,8 +25,8 @@ from lightning_prune.compensations import Compensation
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.seeding import seeded
 from lightning_prune.pruning.compensating.batches import batch_size
+from lightning_prune.pruning.compensating.mending import Calibration
 from lightning_prune.pruning.compensating.norms import Run
-from lightning_prune.pruning.compensating.repair import Calibration
 
 _ROWS = 32
 """Examples in a batch where a data loader does not say how many."""

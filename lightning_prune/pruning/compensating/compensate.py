@@ -12,7 +12,7 @@ from lightning_prune.compensations import Compensation
 from lightning_prune.modules.fast_paths import no_fast_paths
 from lightning_prune.modules.names import tensors_by_any_name
 from lightning_prune.pruning.compensating.norms import Run
-from lightning_prune.pruning.compensating.products import Call, Operand, Products
+from lightning_prune.pruning.compensating.products import Products, SeenProduct, WeightView
 from lightning_prune.pruning.compensating.sums import Sums
 
 
@@ -95,36 +95,36 @@ class Compensator:
 
     def _readers(self, names: Sequence[str], run: Run, done: Compensated) -> list[_Reader]:
         """Return the readers in the order of the data; those that cannot be fitted are skipped."""
-        readers: dict[Operand, _Reader] = {}
+        readers: dict[WeightView, _Reader] = {}
 
-        def see(call: Call) -> None:
-            if call.operand in readers:
-                readers[call.operand].calls += 1
+        def see(call: SeenProduct) -> None:
+            if call.view in readers:
+                readers[call.view].calls += 1
             else:
-                readers[call.operand] = _Reader(call, self._mask(call.operand))
+                readers[call.view] = _Reader(call, self._mask(call.view))
 
         with Products(self._model, names, see) as products:
             run(self._model)
-        for operand, reader in readers.items():
-            reader.norm = products.norms.get(operand)
+        for view, reader in readers.items():
+            reader.norm = products.norms.get(view)
         for name in names:
-            mine = [reader for operand, reader in readers.items() if operand.name == name]
+            mine = [reader for view, reader in readers.items() if view.name == name]
             if name in products.others:
                 done.skipped[name] = f"{products.others[name]} reads it, which is no linear map"
             elif not mine:
                 done.skipped[name] = "no linear layer or convolution was seen to read it"
             elif not all(reader.takes_whole_units for reader in mine):
                 done.skipped[name] = "single weights of it are removed"
-        return [r for operand, r in readers.items() if operand.name not in done.skipped]
+        return [r for view, r in readers.items() if view.name not in done.skipped]
 
-    def _mask(self, operand: Operand) -> Tensor:
-        """Return what is kept of an operand, in its shape."""
-        weight = self._tensors[operand.name]
+    def _mask(self, view: WeightView) -> Tensor:
+        """Return what is kept of an view, in its shape."""
+        weight = self._tensors[view.name]
         kept = torch.ones_like(weight, dtype=torch.bool)
-        mask = self._masks.get(operand.name)
+        mask = self._masks.get(view.name)
         if mask is not None:
             kept.copy_(mask)
-        return operand.of(kept)
+        return view.of(kept)
 
     def _fit_stage(self, stage: Sequence[_Reader], runs: Sequence[Run], done: Compensated) -> None:
         """Fit some readers, none of which sees what has become of the others."""
@@ -136,35 +136,35 @@ class Compensator:
             now = _Reader.features if products else _Reader.outputs
             features = self._look(self._model, stage, run, now)
             for reader in stage:
-                pairs = zip(features[reader.operand], outputs[reader.operand], strict=False)
+                pairs = zip(features[reader.view], outputs[reader.view], strict=False)
                 for one, other in pairs:
                     reader.add(one, other)
         for reader in stage:
             errors = reader.fit(self._compensation, self._tensors, self._add_up)
             if errors is None:
-                done.skipped[reader.operand.name] = "it has read something that is not finite"
+                done.skipped[reader.view.name] = "it has read something that is not finite"
             else:
-                done.errors[reader.operand.name] = errors
+                done.errors[reader.view.name] = errors
 
     def _look(
         self,
         model: nn.Module,
         stage: Sequence[_Reader],
         run: Run,
-        take: Callable[[_Reader, Call], list[Tensor]],
-    ) -> dict[Operand, list[list[Tensor]]]:
+        take: Callable[[_Reader, SeenProduct], list[Tensor]],
+    ) -> dict[WeightView, list[list[Tensor]]]:
         """Run a model until every reader was seen, and return what was taken of each call."""
-        readers = {reader.operand: reader for reader in stage}
-        taken: dict[Operand, list[list[Tensor]]] = {operand: [] for operand in readers}
+        readers = {reader.view: reader for reader in stage}
+        taken: dict[WeightView, list[list[Tensor]]] = {view: [] for view in readers}
 
-        def see(call: Call) -> None:
-            if call.operand in readers:
-                taken[call.operand].append(take(readers[call.operand], call))
-            if all(len(taken[operand]) >= r.calls for operand, r in readers.items()):
+        def see(call: SeenProduct) -> None:
+            if call.view in readers:
+                taken[call.view].append(take(readers[call.view], call))
+            if all(len(taken[view]) >= r.calls for view, r in readers.items()):
                 raise _Enough
 
         try:
-            with Products(model, {operand.name for operand in readers}, see):
+            with Products(model, {view.name for view in readers}, see):
                 run(model)
         except _Enough:
             pass
@@ -176,19 +176,19 @@ class _Reader:
 
     Args:
         call: the first one.
-        mask: what is kept of its weight, in the shape of the operand.
+        mask: what is kept of its weight, in the shape of the view.
 
     Attributes:
-        operand: its weight.
+        view: its weight.
         calls: how often it is called in a run.
         norm: the name of the running mean of the batch norm that reads it, if one does.
     """
 
-    def __init__(self, call: Call, mask: Tensor) -> None:
-        self.operand, self._reading, self._bias = call.operand, call.reading, call.bias
+    def __init__(self, call: SeenProduct, mask: Tensor) -> None:
+        self.view, self._linear_map, self._bias = call.view, call.linear_map, call.bias
         self.calls = 1
         self.norm: str | None = None
-        kept = self._reading.matrices(mask)
+        kept = self._linear_map.matrices(mask)
         self._features, self._outputs = kept.any(1), kept.any(2)
         self._kept = kept
         outer = self._outputs.unsqueeze(2) & self._features.unsqueeze(1)
@@ -201,14 +201,14 @@ class _Reader:
         pairs = zip(read, self._outputs, strict=True)
         self._sums = [Sums(int(f.sum()), int(o.sum()), products=products) for f, o in pairs]
 
-    def features(self, call: Call) -> list[Tensor]:
+    def features(self, call: SeenProduct) -> list[Tensor]:
         """Return the kept features of each group, shape ``[rows, features]``."""
-        found = call.reading.features(_exact(call.inputs))
+        found = call.linear_map.features(_exact(call.inputs))
         return [one[:, kept] for one, kept in zip(found, self._features, strict=True)]
 
-    def outputs(self, call: Call) -> list[Tensor]:
+    def outputs(self, call: SeenProduct) -> list[Tensor]:
         """Return the kept outputs of each group, shape ``[rows, outputs]``."""
-        found = call.reading.outputs(_exact(call.outputs))
+        found = call.linear_map.outputs(_exact(call.outputs))
         return [one[:, kept] for one, kept in zip(found, self._outputs, strict=True)]
 
     def add(self, features: list[Tensor], outputs: list[Tensor]) -> None:
@@ -231,13 +231,13 @@ class _Reader:
             sums.reduce(add_up)
         if not all(sums.finite for sums in self._sums):
             return None
-        matrices = self._reading.matrices(self.operand.of(tensors[self.operand.name])).clone()
+        matrices = self._linear_map.matrices(self.view.of(tensors[self.view.name])).clone()
         errors: list[tuple[float, float]] = []
         written = [sums.mean_features for sums in self._sums]
         if compensation.needs_products:
             errors = self._fit_weights(compensation, matrices)
-            weight = self.operand.of(tensors[self.operand.name])
-            weight.copy_(self._reading.weight(matrices, weight))
+            weight = self.view.of(tensors[self.view.name])
+            weight.copy_(self._linear_map.weight(matrices, weight))
             written = self._means_written(matrices, tensors)
         missing = torch.zeros_like(self._outputs, dtype=torch.float64, device="cpu")
         for kept, sums, mean, out in zip(

@@ -12,19 +12,19 @@ from torch.utils._pytree import tree_leaves
 from typing_extensions import override
 
 from lightning_prune.modules.names import tensors_by_any_name
-from lightning_prune.pruning.compensating.reading import Convolution, Product, Reading
+from lightning_prune.pruning.compensating.linear_maps import Convolution, LinearMap, MatrixProduct
 
 _NORMS = ("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm")
 
 
 @dataclass(frozen=True)
-class Operand:
+class WeightView:
     """A weight, or a part of it, in the shape in which a product takes it.
 
     Args:
         name: of the parameter.
-        size: of the operand.
-        stride: of the operand.
+        size: of the view.
+        stride: of the view.
         offset: of its first element behind that of the parameter.
     """
 
@@ -39,22 +39,22 @@ class Operand:
 
 
 @dataclass(frozen=True, eq=False)
-class Call:
+class SeenProduct:
     """A product, as it is computed.
 
     Args:
-        operand: the weight.
-        reading: how it is read.
+        view: the weight.
+        linear_map: how it is read.
         inputs: what is multiplied with it.
         outputs: the result, with the bias.
         bias: what is added, if it is a parameter.
     """
 
-    operand: Operand
-    reading: Reading
+    view: WeightView
+    linear_map: LinearMap
     inputs: Tensor
     outputs: Tensor
-    bias: Operand | None
+    bias: WeightView | None
 
 
 class Products(TorchDispatchMode):
@@ -67,17 +67,19 @@ class Products(TorchDispatchMode):
 
     Attributes:
         others: operations that read one of the weights and are no product, by its name.
-        norms: names of the running means of batch norms that read a product at once, by operand.
+        norms: names of the running means of batch norms that read a product at once, by view.
     """
 
-    def __init__(self, model: nn.Module, names: Iterable[str], see: Callable[[Call], None]) -> None:
+    def __init__(
+        self, model: nn.Module, names: Iterable[str], see: Callable[[SeenProduct], None]
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._tensors = tensors_by_any_name(model)
         self._names = list(names)
         self._see = see
-        self._last: Call | None = None
+        self._last: SeenProduct | None = None
         self.others: dict[str, str] = {}
-        self.norms: dict[Operand, str] = {}
+        self.norms: dict[WeightView, str] = {}
 
     @override
     def __torch_dispatch__(
@@ -99,7 +101,7 @@ class Products(TorchDispatchMode):
             self._note_other(name, args)
         return outputs
 
-    def _call(self, name: str, args: tuple[Any, ...], outputs: Any) -> Call | None:
+    def _call(self, name: str, args: tuple[Any, ...], outputs: Any) -> SeenProduct | None:
         """Return a product with one of the weights."""
         bias = None
         if name == "mm":
@@ -110,14 +112,14 @@ class Products(TorchDispatchMode):
             inputs, weight, bias = args[:3]
         else:
             return None
-        operand = self._operand(weight, self._names)
-        if operand is None:
+        view = self._view(weight, self._names)
+        if view is None:
             return None
-        reading = Convolution.of(weight, args[3:]) if name == "convolution" else Product()
-        return Call(operand, reading, inputs, outputs, self._operand(bias, self._tensors))
+        linear_map = Convolution.of(weight, args[3:]) if name == "convolution" else MatrixProduct()
+        return SeenProduct(view, linear_map, inputs, outputs, self._view(bias, self._tensors))
 
-    def _operand(self, tensor: Tensor | None, names: Iterable[str]) -> Operand | None:
-        """Return a tensor as an operand, if it lies in the memory of one of the weights."""
+    def _view(self, tensor: Tensor | None, names: Iterable[str]) -> WeightView | None:
+        """Return a tensor as an view, if it lies in the memory of one of the weights."""
         if tensor is None:
             return None
         memory = tensor.untyped_storage()._cdata
@@ -127,17 +129,17 @@ class Products(TorchDispatchMode):
                 offset = tensor.storage_offset() - weight.storage_offset()
                 end = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
                 if offset >= 0 and offset + end < weight.numel():
-                    return Operand(name, tuple(tensor.shape), tensor.stride(), int(offset))
+                    return WeightView(name, tuple(tensor.shape), tensor.stride(), int(offset))
         return None
 
     def _note_norm(self, args: tuple[Any, ...]) -> None:
         last, mean = self._last, args[3]
         if last is not None and args[0] is last.outputs and mean is not None:
             found = [name for name, tensor in self._tensors.items() if tensor is mean]
-            self.norms.update((last.operand, name) for name in found[:1])
+            self.norms.update((last.view, name) for name in found[:1])
 
     def _note_other(self, name: str, args: tuple[Any, ...]) -> None:
         for leaf in tree_leaves(args):
-            operand = self._operand(leaf, self._names) if isinstance(leaf, Tensor) else None
-            if operand is not None:
-                self.others.setdefault(operand.name, name)
+            view = self._view(leaf, self._names) if isinstance(leaf, Tensor) else None
+            if view is not None:
+                self.others.setdefault(view.name, name)

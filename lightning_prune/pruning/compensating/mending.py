@@ -1,4 +1,4 @@
-"""Repair: what follows an update of the masks, so that the model computes nearly what it did."""
+"""Mending: what follows an update of the masks, so that the model computes nearly what it did."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Calibration:
     add_up: Callable[[Tensor], Tensor] = lambda tensor: tensor
 
 
-class Repair:
+class Mending:
     """A model before an update, and what is mended after it.
 
     Args:

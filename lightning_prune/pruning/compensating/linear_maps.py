@@ -1,4 +1,4 @@
-"""Readings: what a product with a weight reads, as features whose weighted sums are its outputs.
+"""Linear maps: what a product with a weight reads, as features whose weighted sums are its outputs.
 
 A product of matrices has one feature for every column; a convolution has one for every channel and
 position of its kernel, a transposed one too, as the convolution of spread inputs that it is.
@@ -21,7 +21,7 @@ _POSITIONS = 256
 
 
 @dataclass(frozen=True)
-class Reading(ABC):
+class LinearMap(ABC):
     """How a weight is read.
 
     A weight is looked at as matrices, one for each group of a convolution: ``[groups, outputs,
@@ -46,7 +46,7 @@ class Reading(ABC):
 
 
 @dataclass(frozen=True)
-class Product(Reading):
+class MatrixProduct(LinearMap):
     """Inputs of shape ``[rows, features]`` times a weight of shape ``[features, outputs]``."""
 
     @override
@@ -71,7 +71,7 @@ class Product(Reading):
 
 
 @dataclass(frozen=True)
-class Convolution(Reading):
+class Convolution(LinearMap):
     """A convolution with a weight of shape ``[outputs, channels / groups, *kernel]``.
 
     Where it is transposed, the weight has the shape ``[channels, outputs / groups, *kernel]``.
@@ -94,7 +94,7 @@ class Convolution(Reading):
 
     @classmethod
     def of(cls, weight: Tensor, args: Sequence[Any]) -> Convolution:
-        """Return the reading of a call of ``aten::convolution``.
+        """Return the linear_map of a call of ``aten::convolution``.
 
         Args:
             weight: of the convolution.
