@@ -229,7 +229,8 @@ class _Uses:
         """Tell whether a shortcut is computed, by one weight, from what the branch reads."""
         if not shortcut or len(self._weights(shortcut)) > 1 or len(self._weights(branch)) < 2:
             return False
-        return self._read(shortcut) <= self._read(branch)
+        read = self._read(shortcut)  # nothing, where it is computed from sizes, as positions are
+        return bool(read) and read <= self._read(branch)
 
     def _read(self, inside: frozenset[int]) -> set[Ref]:
         """Return the values computed elsewhere that some nodes read."""

@@ -197,6 +197,12 @@ def test_two_sides_of_several_weights_are_no_branch():
     assert parameters_of(net, X) == {}
 
 
+def test_positions_that_a_weight_computes_are_no_shortcut():
+    positions = torch.arange(X.numel(), dtype=X.dtype).view_as(X)
+    net = Net(lambda m, x: m.c(positions) + m.b(m.a(x).relu()), **perceptron(c=linear()))
+    assert parameters_of(net, X) == {}
+
+
 def test_a_block_around_a_shortcut_and_its_neighbours():
     first = Bottleneck(4, 2, 1, nn.Conv2d(4, 8, 1))
     found = parameters_of(nn.Sequential(first, Bottleneck(8, 2)), IMAGE)
