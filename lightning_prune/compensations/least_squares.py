@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.arguments import check_integer, check_positive
+from lightning_prune.arguments import check_positive
 from lightning_prune.compensations.base import Compensation, Moments
 
 
@@ -22,16 +22,13 @@ class LeastSquares(Compensation):
     where :math:`y` is what the reader returned before the units were removed and :math:`x` are the
     features that are left: of a convolution those of the whole kernel. The solution is in closed
     form. Readers are fitted in the order of the data, each on what the readers before it write by
-    then. A constant goes into the bias, or into the mean of a batch norm that follows. After the
-    ridge regression of CORP, 2026, arXiv:2602.05243, and of ThiNet, Luo et al., 2017,
-    arXiv:1707.06342.
+    then; that takes two passes over the samples for every reader, up to it. A constant goes into
+    the bias, or into the mean of a batch norm that follows. After the ridge regression of CORP,
+    2026, arXiv:2602.05243, and of ThiNet, Luo et al., 2017, arXiv:1707.06342.
 
     Args:
         ridge: :math:`\lambda`, positive: how much weights are held to today's, relative to the mean
             square of the features.
-        passes: over the calibration data, at least 1: that many times the readers after it see
-            what those before it have become. None for one for every reader, which is the most
-            accurate; each takes at most two forward passes of all samples.
         samples: how many examples are read at most, at least 1.
 
     Raises:
@@ -40,14 +37,11 @@ class LeastSquares(Compensation):
     """
 
     ridge: float = 0.01
-    passes: int | None = None
 
     @override
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive("ridge", self.ridge, "It holds the weights to those of today.")
-        if self.passes is not None:
-            check_integer("passes", self.passes, 1, "It is a number of passes over the data.")
 
     @override
     def fit(self, moments: Moments, weight: Tensor) -> Tensor:

@@ -198,7 +198,7 @@ class Pruner(BasePruner):
             share=self.schedule.exchange(due),
             optimizers=self._optimizers,
             add_up=add_up,
-            calibration=self._calibration,
+            calibration=self._calibration if self._recipe.mends(self.schedule, due) else None,
         )
         if not all_agree(self.masks.fingerprint(), next(iter(self.masks.weights.values()))):
             raise PruningError(

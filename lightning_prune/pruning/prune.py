@@ -49,8 +49,8 @@ def prune(
     """Zero the units of the lowest scores, in place and in one shot.
 
     Shapes stay; `compact` removes what was zeroed. Criteria that need gradients or activations
-    average over ``batches``; the model runs in eval mode then, and neither its gradients nor its
-    buffers change.
+    average over ``batches``; the model runs in eval mode then, and its gradients stay. Of its
+    buffers nothing changes but the statistics of batch norms, which are renewed at the end.
 
     Args:
         model: any module.

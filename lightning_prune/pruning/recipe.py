@@ -33,6 +33,7 @@ from lightning_prune.pruning.checks import (
     check_regrows,
 )
 from lightning_prune.pruning.latency.clock import Backend, check_backend
+from lightning_prune.schedules import Schedule
 from lightning_prune.units.cost import Of
 
 _SAMPLES = 512
@@ -109,6 +110,19 @@ class Recipe:
     def samples(self) -> int:
         """How many examples of calibration data are read at most."""
         return _SAMPLES if self.compensation is None else self.compensation.samples
+
+    def mends(self, schedule: Schedule, due: int) -> bool:
+        """Return whether something is mended after an update.
+
+        Norms are renewed after every update of a schedule in epochs. In steps there may be many, in
+        between which the training renews them: there they are renewed after the last.
+
+        Args:
+            schedule: says when updates are.
+            due: the position of this one.
+        """
+        norms = self.renew_norms and (schedule.period == "epoch" or due == schedule.last)
+        return norms or self.compensation is not None
 
     def check(self, model: nn.Module) -> None:
         """Refuse patterns that name no module, and a model without a trainable parameter.

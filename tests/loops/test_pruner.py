@@ -23,6 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not 
 EPOCHS = 4
 OPTIONS: dict[str, dict[str, Any]] = {
     "gradients of channels": {},
+    "compensated": {"compensation": lp.LeastSquares()},
     "by steps": {"schedule": lp.Cubic(start_step=2, end_step=13, every=3)},
     "weights, activations": {"criterion": lp.Wanda(), "granularity": lp.Weight()},
     "magnitude from the start": {
@@ -90,7 +91,8 @@ def in_a_trainer(options: dict[str, Any]) -> nn.Module:
 
 
 def new_pruner(model: nn.Module, options: dict[str, Any]) -> lp.Pruner:
-    return lp.Pruner(model, batches()[0][0], sparsity=0.5, **options)
+    images = [x for x, _ in batches()]  # a Trainer renews norms by its training data
+    return lp.Pruner(model, images[0], sparsity=0.5, batches=images, **options)
 
 
 def loop(

@@ -199,9 +199,7 @@ class PruningRun:
     ) -> Calibration | None:
         """Return the data for what is mended after an update, if something is to be."""
         recipe = self._recipe
-        # In steps there may be many updates, between which training renews the norms.
-        last = self.schedule.period == "epoch" or due == self.schedule.last
-        if recipe.compensation is None and not (recipe.renew_norms and last):
+        if not recipe.mends(self.schedule, due):
             return None
         return calibration_in_training(trainer, pl_module, self._calibration, recipe.samples)
 

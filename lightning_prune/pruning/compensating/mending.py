@@ -79,6 +79,7 @@ class Mending:
             names = list(dict.fromkeys(member.axis.tensor for member in members))
             compensator = Compensator(self._compensation, mended, self._before, self._masks, add_up)
             done = compensator.fit(names, runs)
-        renew_norms(mended, self._norms, runs, add_up)
+        fitted = set(done.norms) if done.refitted else set()  # they read what they did before
+        renew_norms(mended, [n for n in self._norms if n not in fitted], runs, add_up)
         copy_statistics(mended, self._model)
         return done

@@ -1,0 +1,139 @@
+"""A reader: one product with a weight, what was seen of it, and its fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from lightning_prune.compensations import Compensation
+from lightning_prune.pruning.compensating.products import SeenProduct
+from lightning_prune.pruning.compensating.sums import Sums
+
+
+class ProductFit:
+    """A reader, and what was seen of it.
+
+    Args:
+        call: the first one.
+        mask: what is kept of its weight, in the shape of the view.
+
+    Attributes:
+        view: its weight.
+        calls: how often it is called in a run.
+        norm: the name of the running mean of the batch norm that reads it, if one does.
+        errors: what is lost of the square of its outputs, before it was fitted and after; None if
+            only constants were.
+        obstacle: why it could not be fitted; None if it was.
+    """
+
+    def __init__(self, call: SeenProduct, mask: Tensor) -> None:
+        self.view, self._linear_map, self._bias = call.view, call.linear_map, call.bias
+        self.calls = 1
+        self.norm: str | None = None
+        self.errors: tuple[float, float] | None = None
+        self.obstacle: str | None = None
+        kept = self._linear_map.matrices(mask)
+        self._features, self._outputs = kept.any(1), kept.any(2)
+        self._kept = kept
+        outer = self._outputs.unsqueeze(2) & self._features.unsqueeze(1)
+        self.takes_whole_units = torch.equal(kept, outer)
+        self._sums: list[Sums] = []
+
+    def start(self, *, products: bool) -> None:
+        """Begin to add up; without products, what it writes now stands for what it reads."""
+        read = self._features if products else self._outputs
+        pairs = zip(read, self._outputs, strict=True)
+        self._sums = [Sums(int(f.sum()), int(o.sum()), products=products) for f, o in pairs]
+
+    def features(self, call: SeenProduct) -> list[Tensor]:
+        """Return the kept features of each group, shape ``[rows, features]``."""
+        found = call.linear_map.features(_exact(call.inputs))
+        return [one[:, kept] for one, kept in zip(found, self._features, strict=True)]
+
+    def outputs(self, call: SeenProduct) -> list[Tensor]:
+        """Return the kept outputs of each group, shape ``[rows, outputs]``."""
+        found = call.linear_map.outputs(_exact(call.outputs))
+        return [one[:, kept] for one, kept in zip(found, self._outputs, strict=True)]
+
+    def add(self, features: list[Tensor], outputs: list[Tensor]) -> None:
+        """Add what one call has read, and what it wrote before."""
+        for sums, one, other in zip(self._sums, features, outputs, strict=True):
+            sums.add(one, other)
+
+    def fit(
+        self,
+        compensation: Compensation,
+        tensors: Mapping[str, Tensor],
+        add_up: Callable[[Tensor], Tensor],
+    ) -> None:
+        """Change the weight, and the constant that is added.
+
+        Args:
+            compensation: says what the weight becomes.
+            tensors: the model's parameters and buffers, by name.
+            add_up: returns the sum of a tensor over all ranks.
+        """
+        for sums in self._sums:
+            sums.reduce(add_up)
+        if not all(sums.finite for sums in self._sums):
+            self.obstacle = "it has read something that is not finite"
+            return
+        written = [sums.mean_features for sums in self._sums]
+        if compensation.needs_products:
+            weight = self.view.of(tensors[self.view.name])
+            matrices = self._linear_map.matrices(weight).clone()
+            self._fit_weights(compensation, matrices)
+            weight.copy_(self._linear_map.weight(matrices, weight))
+            written = self._means_written(matrices, tensors)
+        elif not self._takes_constants:
+            self.obstacle = "it has neither a bias nor a batch norm behind it"
+        missing = torch.zeros_like(self._outputs, dtype=torch.float64, device="cpu")
+        for kept, sums, mean, out in zip(
+            self._outputs.cpu(), self._sums, written, missing, strict=True
+        ):
+            out[kept] = sums.mean_outputs - mean
+        self._add_constants(missing.flatten(), tensors)
+        self._sums = []
+
+    @property
+    def _takes_constants(self) -> bool:
+        return self._bias is not None or self.norm is not None
+
+    def _fit_weights(self, compensation: Compensation, matrices: Tensor) -> None:
+        """Fit the weights of each group in place, and note what was lost before and after."""
+        lost = torch.zeros(2)
+        for matrix, where, sums in zip(matrices, self._kept, self._sums, strict=True):
+            moments = sums.moments(about_mean=self._takes_constants)
+            now = matrix[where].double().cpu().view(moments.outputs.T.shape)
+            new = compensation.fit(moments, now)
+            matrix[where] = new.flatten().to(matrix)
+            lost += torch.tensor([moments.error(now), moments.error(new)]) / len(matrices)
+        self.errors = (float(lost[0]), float(lost[1]))
+
+    def _means_written(self, matrices: Tensor, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return the means of what the reader writes now, for each group of kept outputs."""
+        means = []
+        bias = torch.zeros_like(self._outputs, dtype=torch.float64, device="cpu")
+        if self._bias is not None:
+            bias = self._bias.of(tensors[self._bias.name]).double().cpu().view(bias.shape)
+        for index, sums in enumerate(self._sums):
+            kept = self._outputs[index].cpu()
+            matrix = matrices[index].double().cpu()[kept][:, self._features[index].cpu()]
+            means.append(matrix @ sums.mean_features + bias[index][kept])
+        return means
+
+    def _add_constants(self, missing: Tensor, tensors: Mapping[str, Tensor]) -> None:
+        """Let what is added, or the mean of the norm behind, make up for what is missing."""
+        if self._bias is not None:
+            bias = self._bias.of(tensors[self._bias.name])
+            bias.add_(missing.to(bias))
+        elif self.norm is not None:
+            mean = tensors[self.norm]
+            mean.sub_(missing.to(mean))
+
+
+def _exact(values: Tensor) -> Tensor:
+    """Return values in at least 32 bits."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
