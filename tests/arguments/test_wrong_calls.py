@@ -149,6 +149,13 @@ TABLE: list[tuple[Callable[..., Any], dict[str, Any], Wrong]] = [
             "refresh": integers(1),
         },
     ),
+    (
+        lp.Pruning,
+        {"sparsity": 0.5, "compensation": lp.FoldMeans()},
+        {"granularity": (lp.Weight(), lp.Layer()), "rewind": (lp.Rewinding(epoch=0),)},
+    ),
+    (lp.FoldMeans, {}, {"samples": integers(1)}),
+    (lp.LeastSquares, {}, {"samples": integers(1), "ridge": numbers(0.0, -1.0)}),
     (lp.GroupLasso, {}, {"strength": numbers(0.0), "refresh": integers(1)}),
     (lp.Rewinding, {}, {"epoch": integers(0), "step": (-1, 1.5, True)}),
     (
@@ -164,6 +171,8 @@ TABLE: list[tuple[Callable[..., Any], dict[str, Any], Wrong]] = [
             "schedule": no_objects(lp.Cubic),
             "rewind": (lp.Rewinding, 1, "epoch"),
             "regularization": (lp.GrowingL2, 0.1, "GrowingL2"),
+            "compensation": (lp.LeastSquares, 0.1, "LeastSquares"),
+            "renew_norms": NO_FLAGS,
             "name": NO_NAMES,
             "restart_early_stopping": NO_FLAGS,
             "dry_run": NO_FLAGS,
@@ -360,7 +369,7 @@ def test_the_table_is_long_and_names_every_public_function_and_class_with_argume
     checked = {lp.Call, *(function for function, *others in TABLE)}
     without = "Lamp GeometricMedian BatchNormScale Snip Grasp Gradient Movement Wanda Weight"
     results = "CompactionReport Coupling ExportReport Latency PruningReport Sensitivity Sparsity"
-    bases = "Layer Allocation Criterion Granularity Regularization Schedule Evidence"
+    bases = "Layer Allocation Compensation Criterion Granularity Regularization Schedule Evidence"
     errors = "ExampleInputsError ExportError PruningError TargetError VerificationError metrics"
     exempt = {*f"{without} {results} {bases} {errors}".split()}
     assert {name for name in lp.__all__ if getattr(lp, name) not in checked} == exempt
