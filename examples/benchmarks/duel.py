@@ -1,4 +1,4 @@
-"""Accuracy after a cut, without and with repair, and after recovery, beside other packages.
+"""Accuracy after a cut, without and with compensation, and after recovery, beside others'.
 
     python examples/benchmarks/duel.py --data cifar10_part.npz --folder runs/duel
     python examples/benchmarks/duel.py --data data/ --folder runs/duel --problems vit --resume
@@ -28,7 +28,7 @@ from dueling.case import Case
 from dueling.methods import DENSE, METHODS
 from dueling.problems import PROBLEMS
 from dueling.running import STAGES, Row, Run
-from dueling.table import read_rows, summarise, write_rows
+from dueling.table import append_row, read_rows, summarise
 from dueling.training import dense, quiet
 
 
@@ -47,7 +47,9 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     file = arguments.folder / "rows.csv"
-    rows = read_rows(file) if arguments.resume else []
+    if not arguments.resume:
+        file.unlink(missing_ok=True)
+    rows = read_rows(file)
     quiet()
     for problem in (PROBLEMS[name] for name in arguments.problems):
         problem = replace(problem, epochs=arguments.epochs or problem.epochs)
@@ -59,7 +61,7 @@ def main() -> None:
                 case = Case(problem, network, data, 1.0 if name == DENSE else speedup, seed)
                 for row in _missing(case, name, arguments.stages, rows):
                     rows.append(row)
-                    write_rows(file, rows)
+                    append_row(file, row)
                     print(*row.key, row.score, row.note, f"{row.seconds} s", flush=True)
     table = summarise(rows)
     (arguments.folder / "table.md").write_text(table + "\n")

@@ -1,4 +1,4 @@
-"""What is compared: each method cuts a copy of a dense network; some repair it, or train it."""
+"""What is compared: each method cuts a copy of a dense network; some train it before."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch import nn
 
 import lightning_prune as lp
 from dueling import rivals
-from dueling.case import Case
+from dueling.case import Case, search
+from dueling.training import train
 
 Cut = Callable[[Case, float], nn.Module]
 
@@ -23,20 +24,39 @@ class Method:
     Args:
         cut: returns a smaller copy of the dense network, at a sparsity between 0 and 1 whose
             meaning is the method's own.
-        repair: the same, with weights that make good for what was removed.
+        compensated: the same, with weights that make good for what was removed.
         train: returns the network after that many epochs, for a method that trains before it
-            cuts; others are cut, repaired and then trained.
+            cuts; others are cut, compensated and then trained.
+        taught: whether the dense network is its teacher while it trains.
         searched: whether the sparsity is searched for at which the MACs are as asked.
     """
 
     cut: Cut
-    repair: Cut | None = None
+    compensated: Cut | None = None
     train: Callable[[Case, int], nn.Module] | None = None
+    taught: bool = False
     searched: bool = True
 
 
-def ours(case: Case, sparsity: float, criterion: lp.Criterion, **options: Any) -> nn.Module:
-    """Return a compact copy without the units that score lowest."""
+def ours(
+    case: Case,
+    sparsity: float,
+    criterion: lp.Criterion,
+    *,
+    inside: bool = False,
+    compensation: lp.Compensation | None = None,
+    **options: Any,
+) -> nn.Module:
+    """Return a compact copy without the units that score lowest.
+
+    Args:
+        case: what to cut.
+        sparsity: of the MACs that can be removed.
+        criterion: gives the scores.
+        inside: leave the units alone that run through all blocks.
+        compensation: what makes good for removed units; norms are renewed with it.
+        options: of `lp.prune`.
+    """
     network = case.network
     lp.prune(
         network,
@@ -44,11 +64,37 @@ def ours(case: Case, sparsity: float, criterion: lp.Criterion, **options: Any) -
         sparsity=sparsity,
         of="macs",
         criterion=criterion,
+        exclude=case.problem.stream if inside else (),
         batches=case.batches,
         loss=case.loss,
+        compensation=compensation,
+        renew_norms=compensation is not None,
         **options,
     )
     lp.compact(network, case.example, latency=False)
+    return network
+
+
+def sparse_learning(case: Case, epochs: int) -> nn.Module:
+    """Return a network whose groups shrank for half of the epochs, before it was cut.
+
+    Args:
+        case: what to cut.
+        epochs: all of them.
+    """
+    problem = case.problem
+    pruning = lp.Pruning(
+        search(case, _CUTS["Magnitude, inside"]),
+        lp.Magnitude(),
+        of="macs",
+        exclude=[f"network.{name}" for name in problem.stream],
+        schedule=lp.OneShot(at=0.5),
+        regularization=lp.GroupLasso(),
+        compensation=lp.LeastSquares(),
+    )
+    network = case.network
+    callbacks = [pruning, lp.Compaction()]
+    train(problem, network, case.data, epochs, problem.recovery_rate, callbacks)
     return network
 
 
@@ -60,8 +106,10 @@ def random(case: Case, sparsity: float) -> nn.Module:
 _CUTS: dict[str, Cut] = {
     "Magnitude": partial(ours, criterion=lp.Magnitude()),
     "Magnitude, uniform": partial(ours, criterion=lp.Magnitude(), allocation=lp.Uniform()),
+    "Magnitude, inside": partial(ours, criterion=lp.Magnitude(), inside=True),
     "Gradient": partial(ours, criterion=lp.Gradient()),
     "Taylor": partial(ours, criterion=lp.Taylor()),
+    "Taylor, inside": partial(ours, criterion=lp.Taylor(), inside=True),
     "Taylor squared": partial(ours, criterion=lp.Taylor(squared=True)),
     "Fisher": partial(ours, criterion=lp.Fisher()),
 }
@@ -77,6 +125,19 @@ METHODS: dict[str, Method] = {
     DENSE: Method(_dense, searched=False),
     "Random": Method(random),
     **{name: Method(cut) for name, cut in _CUTS.items()},
+    **{
+        f"{name} + LeastSquares": Method(cut, partial(cut, compensation=lp.LeastSquares()))
+        for name, cut in _CUTS.items()
+    },
+    **{
+        f"{name} + LeastSquares + Distillation": Method(
+            cut, partial(cut, compensation=lp.LeastSquares()), taught=True
+        )
+        for name, cut in _CUTS.items()
+    },
+    "Magnitude, inside + GroupLasso + LeastSquares": Method(
+        _CUTS["Magnitude, inside"], train=sparse_learning
+    ),
     "Torch-Pruning L1": Method(partial(rivals.torch_pruning, importance="L1")),
     "Torch-Pruning L1, uniform": Method(
         partial(rivals.torch_pruning, importance="L1", together=False)

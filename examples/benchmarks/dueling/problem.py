@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,7 @@ class Problem:
         learning_rate: the highest of the dense training's cycle.
         recovery_rate: the highest after the cut.
         precision: of the Trainer, while training.
+        stream: names of the modules whose units run through all blocks.
     """
 
     name: str
@@ -58,3 +59,4 @@ class Problem:
     learning_rate: float
     recovery_rate: float
     precision: str
+    stream: Sequence[str] = ()

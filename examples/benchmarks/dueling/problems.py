@@ -81,6 +81,7 @@ PROBLEMS = {
             optimizer="sgd",
             learning_rate=0.2,
             recovery_rate=0.05,
+            stream=["stem"],
         ),
         _images(
             "vit",
@@ -89,6 +90,7 @@ PROBLEMS = {
             optimizer="adamw",
             learning_rate=2e-3,
             recovery_rate=5e-4,
+            stream=["patches"],
         ),
         _others(
             "lstm",

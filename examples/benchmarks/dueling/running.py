@@ -17,7 +17,7 @@ from dueling.methods import Method
 from dueling.training import batch_norms, renew_norms, score, train
 from lightning_prune.measure import measure_in_turns
 
-STAGES = ("cut", "norms", "repaired", "5", "20", "100")
+STAGES = ("cut", "norms", "compensated", "5", "20", "100")
 """What becomes of a network; a number is the percentage of the dense epochs that it trains."""
 
 
@@ -60,7 +60,7 @@ class Row:
 
 
 class Run:
-    """A method on a case: searched, cut and repaired at most once.
+    """A method on a case: searched, cut and compensated at most once.
 
     Args:
         case: what to cut, and how much.
@@ -94,8 +94,8 @@ class Run:
             yield replace(row, seconds=round(time.perf_counter() - start, 1))
 
     def _has(self, stage: str) -> bool:
-        if stage == "repaired":
-            return self.method.repair is not None
+        if stage == "compensated":
+            return self.method.compensated is not None
         if stage == "norms" and not batch_norms(self.case.dense):
             return False
         return stage.isdigit() or self.method.train is None
@@ -119,12 +119,13 @@ class Run:
         case = self.case
         if epochs and self.method.train:
             return self.method.train(case, epochs)
-        network = deepcopy(self._cut if stage in ("cut", "norms") else self._repaired)
+        network = deepcopy(self._cut if stage in ("cut", "norms") else self._compensated)
         torch.manual_seed(case.seed)
         if stage == "norms":
             renew_norms(case.problem, network, case.data.train)
         if epochs:
-            train(case.problem, network, case.data, epochs, case.problem.recovery_rate)
+            teacher = [case.teacher] if self.method.taught else []
+            train(case.problem, network, case.data, epochs, case.problem.recovery_rate, teacher)
         return network
 
     @cached_property
@@ -138,9 +139,9 @@ class Run:
         return self.method.cut(self.case, self._sparsity)
 
     @cached_property
-    def _repaired(self) -> nn.Module:
-        repair = self.method.repair
-        return self._cut if repair is None else repair(self.case, self._sparsity)
+    def _compensated(self) -> nn.Module:
+        cut = self.method.compensated
+        return self._cut if cut is None else cut(self.case, self._sparsity)
 
     def _latency_ratio(self, network: nn.Module) -> float:
         inputs = self.case.problem.prepare(self.case.data.test.inputs[:64])

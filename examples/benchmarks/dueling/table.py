@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -14,7 +14,7 @@ _NUMBERS = {"score", "macs_ratio", "latency_ratio", "sparsity"}
 _HEADINGS = {
     "cut": "after the cut",
     "norms": "norms renewed",
-    "repaired": "compensated",
+    "compensated": "compensated",
     **{stage: f"after {stage}% of the epochs" for stage in STAGES if stage.isdigit()},
 }
 
@@ -42,12 +42,14 @@ def _row(texts: dict[str, str]) -> Row:
     )
 
 
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write all rows, in place of what the file held."""
-    with path.open("w", newline="") as file:
+def append_row(path: Path, row: Row) -> None:
+    """Add a row to a file, which is made if there is none."""
+    new = not path.exists()
+    with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+        if new:
+            writer.writeheader()
+        writer.writerow(asdict(row))
 
 
 def summarise(rows: Sequence[Row]) -> str:

@@ -97,8 +97,10 @@ def train(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    network.to(memory_format=torch.channels_last)
-    trainer.fit(Learner(problem, network, rate), batches(problem, data.train))
+    network.train().to(memory_format=torch.channels_last)  # the Trainer leaves the mode as it is
+    learner = Learner(problem, network, rate)
+    learner.example_input_array = problem.prepare(data.train.inputs[:1])
+    trainer.fit(learner, batches(problem, data.train))
     network.eval()
 
 
