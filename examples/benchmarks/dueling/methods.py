@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
+from io import StringIO
 from typing import Any
 
 from torch import nn
@@ -93,8 +95,9 @@ def sparse_learning(case: Case, epochs: int) -> nn.Module:
         compensation=lp.LeastSquares(),
     )
     network = case.network
-    callbacks = [pruning, lp.Compaction()]
-    train(problem, network, case.data, epochs, problem.recovery_rate, callbacks)
+    callbacks = [pruning, lp.Compaction(latency=False)]
+    with redirect_stdout(StringIO()):  # of reports
+        train(problem, network, case.data, epochs, problem.recovery_rate, callbacks)
     return network
 
 
@@ -103,7 +106,7 @@ def random(case: Case, sparsity: float) -> nn.Module:
     return ours(case, sparsity, lp.Random(case.seed), allocation=lp.Uniform())
 
 
-_CUTS: dict[str, Cut] = {
+_CUTS: dict[str, partial[nn.Module]] = {
     "Magnitude": partial(ours, criterion=lp.Magnitude()),
     "Magnitude, uniform": partial(ours, criterion=lp.Magnitude(), allocation=lp.Uniform()),
     "Magnitude, inside": partial(ours, criterion=lp.Magnitude(), inside=True),
