@@ -53,7 +53,7 @@ def append_row(path: Path, row: Row) -> None:
 
 
 def summarise(rows: Sequence[Row]) -> str:
-    """Return a Markdown table of means for each problem and speed-up: methods by stages."""
+    """Return a Markdown table of means for each problem and speed-up; one seed has no deviation."""
     cells = sorted({(row.problem, row.speedup) for row in rows})
     return "\n\n".join(
         _table(title, [row for row in rows if (row.problem, row.speedup) == title])
@@ -89,6 +89,6 @@ def _mean(values: Sequence[float | None], digits: int = 4, *, deviation: bool = 
     if not known:
         return "failed" if values and deviation else ""
     mean = f"{statistics.mean(known):.{digits}f}"
-    if not deviation:
+    if not deviation or len(known) == 1:
         return mean
-    return f"{mean} ± {statistics.stdev(known) if len(known) > 1 else 0.0:.{digits}f}"
+    return f"{mean} ± {statistics.stdev(known):.{digits}f}"
