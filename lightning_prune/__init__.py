@@ -69,7 +69,17 @@ from lightning_prune.measure import (
     measure_sparsity,
 )
 from lightning_prune.modules.inputs import Call
-from lightning_prune.pruning import PruningReport, Rewinding, plan, prune, sensitivity
+from lightning_prune.pruning import (
+    Auto,
+    Candidate,
+    Comparison,
+    PruningReport,
+    Rewinding,
+    compare,
+    plan,
+    prune,
+    sensitivity,
+)
 from lightning_prune.regularizations import GroupLasso, GrowingL2, Regularization
 from lightning_prune.report import write_report
 from lightning_prune.schedules import (
@@ -93,12 +103,15 @@ __all__ = [
     "AccuracyGuard",
     "ActivationRate",
     "Allocation",
+    "Auto",
     "BatchNormScale",
     "Block",
     "Call",
+    "Candidate",
     "Channel",
     "Compaction",
     "CompactionReport",
+    "Comparison",
     "Compensation",
     "Cosine",
     "Coupling",
@@ -161,6 +174,7 @@ __all__ = [
     "Weight",
     "compact",
     "compactable",
+    "compare",
     "count_macs",
     "couple",
     "export_model",

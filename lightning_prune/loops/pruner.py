@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -22,8 +22,13 @@ from lightning_prune.errors import PruningError
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.modules.ranks import add_up, all_agree
 from lightning_prune.pruning import BasePruner, PruningReport, Recipe, find_prunable
-from lightning_prune.pruning.checks import check_calibration, check_release, check_start
-from lightning_prune.pruning.compensating.batches import FirstBatches
+from lightning_prune.pruning.checks import (
+    check_calibration,
+    check_loss,
+    check_release,
+    check_start,
+)
+from lightning_prune.pruning.compensating.batches import FirstBatches, calibration_of
 from lightning_prune.pruning.compensating.mending import Calibration
 from lightning_prune.pruning.latency.clock import Backend
 from lightning_prune.pruning.progress import Progress
@@ -75,7 +80,10 @@ class Pruner(BasePruner):
         backend: what runs the model where latency is measured, as in `prune`.
         include: glob patterns of the names of modules to prune; None for all.
         exclude: glob patterns of the names of modules to leave alone.
-        batches: of what ``model(...)`` takes: calibration data for the two below.
+        batches: calibration data for the two below. Without a ``loss`` a batch is what
+            ``model(...)`` takes.
+        loss: ``loss(model, batch)`` runs the model on one of them, and returns a scalar; by it
+            `Auto` chooses.
         compensation: after every update, fit the weights that read removed units, as in `prune`.
         renew_norms: estimate the statistics of batch norms anew after every update, where there
             are ``batches``.
@@ -111,6 +119,7 @@ class Pruner(BasePruner):
         include: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
         batches: Iterable[Any] | None = None,
+        loss: Callable[[nn.Module, Any], Tensor] | None = None,
         compensation: Compensation | None = None,
         renew_norms: bool = True,
         allow_unused: bool = False,
@@ -124,7 +133,10 @@ class Pruner(BasePruner):
         )
         check_calibration(compensation, batches)
         check_release(schedule, granularity)
-        check_start(schedule, criterion)
+        for alternative in recipe.alternatives:
+            check_start(schedule, alternative.criterion)
+        if recipe.chooses:
+            check_loss(criterion, batches, loss)
         while type(model).__name__ in _WRAPPERS:
             model = model.get_submodule("module")
         recipe.check(model)
@@ -139,13 +151,14 @@ class Pruner(BasePruner):
         self._calibration: Calibration | None = None
         if batches is not None:
             kept = FirstBatches(batches, recipe.samples)
-            self._calibration = Calibration(lambda: kept.runs(None), add_up)
+            holds_out = recipe.chooses
+            self._calibration = calibration_of(kept, loss, holds_out=holds_out, add_up=add_up)
         self._progress = Progress()
         self._optimizers: list[Optimizer] = []
         self._handles: list[RemovableHandle] = []
         self._accumulated = False
         self._warned = False
-        self.scorer.evidence.start(only_training=True)
+        self.start(only_training=True)
 
     def attach(self, *optimizers: Optimizer) -> None:
         """Hook into the steps of optimizers: all that step on what is pruned.
@@ -207,7 +220,7 @@ class Pruner(BasePruner):
             )
         self._progress.mark_done(due)
         if not self._progress.is_unfinished(self.schedule):
-            self.scorer.evidence.stop()
+            self.stop()
         log.info("%s %d: %s", self.schedule.period, due, report.line(80))
         return report
 
@@ -263,7 +276,7 @@ class Pruner(BasePruner):
             handle.remove()
         self._handles.clear()
         self._optimizers.clear()
-        self.scorer.evidence.stop()
+        self.stop()
 
     @override
     def state_dict(self) -> dict[str, Any]:

@@ -6,8 +6,7 @@ step, applies the masks after it, and calls `update` when its schedule says so.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -17,19 +16,17 @@ from torch.optim import Optimizer
 
 from lightning_prune.arguments import check_sparsity
 from lightning_prune.criteria import Gradient
+from lightning_prune.criteria.evidence import Evidence
 from lightning_prune.errors import TargetError
 from lightning_prune.modules.gathering import reshard
-from lightning_prune.modules.shards import local
-from lightning_prune.pruning.choosing.choice import choose
-from lightning_prune.pruning.choosing.ranking import (
-    floors,
-    is_additive,
-    per_cost,
-    removal_priorities,
-)
+from lightning_prune.pruning.choosing.chooser import Chooser
+from lightning_prune.pruning.choosing.ranking import floors
 from lightning_prune.pruning.choosing.regrowth import exchange
 from lightning_prune.pruning.choosing.selection import nothing_to_prune
-from lightning_prune.pruning.choosing.sharded_choice import check_sharded, choose_shards
+from lightning_prune.pruning.choosing.sharded_choice import check_sharded
+from lightning_prune.pruning.comparing.auto import Auto
+from lightning_prune.pruning.comparing.comparison import Comparison
+from lightning_prune.pruning.comparing.trials import try_all, unchanged
 from lightning_prune.pruning.compensating.compensate import Compensated
 from lightning_prune.pruning.compensating.mending import Calibration, Mending
 from lightning_prune.pruning.compensating.norms import copy_statistics
@@ -40,8 +37,7 @@ from lightning_prune.pruning.prunable import Prunable
 from lightning_prune.pruning.recipe import Recipe
 from lightning_prune.pruning.report import PruningReport, report_of
 from lightning_prune.pruning.scorer import Scorer
-from lightning_prune.units.cost import check_reachable, cost_of
-from lightning_prune.units.masks import find_erased
+from lightning_prune.units.cost import cost_of
 
 
 class BasePruner:
@@ -55,7 +51,6 @@ class BasePruner:
 
     Attributes:
         masks: what is kept.
-        scorer: gathers the scores.
 
     Raises:
         ValueError: if prices are missing that the recipe needs.
@@ -75,31 +70,27 @@ class BasePruner:
         groups = tuple(prunable.groups)
         if not groups:
             raise TargetError(nothing_to_prune(prunable.left_alone, recipe.granularity))
-        self._floors = floors(groups, recipe.granularity, recipe.allocation)
         self.masks = Masks(model, groups)
         self._search: LatencySearch | None = None
         if recipe.of == "latency":
-            self._search = LatencySearch(model, recipe, prunable, self.masks, self._floors, clock)
+            least = floors(groups, recipe.granularity, recipe.allocation)
+            self._search = LatencySearch(model, recipe, prunable, self.masks, least, clock)
             self._cost = self._search.cost
         else:
             self._cost = cost_of(recipe.of, groups, self.masks.shapes, prunable.prices)
         if self.masks.sharded:
             check_sharded(recipe, groups, self._cost)
-        self.scorer = Scorer(
-            model,
-            self.masks.weights,
-            groups,
-            criterion=recipe.criterion,
-            reduce=recipe.granularity.rules.reduce,
-            examples=prunable.examples,
-        )
+        self._choosers: list[Chooser] = []
+        for one in recipe.alternatives:
+            same = [c.scorer for c in self._choosers if c.recipe.criterion == one.criterion]
+            known = next(iter(same), None)
+            chooser = Chooser(model, one, prunable, self.masks, self._cost, known)
+            self._choosers.append(chooser)
+        self._chooser = self._choosers[0]
         self._repaired: Compensated | None = None
         self._growth: Scorer | None = None
         if recipe.regrows:
             self._growth = Scorer(model, self.masks.weights, groups, criterion=Gradient())
-        if self._search is None:
-            most = [g.units - floor for g, floor in zip(groups, self._floors, strict=True)]
-            check_reachable(self._cost, recipe.sparsity, self._cost.removed(most))
 
     @property
     def final(self) -> float:
@@ -119,9 +110,68 @@ class BasePruner:
         return tuple(self._prunable.unused)
 
     @property
+    def needs_data(self) -> bool:
+        """Whether batches must have been seen before an update."""
+        return any(evidence.needs_data for evidence in self._evidence)
+
+    @property
     def ready(self) -> bool:
         """Whether there are scores for an update. Synchronises with the device."""
-        return self.scorer.evidence.ready
+        return all(evidence.ready for evidence in self._evidence)
+
+    @property
+    def started(self) -> bool:
+        """Whether anything was seen since the last update, be it finite or not."""
+        return all(evidence.started for evidence in self._evidence)
+
+    @property
+    def scorer(self) -> Scorer:
+        """The scorer of the last choice; before one, of the first candidate."""
+        return self._chooser.scorer
+
+    def start(self, *, only_training: bool) -> None:
+        """Begin to observe by hooks, where criteria do.
+
+        Args:
+            only_training: look at forward passes in training mode only.
+        """
+        for evidence in self._evidence:
+            evidence.start(only_training=only_training)
+
+    def stop(self) -> None:
+        """Take every hook off the model; what was observed stays."""
+        for evidence in self._evidence:
+            evidence.stop()
+
+    def gather(self, loss: Callable[[nn.Module, Any], Tensor], batch: Any) -> None:
+        """Look at one batch outside of a training; criteria that read the same share a pass.
+
+        Args:
+            loss: ``loss(model, batch)`` returns a scalar.
+            batch: what it takes.
+
+        Raises:
+            ValueError: if the loss has no gradient.
+        """
+        read = [evidence for evidence in self._evidence if evidence.needs_data]
+        kinds: dict[type[Evidence], None] = dict.fromkeys(map(type, read))
+        for kind in kinds:
+            first, *others = (evidence for evidence in read if type(evidence) is kind)
+            first.gather(loss, batch)
+            for other in others:
+                if kind.gather is Evidence.gather:
+                    other.add()
+                else:
+                    other.gather(loss, batch)
+
+    def weights_without_optimizer(self, stepped: Collection[int]) -> list[str]:
+        """Return the names of the weights whose scores stay zero, as no optimizer steps on them.
+
+        Args:
+            stepped: ids of the parameters that some optimizer steps on.
+        """
+        found = [scorer.weights_without_optimizer(stepped) for scorer in self._scorers]
+        return list(dict.fromkeys(name for names in found for name in names))
 
     def accumulate(
         self,
@@ -178,7 +228,8 @@ class BasePruner:
         """
         optimizers = list(optimizers)
         if add_up is not None:
-            self.scorer.evidence.reduce(add_up)
+            for evidence in self._evidence:
+                evidence.reduce(add_up)
         if sparsity < self.sparsity and not monotone:
             for optimizer in optimizers:  # what it has kept of masked weights is not theirs
                 self.masks.apply_to_optimizer(optimizer)
@@ -212,7 +263,45 @@ class BasePruner:
         """
         check_sparsity(sparsity)
         reshard(self._model)
-        recipe, mending = self._recipe, None
+        comparison = None
+        if self._recipe.chooses and sparsity > self.sparsity:
+            comparison = self.compare(sparsity, calibration)
+            self._chooser = self._choosers[comparison.best_index]
+        mended = self._cut(self._chooser, sparsity, calibration, share)
+        if calibration is not None:
+            self._repaired = mended
+        for scorer in self._scorers:
+            scorer.evidence.reset()
+        return replace(self.report(sparsity), comparison=comparison)
+
+    def compare(self, sparsity: float, calibration: Calibration | None) -> Comparison:
+        """Return what the model measures after an update by each candidate; nothing changes.
+
+        Args:
+            sparsity: the fraction to have removed then, in [0, 1).
+            calibration: data for what the recipe mends, and what measures.
+
+        Raises:
+            ValueError: if nothing measures.
+            TargetError: if it is out of reach, or if there are no finite scores.
+        """
+
+        def cut(chooser: Chooser) -> None:
+            self._cut(chooser, sparsity, calibration)
+
+        auto = self._recipe.criterion
+        seconds = auto.seconds if isinstance(auto, Auto) else None
+        return try_all(self._model, self.masks, self._choosers, cut, calibration, seconds)
+
+    def _cut(
+        self,
+        chooser: Chooser,
+        sparsity: float,
+        calibration: Calibration | None,
+        share: float = 0.0,
+    ) -> Compensated | None:
+        """Remove and exchange units, and mend the model; return what was done of the latter."""
+        recipe, mending = chooser.recipe, None
         if calibration is not None:
             mending = Mending(
                 self._model,
@@ -227,30 +316,21 @@ class BasePruner:
             left = (1 - before) ** (1 - done / rounds) * (1 - sparsity) ** (done / rounds)
             level = sparsity if done == rounds else 1 - left
             if level > self.sparsity:
-                self.masks.keep(self._choice(level))
+                self.masks.keep(self._choice(chooser, level))
         if share and self._growth is not None:
-            scores, growth = self.scorer.scores(), self._growth.scores()
+            scores, growth = chooser.scorer.scores(), self._growth.scores()
             self.masks.keep(exchange(self.masks.kept, scores, growth, share))
-        for scorer in self._scorers:
-            scorer.evidence.reset()
-        if mending is not None:
-            self._repaired = mending.finish()
-        return self.report(sparsity)
+        return None if mending is None else mending.finish()
 
     @torch.no_grad()
     def rehearse(self, sparsity: float) -> PruningReport:
         """Return what `update` would reach; masks and weights stay, scores are forgotten."""
-        kept = self.masks.kept
         search = None if self._search is None else self._search.state_dict()
-        weights = {name: local(w).clone() for name, w in self.masks.weights.items()}
-        try:
-            return self.update(sparsity)
-        finally:
-            self.masks.keep(kept)
-            if self._search is not None and search is not None:
-                self._search.load_state_dict(search)
-            for name, weight in self.masks.weights.items():
-                local(weight).copy_(weights[name])
+        with unchanged(self._model, self.masks):
+            report = self.update(sparsity)
+        if self._search is not None and search is not None:
+            self._search.load_state_dict(search)
+        return report
 
     @torch.no_grad()
     def preview(self, sparsity: float) -> list[Tensor]:
@@ -258,32 +338,14 @@ class BasePruner:
 
         Under a target of latency these are near the units, as nothing is measured.
         """
-        return self._keep_at(sparsity if self._search is None else self._search.level_for(sparsity))
+        level = sparsity if self._search is None else self._search.level_for(sparsity)
+        return self._chooser.keep_at(level)
 
     @torch.no_grad()
-    def _choice(self, sparsity: float) -> list[Tensor]:
+    def _choice(self, chooser: Chooser, sparsity: float) -> list[Tensor]:
         """Return which units to keep, on the CPU."""
-        search = self._search
-        return self._keep_at(sparsity) if search is None else search.find(sparsity, self._keep_at)
-
-    def _keep_at(self, level: float, round_to: int = 1) -> list[Tensor]:
-        """Return which units to keep with a fraction of the cost removed, in multiples."""
-        scores, masks, recipe = self.scorer.scores(), self.masks, self._recipe
-        if masks.sharded and masks.groups[0].single_weights:
-            weights = list(masks.weights.values())
-            return choose_shards(scores, masks.kept, weights, self._cost, level)
-        erased = find_erased(masks.groups, {**masks.weights, **masks.fixed.tensors})
-        dead = [~kept.to(e.device) | e for kept, e in zip(masks.kept, erased, strict=True)]
-        priorities = removal_priorities(
-            masks.groups, scores, dead, masks.shapes, recipe.granularity, recipe.allocation
-        )
-        if self._search is not None and is_additive(recipe.granularity, recipe.allocation):
-            priorities = per_cost(priorities, self._cost)
-        round_to = math.lcm(recipe.granularity.rules.round_to, round_to)
-        steps = [math.lcm(round_to, group.granule) for group in masks.groups]
-        chosen = choose(priorities, self._cost, level, self._floors, steps)
-        # Where all of a group was erased, one unit is protected that may have been removed before.
-        return [new.cpu() & old for new, old in zip(chosen, masks.kept, strict=True)]
+        search, keep_at = self._search, chooser.keep_at
+        return keep_at(sparsity) if search is None else search.find(sparsity, keep_at)
 
     def copy_buffers(self, model: nn.Module) -> None:
         """Bring what updates have changed of buffers to a copy of the model with its weights."""
@@ -294,7 +356,7 @@ class BasePruner:
     def report(self, target: float) -> PruningReport:
         """Return what is reached, with the ``target`` asked for."""
         report = report_of(
-            target, self.sparsity, self._recipe.of, self.masks, self._prunable, self._floors
+            target, self.sparsity, self._recipe.of, self.masks, self._prunable, self._chooser.floors
         )
         speedup = None if self._search is None else self._search.speedup
         compensated = self._repaired if self._recipe.compensation is not None else None
@@ -325,4 +387,10 @@ class BasePruner:
     @property
     def _scorers(self) -> list[Scorer]:
         """The scorers by which units are removed, and by which they grow."""
-        return [self.scorer] if self._growth is None else [self.scorer, self._growth]
+        scorers = list(dict.fromkeys(chooser.scorer for chooser in self._choosers))
+        return scorers if self._growth is None else [*scorers, self._growth]
+
+    @property
+    def _evidence(self) -> list[Evidence]:
+        """The evidence by which units are removed."""
+        return [s.evidence for s in self._scorers if s is not self._growth]

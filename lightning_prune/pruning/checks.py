@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from lightning_prune.allocations.base import Allocation
 from lightning_prune.arguments import check_kind, check_positive
 from lightning_prune.compensations.base import Compensation
@@ -118,6 +120,33 @@ def check_calibration(compensation: Compensation | None, batches: object) -> Non
         raise ValueError(
             f"Expected `batches` to be given for {compensation}, but got None. Pass some hundred "
             "examples of the training data, in batches that the model takes, or with a `loss`."
+        )
+
+
+def check_batches(argument: str, batches: object) -> None:
+    """Refuse batches that are no iterable.
+
+    Raises:
+        TypeError: if they are none.
+    """
+    if not isinstance(batches, Iterable):
+        raise TypeError(
+            f"Expected `{argument}` to be an iterable, but got {batches!r}. A data loader is one."
+        )
+
+
+def check_loss(criterion: Criterion, batches: object, loss: object) -> None:
+    """Refuse a criterion without the batches and the loss that it needs.
+
+    Raises:
+        ValueError: if one is missing.
+    """
+    missing = " and ".join(n for n, v in (("batches", batches), ("loss", loss)) if v is None)
+    if missing:
+        raise ValueError(
+            f"Expected `batches` and `loss` to be given for {criterion}, but got None for {missing}"
+            ". Pass an iterable and a function loss(model, batch) -> scalar, or choose a criterion "
+            "that reads weights only, such as Magnitude()."
         )
 
 

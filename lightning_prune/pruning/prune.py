@@ -17,9 +17,8 @@ from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.measure import count_macs
 from lightning_prune.modules.twin import clone, twin
 from lightning_prune.pruning.base_pruner import BasePruner
-from lightning_prune.pruning.checks import check_calibration
-from lightning_prune.pruning.compensating.batches import FirstBatches
-from lightning_prune.pruning.compensating.mending import Calibration
+from lightning_prune.pruning.checks import check_batches, check_calibration, check_loss
+from lightning_prune.pruning.compensating.batches import FirstBatches, calibration_of
 from lightning_prune.pruning.latency.clock import Backend
 from lightning_prune.pruning.prunable import find_prunable
 from lightning_prune.pruning.recipe import Recipe, asked
@@ -115,9 +114,13 @@ def prune(
     )
     recipe.check(model)
     check_calibration(compensation, batches)
+    if recipe.chooses:
+        check_loss(criterion, batches, loss)
     kept = FirstBatches(batches, recipe.samples) if isinstance(batches, Iterable) else None
     pruner = gather_scores(recipe, model, example_inputs, kept or batches, loss)
-    calibration = None if kept is None else Calibration(lambda: kept.runs(loss))
+    calibration = None
+    if kept is not None:
+        calibration = calibration_of(kept, loss, holds_out=recipe.chooses)
     report = pruner.update(pruner.final, calibration=calibration)
     pruner.copy_buffers(model)  # it shares the weights of what was scored, but no buffers
     return report
@@ -210,41 +213,22 @@ def gather_scores(
         ValueError: if the inputs, or the data for the criterion, are missing.
         TargetError: if nothing can be pruned, or not as much as was asked for.
     """
-    criterion = recipe.criterion
-    _check_data(criterion, batches, loss)
+    if loss is not None:
+        check_function("loss", loss, "loss(model, batch)")
+    if batches is not None:
+        check_batches("batches", batches)
+    for alternative in recipe.alternatives:
+        if alternative.criterion.averaged:
+            check_loss(alternative.criterion, batches, loss)
     recipe.check_inputs(example_inputs)
     # On a twin, gradients and batch statistics of the user's model stay as they are.
     scored = twin(model).eval()
     pruner = BasePruner(scored, recipe, find_prunable(recipe, scored, example_inputs))
     if not recipe.allow_unused:
         warn_unused(model, pruner.unused)
-    evidence = pruner.scorer.evidence
-    evidence.start(only_training=False)
-    if batches is not None and loss is not None and evidence.needs_data:
+    pruner.start(only_training=False)
+    if batches is not None and loss is not None and pruner.needs_data:
         for batch in batches:
-            evidence.gather(loss, batch)
+            pruner.gather(loss, batch)
+    pruner.stop()
     return pruner
-
-
-def _check_data(
-    criterion: Criterion, batches: Iterable[Any] | None, loss: Callable[..., Tensor] | None
-) -> None:
-    """Refuse a criterion without the data that it needs.
-
-    Raises:
-        ValueError: if it has none.
-        TypeError: if these are no iterable and no function.
-    """
-    if loss is not None:
-        check_function("loss", loss, "loss(model, batch)")
-    if batches is not None and not isinstance(batches, Iterable):
-        raise TypeError(
-            f"Expected `batches` to be an iterable, but got {batches!r}. A data loader is one."
-        )
-    if criterion.averaged and (batches is None or loss is None):
-        missing = " and ".join(n for n, v in (("batches", batches), ("loss", loss)) if v is None)
-        raise ValueError(
-            f"Expected `batches` and `loss` to be given for {criterion}, but got None for {missing}"
-            ". Pass an iterable and a function loss(model, batch) -> scalar, or choose a criterion "
-            "that reads weights only, such as Magnitude()."
-        )

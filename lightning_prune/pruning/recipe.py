@@ -6,7 +6,7 @@ Whatever prunes takes the same options; they are checked here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from torch import nn
@@ -32,6 +32,7 @@ from lightning_prune.pruning.checks import (
     check_latency,
     check_regrows,
 )
+from lightning_prune.pruning.comparing.auto import Auto, refuse_auto
 from lightning_prune.pruning.latency.clock import Backend, check_backend
 from lightning_prune.schedules import Schedule
 from lightning_prune.units.cost import Of
@@ -85,8 +86,11 @@ class Recipe:
         check_kind("granularity", self.granularity, Granularity)
         check_kind("allocation", self.allocation, Allocation)
         check_choice("of", self.of, get_args(Of), "It says what the sparsity is a fraction of.")
-        check_groups(self.granularity, self.criterion, self.allocation)
+        for alternative in self.alternatives:
+            check_groups(self.granularity, alternative.criterion, alternative.allocation)
         check_backend(self.backend)
+        if self.of == "latency":
+            refuse_auto(self.criterion, "of='latency'")
         check_latency(self.of, self.latency_ms, self.granularity, self.criterion)
         if self.regrows:
             check_regrows(self.granularity)
@@ -103,16 +107,32 @@ class Recipe:
         return (
             self.granularity.needs_coupling
             or self.of in {"macs", "latency"}
-            or self.criterion.reads.needs_examples
+            or any(r.criterion.reads.needs_examples for r in self.alternatives)
         )
 
     @property
+    def alternatives(self) -> tuple[Recipe, ...]:
+        """A recipe for each candidate of `Auto`; this one alone without it."""
+        if not isinstance(self.criterion, Auto):
+            return (self,)
+        return tuple(
+            replace(self, criterion=c.criterion, allocation=c.allocation or self.allocation)
+            for c in self.criterion.tried
+        )
+
+    @property
+    def chooses(self) -> bool:
+        """Whether there are candidates, of which held-out data choose one."""
+        return isinstance(self.criterion, Auto)
+
+    @property
     def samples(self) -> int:
-        """How many examples of calibration data are read at most."""
-        return _SAMPLES if self.compensation is None else self.compensation.samples
+        """How many examples of calibration data are read at most; half of them may be held out."""
+        samples = _SAMPLES if self.compensation is None else self.compensation.samples
+        return 2 * samples if self.chooses else samples
 
     def mends(self, schedule: Schedule, due: int) -> bool:
-        """Return whether something is mended after an update.
+        """Return whether something is mended after an update, or held-out data choose before it.
 
         Norms are renewed after every update of a schedule in epochs. In steps there may be many, in
         between which the training renews them: there they are renewed after the last.
@@ -122,7 +142,7 @@ class Recipe:
             due: the position of this one.
         """
         norms = self.renew_norms and (schedule.period == "epoch" or due == schedule.last)
-        return norms or self.compensation is not None
+        return norms or self.compensation is not None or self.chooses
 
     def check(self, model: nn.Module) -> None:
         """Refuse patterns that name no module, and a model without a trainable parameter.

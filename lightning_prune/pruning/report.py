@@ -10,6 +10,7 @@ from typing_extensions import override
 from lightning_prune.display.tables import format_count, format_table
 from lightning_prune.display.widths import clip, terminal_width, wrap_all
 from lightning_prune.measure import Speedup
+from lightning_prune.pruning.comparing.comparison import Comparison
 from lightning_prune.pruning.compensating.compensate import Compensated
 from lightning_prune.pruning.masks import Masks
 from lightning_prune.pruning.prunable import Prunable
@@ -39,6 +40,7 @@ class PruningReport:
         speedup: of the compact model, as measured for a target of latency on an unverified copy;
             ``None`` for other targets.
         compensated: what a compensation has done, ``None`` without one.
+        comparison: of the candidates of `Auto`, ``None`` without them.
     """
 
     target: float
@@ -54,6 +56,7 @@ class PruningReport:
     macs_before: int | None = None
     speedup: Speedup | None = None
     compensated: Compensated | None = None
+    comparison: Comparison | None = None
 
     @property
     def macs_after(self) -> int | None:
@@ -88,6 +91,8 @@ class PruningReport:
         notes = [f"left alone, {why}: {', '.join(names)}" for why, names in by_reason.items()]
         if self.bound:
             notes.append(f"at the bound of what they may lose: {', '.join(self.bound)}")
+        if self.comparison is not None:
+            notes.append(self.comparison.line())
         return notes if self.compensated is None else notes + self.compensated.notes()
 
     def summary(self) -> str:
@@ -105,7 +110,8 @@ class PruningReport:
             [g.name, str(g.units), str(g.kept), f"{g.removed / g.units:.1%}"] for g in self.groups
         ]
         table = format_table(["group", "units", "kept", "removed"], rows)
-        return "\n".join([head, table, *notes])
+        compared = [] if self.comparison is None else [str(self.comparison)]
+        return "\n".join([head, table, *notes, *compared])
 
     def _measured(self) -> list[str]:
         """Return the measured speed-up, as a line, if there is one."""

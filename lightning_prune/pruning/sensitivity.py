@@ -21,6 +21,7 @@ from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.modules.names import tensors_by_any_name
 from lightning_prune.modules.twin import clone
 from lightning_prune.pruning.choosing.ranking import floors
+from lightning_prune.pruning.comparing.auto import refuse_auto
 from lightning_prune.pruning.prune import gather_scores
 from lightning_prune.pruning.recipe import Recipe
 from lightning_prune.units.group import Group
@@ -103,11 +104,12 @@ def sensitivity(
         allow_unused=allow_unused,
     )
     recipe.check(model)
+    refuse_auto(criterion, "a sensitivity analysis")
     pruner = gather_scores(recipe, model, example_inputs, batches, loss)
     changed = clone(model).eval()
     known = Sensitivity.load(path) if path is not None and Path(path).exists() else None
     with torch.no_grad():
-        reference = _number(metric(changed, data)) if known is None else known.reference
+        reference = number_of(metric(changed, data)) if known is None else known.reference
     curves = {} if known is None else {name: dict(curve) for name, curve in known.curves.items()}
     scores = pruner.scorer.scores()
     least = floors(pruner.masks.groups, granularity, Global())
@@ -142,7 +144,7 @@ def _measure(
     try:
         for name, mask in masks.items():
             tensors[name].mul_(mask)
-        return _number(metric(model, data))
+        return number_of(metric(model, data))
     finally:
         for name, value in before.items():
             tensors[name].copy_(value)
@@ -165,7 +167,7 @@ def _check_sparsities(sparsities: object) -> None:
         check_sparsity(sparsity, "sparsities")
 
 
-def _number(value: Any) -> float:
+def number_of(value: Any) -> float:
     """Return what a metric has returned.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.nesting import tensors_in
+from lightning_prune.pruning.comparing.judge import HeldOut, Judge, average_loss
+from lightning_prune.pruning.compensating.mending import Calibration
 from lightning_prune.pruning.compensating.norms import Run
 
 Loss = Callable[[nn.Module, Any], Tensor]
@@ -36,20 +38,69 @@ class FirstBatches:
                 seen += batch_size(batch)
             yield batch
 
-    def runs(self, loss: Loss | None) -> list[Run]:
-        """Return what runs a model on each of the batches that are remembered.
-
-        Args:
-            loss: what runs it; ``None`` = a batch is what ``model(...)`` takes.
-        """
+    @property
+    def first(self) -> list[Any]:
+        """The batches that are remembered; they are read if none was."""
         if not self._first:
             batches = iter(self)
             seen = 0
             while seen < self._samples and (batch := next(batches, None)) is not None:
                 seen += batch_size(batch)
-        if loss is not None:
-            return [partial(_run, loss, batch) for batch in self._first]
-        return [partial(_call, batch) for batch in self._first]
+        return self._first
+
+
+def calibration_of(
+    batches: FirstBatches,
+    loss: Loss | None,
+    *,
+    holds_out: bool = False,
+    add_up: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+) -> Calibration:
+    """Return batches as calibration data.
+
+    Args:
+        batches: the batches.
+        loss: runs a model on one; ``None`` = a batch is what ``model(...)`` takes.
+        holds_out: every second batch is held out, and judges by the loss.
+        add_up: returns the sum of a tensor over all ranks.
+    """
+    if not holds_out or loss is None:
+        return Calibration(lambda: runs_on(batches.first, loss), add_up)
+
+    def measure(model: nn.Module) -> float:
+        return average_loss(model, held_out_of(batches.first[1::2], loss), add_up)
+
+    return Calibration(lambda: runs_on(batches.first[::2], loss), add_up, Judge(measure))
+
+
+def held_out_of(batches: Sequence[Any], loss: Loss) -> list[HeldOut]:
+    """Return batches as held-out data.
+
+    Args:
+        batches: the batches.
+        loss: ``loss(model, batch)`` returns the average over the examples of one.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not batches:
+        raise ValueError(
+            "Expected `batches` to hold two batches or more where one of them is to be held out, "
+            "but got fewer. Pass more, or smaller ones."
+        )
+    return [HeldOut(partial(_run, loss, batch), batch_size(batch)) for batch in batches]
+
+
+def runs_on(batches: Sequence[Any], loss: Loss | None) -> list[Run]:
+    """Return what runs a model on each of these batches.
+
+    Args:
+        batches: the batches.
+        loss: what runs it; ``None`` = a batch is what ``model(...)`` takes.
+    """
+    if loss is not None:
+        return [partial(_run, loss, batch) for batch in batches]
+    return [partial(_call, batch) for batch in batches]
 
 
 def batch_size(batch: Any) -> int:

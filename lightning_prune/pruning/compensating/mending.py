@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lightning_prune.compensations import Compensation
 from lightning_prune.modules.twin import clone, twin
+from lightning_prune.pruning.comparing.judge import Judge
 from lightning_prune.pruning.compensating.compensate import Compensated, Compensator
 from lightning_prune.pruning.compensating.norms import (
     Run,
@@ -26,10 +27,12 @@ class Calibration:
     Args:
         runs: returns what runs a model on each batch of it; called when it is needed.
         add_up: returns the sum of a tensor over all ranks, each of which has data of its own.
+        judge: measures a model on data that are not among these, ``None`` = there are none.
     """
 
     runs: Callable[[], Sequence[Run]]
     add_up: Callable[[Tensor], Tensor] = lambda tensor: tensor
+    judge: Judge | None = None
 
 
 class Mending:

@@ -1,0 +1,1 @@
+"""Comparing: candidates are tried on held-out data, and the best one prunes."""
