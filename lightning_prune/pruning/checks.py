@@ -9,6 +9,7 @@ from lightning_prune.arguments import check_kind, check_positive
 from lightning_prune.compensations.base import Compensation
 from lightning_prune.criteria.base import Criterion
 from lightning_prune.granularities.base import Granularity
+from lightning_prune.pruning.comparing.auto import Auto, refuse_auto
 from lightning_prune.pruning.rewinding import Rewinding
 from lightning_prune.regularizations.base import Regularization
 from lightning_prune.schedules import Schedule
@@ -57,13 +58,18 @@ def check_latency(
     """Refuse a target of latency that no compaction could reach, or that cannot be measured.
 
     Raises:
-        ValueError: if the units stay in the compact model, the criterion takes many rounds, or
-            ``latency_ms`` is out of range.
+        ValueError: if the units stay in the compact model, the criterion takes many rounds or has
+            candidates, or ``latency_ms`` is out of range.
     """
     if latency_ms is not None:
         check_positive("latency_ms", latency_ms, "It is what the compact model is to take, in ms.")
     if of != "latency":
         return
+    if isinstance(criterion, Auto):
+        raise ValueError(
+            f"Expected `of` to be 'parameters', 'macs' or 'units' for {criterion}, but got "
+            "'latency'. Every candidate would be measured: use of='macs', say."
+        )
     if not granularity.needs_coupling:
         raise ValueError(
             f"Expected `granularity` to remove whole channels, heads or branches for "
@@ -164,6 +170,7 @@ def check_regularization(regularization: object, criterion: Criterion) -> None:
     if regularization is None:
         return
     check_kind("regularization", regularization, Regularization)
+    refuse_auto(criterion, "`regularization`")
     if not criterion.reads.same_on_ranks:
         raise ValueError(
             "Expected `criterion` to be equal on all ranks at every step for `regularization`, "

@@ -32,7 +32,7 @@ from lightning_prune.pruning.checks import (
     check_latency,
     check_regrows,
 )
-from lightning_prune.pruning.comparing.auto import Auto, refuse_auto
+from lightning_prune.pruning.comparing.auto import Auto
 from lightning_prune.pruning.latency.clock import Backend, check_backend
 from lightning_prune.schedules import Schedule
 from lightning_prune.units.cost import Of
@@ -89,8 +89,6 @@ class Recipe:
         for alternative in self.alternatives:
             check_groups(self.granularity, alternative.criterion, alternative.allocation)
         check_backend(self.backend)
-        if self.of == "latency":
-            refuse_auto(self.criterion, "of='latency'")
         check_latency(self.of, self.latency_ms, self.granularity, self.criterion)
         if self.regrows:
             check_regrows(self.granularity)
@@ -117,7 +115,7 @@ class Recipe:
             return (self,)
         return tuple(
             replace(self, criterion=c.criterion, allocation=c.allocation or self.allocation)
-            for c in self.criterion.tried
+            for c in self.criterion.choices
         )
 
     @property

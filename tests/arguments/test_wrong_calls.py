@@ -81,6 +81,8 @@ HERE: Wrong = {
     "exclude": (None, *NO_PATTERNS, ["no_such_layer"]),
 }
 NETS = {"model": net(), "example_inputs": X}
+TRIED = {"candidates": [lp.Magnitude()]}
+NO_CANDIDATES = (None, [], (), "Taylor", lp.Taylor(), [lp.Taylor], ["Taylor"], [None], {})
 PRUNED = {**NETS, "sparsity": 0.5, "criterion": lp.Magnitude()}
 LEARNED = {**NETS, "sparsity": 0.5, "batches": [X], "loss": loss}
 MEASURES = {"model": net(), "data": X, "metric": loss, "example_inputs": X, "progress": False}
@@ -92,6 +94,15 @@ TABLE: list[tuple[Callable[..., Any], dict[str, Any], Wrong]] = [
     (lp.ActivationRate, {}, {"threshold": numbers(-1.0)}),
     (lp.Taylor, {}, {"squared": NO_FLAGS}),
     (lp.Fisher, {}, {"obd": NO_FLAGS}),
+    (lp.Auto, TRIED, {"candidates": NO_CANDIDATES, "seconds": numbers(0.0, -1.0)[1:]}),
+    (
+        lp.Candidate,
+        {"criterion": lp.Taylor()},
+        {
+            "criterion": (*no_objects(lp.Taylor), lp.Auto([lp.Taylor()])),
+            "allocation": no_objects(lp.Global)[1:],
+        },
+    ),
     (lp.Channel, {}, {**UNITS, "round_to": integers(1), "min_units": integers(1)}),
     (lp.Head, {}, {**UNITS, "min_units": integers(1)}),
     (lp.Expert, {}, {**UNITS, "min_units": integers(1)}),
@@ -246,6 +257,22 @@ TABLE: list[tuple[Callable[..., Any], dict[str, Any], Wrong]] = [
     (lp.prune, PRUNED, HERE),
     (lp.plan, PRUNED, HERE),
     (
+        lp.compare,
+        {**NETS, **TRIED, "sparsity": 0.5, "held_out": [X], "loss": loss},
+        {
+            **{name: wrong for name, wrong in HERE.items() if name != "criterion"},
+            "candidates": NO_CANDIDATES,
+            "of": words("latency"),
+            "held_out": (None, 3, []),
+            "loss": (None, 3, "mse"),
+            "metric": (3, "accuracy", loss),
+            "higher_is_better": NO_FLAGS,
+            "compensation": (lp.FoldMeans, 3),
+            "renew_norms": NO_FLAGS,
+            "seconds": numbers(0.0, -1.0)[1:],
+        },
+    ),
+    (
         lp.Pruner,
         {**NETS, "sparsity": 0.5},
         {**HERE, "schedule": (*no_objects(lp.Cubic), lp.Linear(start=0.1, end=0.5))},
@@ -368,7 +395,8 @@ def test_the_table_is_long_and_names_every_public_function_and_class_with_argume
     assert sum(len(row.values[3]) for row in ROWS) > 900
     checked = {lp.Call, *(function for function, *others in TABLE)}
     without = "Lamp GeometricMedian BatchNormScale Snip Grasp Gradient Movement Wanda Weight"
-    results = "CompactionReport Coupling ExportReport Latency PruningReport Sensitivity Sparsity"
+    results = "CompactionReport Comparison Coupling ExportReport Latency PruningReport Sensitivity"
+    results += " Sparsity"
     bases = "Layer Allocation Compensation Criterion Granularity Regularization Schedule Evidence"
     errors = "ExampleInputsError ExportError PruningError TargetError VerificationError metrics"
     exempt = {*f"{without} {results} {bases} {errors}".split()}

@@ -27,6 +27,7 @@ from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.pruning import BasePruner, PruningReport, Recipe, Rewinding
 from lightning_prune.pruning.checks import check_refitted, check_regularization, check_release
+from lightning_prune.pruning.comparing.auto import refuse_auto
 from lightning_prune.pruning.latency.clock import Backend
 from lightning_prune.pruning.progress import Progress
 from lightning_prune.pruning.recipe import asked
@@ -68,8 +69,9 @@ class Pruning(Callback):
             return what they did; None for not. With `Rewinding` of weights it would be undone.
         renew_norms: estimate the statistics of batch norms anew after every update; of a schedule
             in steps after the last one, as training does so in between.
-        calibration: batches for both, in place of examples from all over the training data; needed
-            for compensation where these cannot be read in any order.
+        calibration: batches for both, and for `Auto`, in place of examples from all over the
+            training data; needed for it and for compensation where these cannot be read in any
+            order.
         name: prefix of the metrics, and key of the state in checkpoints; two of these callbacks
             need two names.
         example_inputs: what ``forward`` takes, or a `Call` of another method, or a list of such
@@ -141,6 +143,8 @@ class Pruning(Callback):
         check_refitted(compensation, rewind)
         plain = rewind is None and regularization is None and compensation is None
         words = "Leave out `rewind`, `regularization` and `compensation`."
+        if dry_run:
+            refuse_auto(criterion, "a dry run")
         self._if_sharded = None if plain else words
         check_regularization(regularization, criterion)
         self._run = PruningRun(
@@ -222,7 +226,7 @@ class Pruning(Callback):
         self._run.bind(pl_module, () if batch is None else batch)  # a step may fetch it by itself
         self._run.advance(trainer, pl_module)
         if self.pruner is not None and self._run.next_target() is not None:
-            self.pruner.scorer.evidence.start(only_training=True)
+            self.pruner.start(only_training=True)
 
     @override
     def on_before_optimizer_step(

@@ -113,7 +113,7 @@ class PruningRun:
     def begin(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check the schedule against the trainer; forget what belongs to another model."""
         self.schedule = self._given_schedule
-        check_start(self.schedule, self._recipe.criterion)
+        self._check_start()
         check_schedule(trainer, self.schedule)
         self._loaded = None  # of a test with a checkpoint; the one of this fit is loaded later
         if not self._binding.fits(pl_module):
@@ -153,10 +153,16 @@ class PruningRun:
         """Make steps of fractions of the training, whose length is known only now."""
         self.schedule = resolve(trainer, self._given_schedule)
         self._rewinder.check(self.schedule)
-        if self._recipe.compensation is not None and self._calibration is None:
-            check_readable(trainer, self._recipe.compensation)
-        check_start(self.schedule, self._recipe.criterion)
+        if self._calibration is None:
+            recipe = self._recipe
+            check_readable(trainer, recipe.criterion if recipe.chooses else recipe.compensation)
+        self._check_start()
         check_length(trainer, self.schedule)
+
+    def _check_start(self) -> None:
+        """Refuse criteria that a training cannot score, or that have no scores in time."""
+        for alternative in self._recipe.alternatives:
+            check_start(self.schedule, alternative.criterion)
 
     def bind(self, pl_module: L.LightningModule, batch: Any) -> None:
         """Make the pruner as soon as the groups can be known, and restore its state."""
@@ -201,7 +207,9 @@ class PruningRun:
         recipe = self._recipe
         if not recipe.mends(self.schedule, due):
             return None
-        return calibration_in_training(trainer, pl_module, self._calibration, recipe.samples)
+        return calibration_in_training(
+            trainer, pl_module, self._calibration, recipe.samples, holds_out=recipe.chooses
+        )
 
     def _skip(self, trainer: L.Trainer, due: int, obstacle: TargetError) -> None:
         """Leave out an update while everything is frozen; the last one may wait."""
@@ -222,7 +230,7 @@ class PruningRun:
         """Mask what was revived, and follow optimizers and layers that were replaced."""
         if self.guard.check(trainer, pl_module, moment) and self.pruner is not None:
             # As when a run is resumed: the same masks on other weights.
-            self.pruner.scorer.evidence.stop()
+            self.pruner.stop()
             self.pruner.masks.apply_to_copy(pl_module)
             self._loaded = self.state_dict()
             self.bind(pl_module, batch=None)

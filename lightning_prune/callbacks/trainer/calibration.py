@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import lightning as L
@@ -20,10 +20,10 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_prune.callbacks.trainer.example_inputs import require_example_inputs
 from lightning_prune.callbacks.trainer.isolation import random_numbers_kept
-from lightning_prune.callbacks.trainer.steps import try_steps
-from lightning_prune.compensations import Compensation
+from lightning_prune.callbacks.trainer.steps import RecordedSteps, try_steps
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.seeding import seeded
+from lightning_prune.pruning.comparing.judge import HeldOut, Judge, average_loss
 from lightning_prune.pruning.compensating.batches import batch_size
 from lightning_prune.pruning.compensating.mending import Calibration
 from lightning_prune.pruning.compensating.norms import Run
@@ -33,7 +33,12 @@ _ROWS = 32
 
 
 def calibration_in_training(
-    trainer: L.Trainer, pl_module: L.LightningModule, given: Iterable[Any] | None, samples: int
+    trainer: L.Trainer,
+    pl_module: L.LightningModule,
+    given: Iterable[Any] | None,
+    samples: int,
+    *,
+    holds_out: bool = False,
 ) -> Calibration | None:
     """Return calibration data of a training.
 
@@ -44,6 +49,7 @@ def calibration_in_training(
         pl_module: the module that is trained.
         given: batches that the user has passed in place of those of the training, or None.
         samples: how many examples to read at most, over all ranks.
+        holds_out: every second batch is held out, and judges by the loss of the training step.
 
     Returns:
         The data, None if the training data cannot be read but in their order.
@@ -51,28 +57,43 @@ def calibration_in_training(
     if given is None and _loader(trainer) is None:
         return None
 
-    def runs() -> list[Run]:
+    @cache
+    def batches() -> list[Any]:
         # Random augmentations are the same in a resumed run.
         with random_numbers_kept(), seeded(0):
             random.seed(0)
             np.random.seed(0)
             source = _training_batches(trainer, samples) if given is None else given
-            batches = list(_first(source, samples))
-        moved = [trainer.strategy.batch_to_device(batch) for batch in batches]
-        return _runs(pl_module, moved)
+            read = list(_first(source, samples))
+        return [trainer.strategy.batch_to_device(batch) for batch in read]
 
-    return Calibration(runs, lambda tensor: _add_up(trainer, pl_module, tensor))
+    def add_up(tensor: torch.Tensor) -> torch.Tensor:
+        return _add_up(trainer, pl_module, tensor)
+
+    if not holds_out:
+        return Calibration(lambda: _runs(pl_module, batches()), add_up)
+
+    @cache
+    def held_out() -> list[HeldOut]:
+        return _held_out(pl_module, batches()[1::2])
+
+    judge = Judge(lambda model: average_loss(model, held_out(), add_up))
+    return Calibration(lambda: _runs(pl_module, batches()[::2]), add_up, judge)
 
 
-def check_readable(trainer: L.Trainer, compensation: Compensation) -> None:
+def check_readable(trainer: L.Trainer, needs: object) -> None:
     """Refuse training data that cannot be read but in their order.
 
+    Args:
+        trainer: the trainer.
+        needs: what needs them, None for nothing.
+
     Raises:
-        ValueError: if they are so.
+        ValueError: if they are so, and something needs them.
     """
-    if _loader(trainer) is None:
+    if needs is not None and _loader(trainer) is None:
         raise ValueError(
-            f"Expected `calibration` to be given for {compensation}, as the training data are no "
+            f"Expected `calibration` to be given for {needs}, as the training data are no "
             "DataLoader of a data set with indices, but got None. Pass some batches of them."
         )
 
@@ -94,7 +115,7 @@ def _training_batches(trainer: L.Trainer, samples: int) -> Iterator[Any]:
     chosen = torch.linspace(0, total - 1, min(samples, total)).round().long().tolist()
     mine = chosen[trainer.global_rank :: trainer.world_size] or chosen[:1]
     whole = loader.batch_size is None and loader.batch_sampler is None  # an item is a batch
-    rows = 1 if whole else loader.batch_size or _ROWS
+    rows = 1 if whole else min(loader.batch_size or _ROWS, -(-len(mine) // 2))
     for start in range(0, len(mine), rows):
         items = [loader.dataset[index] for index in mine[start : start + rows]]
         yield loader.collate_fn(items[0] if whole else items)
@@ -108,6 +129,25 @@ def _first(batches: Iterable[Any], samples: int) -> Iterator[Any]:
             return
         seen += batch_size(batch)
         yield batch
+
+
+def _held_out(pl_module: L.LightningModule, batches: Sequence[Any]) -> list[HeldOut]:
+    """Return batches with the loss of the training step, on a copy of the module.
+
+    Raises:
+        ValueError: if there are none, or the step cannot be run on one by itself.
+    """
+    found = try_steps(pl_module, batches[0]) if batches else RecordedSteps()
+    step = next((s for s in found.examples if s.method == "training_step"), None)
+    if step is None or not batches:
+        got = found.failures.get("training_step", "none" if batches else "a single batch of data")
+        raise ValueError(
+            "Expected a `training_step` that gives the loss of a batch on a copy of the module, by "
+            f"which candidates are compared, and a batch to hold out, but got {got}. "
+            "Choose one of the candidates by `compare`, and prune with it."
+        )
+    calls = [replace(step, args=(batch, *step.args[1:])) for batch in batches]
+    return [HeldOut(call.loss, batch_size(b)) for call, b in zip(calls, batches, strict=True)]
 
 
 def _runs(pl_module: L.LightningModule, batches: Sequence[Any]) -> list[Run]:

@@ -48,6 +48,28 @@ class StepCall(ExampleInputs):
     @override
     def __call__(self, model: nn.Module) -> list[Tensor]:
         """Run the step on a copy of the module, whose parameters stay as they are."""
+        return tensors_in(self._run(model))
+
+    def loss(self, model: nn.Module) -> Tensor:
+        """Return the loss of the step on a copy of the module.
+
+        Args:
+            model: the copy, whose parameters stay as they are.
+
+        Raises:
+            ValueError: if it returns none.
+        """
+        output = self._run(model)[0]
+        loss = output.get("loss") if isinstance(output, Mapping) else output
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            raise ValueError(
+                f"Expected `{self.method}` to return a loss, by which candidates are compared, but "
+                f"got {type(output).__name__}. Return a scalar tensor, or a dict with 'loss'."
+            )
+        return loss
+
+    def _run(self, model: nn.Module) -> list[Any]:
+        """Run the step; return what it returns, and what it logs."""
         mode = _train_mode(model) if self.trains and not model.training else nullcontext()
         with isolated(model) as logged, mode:
             if self.hooked:
@@ -58,7 +80,7 @@ class StepCall(ExampleInputs):
                 ExampleInputs((results, *self.args[:1], 0), method="on_train_batch_end")(model)
             if self.watch is not None:
                 self.watch()
-            return tensors_in((output, logged))
+            return [output, logged]
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class Auto(Criterion):
     Examples:
         >>> from lightning_prune import Magnitude, Pruning, Taylor, Uniform
         >>> auto = Auto([Magnitude(), Candidate(Taylor(), Uniform())])
-        >>> Pruning(sparsity=0.5, criterion=auto).recipe.criterion.tried[0]
+        >>> Pruning(sparsity=0.5, criterion=auto).recipe.criterion.choices[0]
         Candidate(criterion=Magnitude(p=1), allocation=None)
     """
 
@@ -74,7 +74,7 @@ class Auto(Criterion):
         check_seconds(self.seconds)
 
     @property
-    def tried(self) -> tuple[Candidate, ...]:
+    def choices(self) -> tuple[Candidate, ...]:
         """The candidates."""
         return tuple(as_candidates(self.candidates))
 

@@ -153,5 +153,5 @@ def _judge(
             "loss(model, batch) -> scalar."
         )
     check_function("loss", loss, "loss(model, batch)")
-    batches = held_out_of(list(held_out), loss)
+    batches = held_out_of(list(held_out), loss, "held_out")
     return Judge(lambda model: average_loss(model, batches))

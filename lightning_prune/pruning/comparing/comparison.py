@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Tried:
     """A candidate that was tried.
 
     Args:
@@ -39,23 +39,23 @@ class Comparison:
     """Candidates compared on held-out data; prints as a table.
 
     Args:
-        trials: of the candidates that were tried, in their order; at least one.
+        tried: candidates, in their order; at least one.
         dense: the value of the model as it was before.
         untried: the candidates for which no time was left.
         measure: what was measured.
         higher_is_better: of the values.
     """
 
-    trials: tuple[Trial, ...]
+    tried: tuple[Tried, ...]
     dense: float
     untried: tuple[str, ...] = ()
     measure: str = "loss"
     higher_is_better: bool = False
 
     @property
-    def best(self) -> Trial:
+    def best(self) -> Tried:
         """The trial of the best value, the first of equals; what is no number is the worst."""
-        return self.trials[self.best_index]
+        return self.tried[self.best_index]
 
     @property
     def best_index(self) -> int:
@@ -66,7 +66,7 @@ class Comparison:
     def __str__(self) -> str:
         rows = [
             [str(t.criterion), str(t.allocation), f"{t.value:.4f}", f"{t.seconds:.1f}"]
-            for t in (self.trials[index] for index in self._ranking)
+            for t in (self.tried[index] for index in self._ranking)
         ]
         table = format_table(["criterion", "allocation", self.measure, "seconds"], rows)
         lines = [f"{self.measure} on held-out data, {self.dense:.4f} before; the best first", table]
@@ -76,7 +76,7 @@ class Comparison:
         """Return which candidate won, and among how many."""
         best = self.best
         return (
-            f"chosen among {len(self.trials)} candidates: {best.criterion} with {best.allocation}, "
+            f"chosen among {len(self.tried)} candidates: {best.criterion} with {best.allocation}, "
             f"{self.measure} {best.value:.4f} on held-out data"
         )
 
@@ -92,8 +92,8 @@ class Comparison:
         Raises:
             ImportError: if matplotlib is missing.
         """
-        axes = require_axes(axes, rows=len(self.trials))
-        trials = [self.trials[index] for index in self._ranking]
+        axes = require_axes(axes, rows=len(self.tried))
+        trials = [self.tried[index] for index in self._ranking]
         names = [f"{type(t.criterion).__name__}, {type(t.allocation).__name__}" for t in trials]
         draw_bars(axes, names, [t.value for t in trials], label=f"{self.measure} after pruning")
         axes.axvline(self.dense, color="black", linestyle=":", label="dense")
@@ -104,5 +104,5 @@ class Comparison:
     def _ranking(self) -> list[int]:
         """The indices of the trials, the best first."""
         sign = -1 if self.higher_is_better else 1
-        ranks = [math.inf if math.isnan(t.value) else sign * t.value for t in self.trials]
+        ranks = [math.inf if math.isnan(t.value) else sign * t.value for t in self.tried]
         return sorted(range(len(ranks)), key=ranks.__getitem__)

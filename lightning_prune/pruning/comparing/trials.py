@@ -12,7 +12,7 @@ from torch import nn
 from lightning_prune.modules.shards import local
 from lightning_prune.modules.twin import twin
 from lightning_prune.pruning.choosing.chooser import Chooser
-from lightning_prune.pruning.comparing.comparison import Comparison, Trial
+from lightning_prune.pruning.comparing.comparison import Comparison, Tried
 from lightning_prune.pruning.compensating.mending import Calibration
 from lightning_prune.pruning.masks import Masks
 
@@ -74,14 +74,14 @@ def try_all(
         return judge(judged)
 
     dense = measured()
-    trials: list[Trial] = []
+    trials: list[Tried] = []
     for chooser in choosers:
         start = time.monotonic()
         with unchanged(model, masks):
             cut(chooser)
             value = measured()
         recipe, end = chooser.recipe, time.monotonic()
-        trials.append(Trial(recipe.criterion, recipe.allocation, value, end - start))
+        trials.append(Tried(recipe.criterion, recipe.allocation, value, end - start))
         late = torch.tensor([float(seconds is not None and end - begin > seconds)])
         if calibration.add_up(late) > 0:
             break

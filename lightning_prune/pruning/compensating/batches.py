@@ -73,20 +73,21 @@ def calibration_of(
     return Calibration(lambda: runs_on(batches.first[::2], loss), add_up, Judge(measure))
 
 
-def held_out_of(batches: Sequence[Any], loss: Loss) -> list[HeldOut]:
+def held_out_of(batches: Sequence[Any], loss: Loss, argument: str = "batches") -> list[HeldOut]:
     """Return batches as held-out data.
 
     Args:
         batches: the batches.
         loss: ``loss(model, batch)`` returns the average over the examples of one.
+        argument: where they come from.
 
     Raises:
         ValueError: if there is none.
     """
     if not batches:
         raise ValueError(
-            "Expected `batches` to hold two batches or more where one of them is to be held out, "
-            "but got fewer. Pass more, or smaller ones."
+            f"Expected `{argument}` to have a batch that can be held out, but got too few. Pass "
+            "more batches, or smaller ones."
         )
     return [HeldOut(partial(_run, loss, batch), batch_size(batch)) for batch in batches]
 
