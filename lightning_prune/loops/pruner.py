@@ -158,7 +158,7 @@ class Pruner(BasePruner):
         self._handles: list[RemovableHandle] = []
         self._accumulated = False
         self._warned = False
-        self.start(only_training=True)
+        self.scorers.start(only_training=True)
 
     def attach(self, *optimizers: Optimizer) -> None:
         """Hook into the steps of optimizers: all that step on what is pruned.
@@ -220,7 +220,7 @@ class Pruner(BasePruner):
             )
         self._progress.mark_done(due)
         if not self._progress.is_unfinished(self.schedule):
-            self.stop()
+            self.scorers.stop()
         log.info("%s %d: %s", self.schedule.period, due, report.line(80))
         return report
 
@@ -276,7 +276,7 @@ class Pruner(BasePruner):
             handle.remove()
         self._handles.clear()
         self._optimizers.clear()
-        self.stop()
+        self.scorers.stop()
 
     @override
     def state_dict(self) -> dict[str, Any]:

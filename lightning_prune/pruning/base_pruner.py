@@ -6,7 +6,7 @@ step, applies the masks after it, and calls `update` when its schedule says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -16,10 +16,9 @@ from torch.optim import Optimizer
 
 from lightning_prune.arguments import check_sparsity
 from lightning_prune.criteria import Gradient
-from lightning_prune.criteria.evidence import Evidence
 from lightning_prune.errors import TargetError
 from lightning_prune.modules.gathering import reshard
-from lightning_prune.pruning.choosing.chooser import Chooser
+from lightning_prune.pruning.choosing.chooser import Chooser, choosers_of
 from lightning_prune.pruning.choosing.ranking import floors
 from lightning_prune.pruning.choosing.regrowth import exchange
 from lightning_prune.pruning.choosing.selection import nothing_to_prune
@@ -37,6 +36,7 @@ from lightning_prune.pruning.prunable import Prunable
 from lightning_prune.pruning.recipe import Recipe
 from lightning_prune.pruning.report import PruningReport, report_of
 from lightning_prune.pruning.scorer import Scorer
+from lightning_prune.pruning.scorers import Scorers
 from lightning_prune.units.cost import cost_of
 
 
@@ -51,6 +51,7 @@ class BasePruner:
 
     Attributes:
         masks: what is kept.
+        scorers: gather the scores.
 
     Raises:
         ValueError: if prices are missing that the recipe needs.
@@ -80,17 +81,13 @@ class BasePruner:
             self._cost = cost_of(recipe.of, groups, self.masks.shapes, prunable.prices)
         if self.masks.sharded:
             check_sharded(recipe, groups, self._cost)
-        self._choosers: list[Chooser] = []
-        for one in recipe.alternatives:
-            same = [c.scorer for c in self._choosers if c.recipe.criterion == one.criterion]
-            known = next(iter(same), None)
-            chooser = Chooser(model, one, prunable, self.masks, self._cost, known)
-            self._choosers.append(chooser)
+        self._choosers = choosers_of(model, recipe, prunable, self.masks, self._cost)
         self._chooser = self._choosers[0]
         self._repaired: Compensated | None = None
         self._growth: Scorer | None = None
         if recipe.regrows:
             self._growth = Scorer(model, self.masks.weights, groups, criterion=Gradient())
+        self.scorers = Scorers([chooser.scorer for chooser in self._choosers], self._growth)
 
     @property
     def final(self) -> float:
@@ -110,68 +107,14 @@ class BasePruner:
         return tuple(self._prunable.unused)
 
     @property
-    def needs_data(self) -> bool:
-        """Whether batches must have been seen before an update."""
-        return any(evidence.needs_data for evidence in self._evidence)
-
-    @property
     def ready(self) -> bool:
         """Whether there are scores for an update. Synchronises with the device."""
-        return all(evidence.ready for evidence in self._evidence)
-
-    @property
-    def started(self) -> bool:
-        """Whether anything was seen since the last update, be it finite or not."""
-        return all(evidence.started for evidence in self._evidence)
+        return self.scorers.ready
 
     @property
     def scorer(self) -> Scorer:
         """The scorer of the last choice; before one, of the first candidate."""
         return self._chooser.scorer
-
-    def start(self, *, only_training: bool) -> None:
-        """Begin to observe by hooks, where criteria do.
-
-        Args:
-            only_training: look at forward passes in training mode only.
-        """
-        for evidence in self._evidence:
-            evidence.start(only_training=only_training)
-
-    def stop(self) -> None:
-        """Take every hook off the model; what was observed stays."""
-        for evidence in self._evidence:
-            evidence.stop()
-
-    def gather(self, loss: Callable[[nn.Module, Any], Tensor], batch: Any) -> None:
-        """Look at one batch outside of a training; criteria that read the same share a pass.
-
-        Args:
-            loss: ``loss(model, batch)`` returns a scalar.
-            batch: what it takes.
-
-        Raises:
-            ValueError: if the loss has no gradient.
-        """
-        read = [evidence for evidence in self._evidence if evidence.needs_data]
-        kinds: dict[type[Evidence], None] = dict.fromkeys(map(type, read))
-        for kind in kinds:
-            first, *others = (evidence for evidence in read if type(evidence) is kind)
-            first.gather(loss, batch)
-            for other in others:
-                if kind.gather is Evidence.gather:
-                    other.add()
-                else:
-                    other.gather(loss, batch)
-
-    def weights_without_optimizer(self, stepped: Collection[int]) -> list[str]:
-        """Return the names of the weights whose scores stay zero, as no optimizer steps on them.
-
-        Args:
-            stepped: ids of the parameters that some optimizer steps on.
-        """
-        found = [scorer.weights_without_optimizer(stepped) for scorer in self._scorers]
-        return list(dict.fromkeys(name for names in found for name in names))
 
     def accumulate(
         self,
@@ -186,8 +129,7 @@ class BasePruner:
             parameters: those whose gradients belong to this step, ``None`` = all.
             grad_scale: what the gradients were multiplied with, ``None`` = nothing.
         """
-        for scorer in self._scorers:
-            scorer.evidence.add(parameters, grad_scale)
+        self.scorers.add(parameters, grad_scale)
 
     def removes(self, sparsity: float, *, monotone: bool = True) -> bool:
         """Return whether an update would remove something, for which there must be scores.
@@ -228,8 +170,7 @@ class BasePruner:
         """
         optimizers = list(optimizers)
         if add_up is not None:
-            for evidence in self._evidence:
-                evidence.reduce(add_up)
+            self.scorers.reduce(add_up)
         if sparsity < self.sparsity and not monotone:
             for optimizer in optimizers:  # what it has kept of masked weights is not theirs
                 self.masks.apply_to_optimizer(optimizer)
@@ -270,8 +211,7 @@ class BasePruner:
         mended = self._cut(self._chooser, sparsity, calibration, share)
         if calibration is not None:
             self._repaired = mended
-        for scorer in self._scorers:
-            scorer.evidence.reset()
+        self.scorers.reset()
         return replace(self.report(sparsity), comparison=comparison)
 
     def compare(self, sparsity: float, calibration: Calibration | None) -> Comparison:
@@ -367,13 +307,11 @@ class BasePruner:
         self.masks.adopt(other.masks)
         if self._search is not None and other._search is not None:
             self._search.load_state_dict(other._search.state_dict())
-        for scorer, known in zip(self._scorers, other._scorers, strict=True):
-            scorer.adopt(known)
+        self.scorers.adopt(other.scorers)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the masks as packed bits and the scores of the open window."""
-        scores = [scorer.state_dict() for scorer in self._scorers]
-        state = {**self.masks.state_dict(), "scores": scores}
+        state = {**self.masks.state_dict(), "scores": self.scorers.state_dict()}
         return state if self._search is None else {**state, "latency": self._search.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -381,16 +319,4 @@ class BasePruner:
         self.masks.load_state_dict(state)
         if self._search is not None:
             self._search.load_state_dict(state["latency"])
-        for scorer, held in zip(self._scorers, state["scores"], strict=True):
-            scorer.load_state_dict(held)
-
-    @property
-    def _scorers(self) -> list[Scorer]:
-        """The scorers by which units are removed, and by which they grow."""
-        scorers = list(dict.fromkeys(chooser.scorer for chooser in self._choosers))
-        return scorers if self._growth is None else [*scorers, self._growth]
-
-    @property
-    def _evidence(self) -> list[Evidence]:
-        """The evidence by which units are removed."""
-        return [s.evidence for s in self._scorers if s is not self._growth]
+        self.scorers.load_state_dict(state["scores"])

@@ -226,9 +226,9 @@ def gather_scores(
     pruner = BasePruner(scored, recipe, find_prunable(recipe, scored, example_inputs))
     if not recipe.allow_unused:
         warn_unused(model, pruner.unused)
-    pruner.start(only_training=False)
-    if batches is not None and loss is not None and pruner.needs_data:
+    pruner.scorers.start(only_training=False)
+    if batches is not None and loss is not None and pruner.scorers.needs_data:
         for batch in batches:
-            pruner.gather(loss, batch)
-    pruner.stop()
+            pruner.scorers.gather(loss, batch)
+    pruner.scorers.stop()
     return pruner

@@ -90,9 +90,11 @@ def _with_pruning(report: RunReport, pruning: PruningReport) -> RunReport:
         Reason("at its bound", name, "it may not lose more units") for name in pruning.bound
     ]
     reasons += [Reason("not run", name, "no example runs it") for name in pruning.unused]
+    compared = pruning.comparison
+    options = {} if compared is None else {"candidates": compared.line()}
     return replace(
         report,
-        goals=(Goal("pruning", pruning.of, pruning.target, pruning.sparsity),),
+        goals=(Goal("pruning", pruning.of, pruning.target, pruning.sparsity, options),),
         widths=tuple(Width(g.name, g.units, g.kept) for g in pruning.groups),
         reasons=(*report.reasons, *reasons),
     )

@@ -226,7 +226,7 @@ class Pruning(Callback):
         self._run.bind(pl_module, () if batch is None else batch)  # a step may fetch it by itself
         self._run.advance(trainer, pl_module)
         if self.pruner is not None and self._run.next_target() is not None:
-            self.pruner.start(only_training=True)
+            self.pruner.scorers.start(only_training=True)
 
     @override
     def on_before_optimizer_step(

@@ -103,7 +103,7 @@ class Guard:
     def stop(self) -> None:
         """Remove every hook."""
         if self._binding.pruner is not None:
-            self._binding.pruner.stop()
+            self._binding.pruner.scorers.stop()
         self._hooks.detach()
         self._revived = False
 

@@ -68,7 +68,7 @@ class MaskUpdate:
         """
         if self._removes(pruner) and not pruner.ready:
             if self.due > self.progress.due == self.progress.done:  # none has waited before
-                warn_waiting(self.name, self.schedule, self.due, stepped=pruner.started)
+                warn_waiting(self.name, self.schedule, self.due, stepped=pruner.scorers.started)
             self.progress.due = self.due
             return None
         before = pruner.sparsity
@@ -104,7 +104,7 @@ class MaskUpdate:
         optimizers = find_optimizers(trainer, pl_module)
         if self._removes(pruner):
             stepped = {id(p) for optimizer in optimizers for p in parameters_of(optimizer)}
-            names = pruner.weights_without_optimizer(stepped)
+            names = pruner.scorers.weights_without_optimizer(stepped)
             warn_weights_without_optimizer(self.name, pl_module, names)
         before = pruner.masks.fingerprint()
         report = pruner.follow(

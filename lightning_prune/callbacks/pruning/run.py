@@ -230,7 +230,7 @@ class PruningRun:
         """Mask what was revived, and follow optimizers and layers that were replaced."""
         if self.guard.check(trainer, pl_module, moment) and self.pruner is not None:
             # As when a run is resumed: the same masks on other weights.
-            self.pruner.stop()
+            self.pruner.scorers.stop()
             self.pruner.masks.apply_to_copy(pl_module)
             self._loaded = self.state_dict()
             self.bind(pl_module, batch=None)

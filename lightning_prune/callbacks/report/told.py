@@ -105,6 +105,7 @@ def _goal(pruning: Planned) -> Goal:
         "include": ", ".join(recipe.include or ()),
         "exclude": ", ".join(recipe.exclude),
         "latency asked": "" if recipe.latency_ms is None else f"{recipe.latency_ms:g} ms",
+        "candidates": _candidates(report),
         "dry run": "nothing was removed" if pruning.dry_run else "",
     }
     return Goal(
@@ -114,6 +115,11 @@ def _goal(pruning: Planned) -> Goal:
         None if report is None else report.sparsity,
         {key: str(value) for key, value in options.items() if str(value)},
     )
+
+
+def _candidates(report: PruningReport | None) -> str:
+    """Return what was tried before the last update."""
+    return "" if report is None or report.comparison is None else report.comparison.line()
 
 
 def _scores(pruning: Planned) -> tuple[Histogram, ...]:

@@ -93,3 +93,17 @@ class Chooser:
         chosen = choose(priorities, self._cost, level, self.floors, steps)
         # Where all of a group was erased, one unit is protected that may have been removed before.
         return [new.cpu() & old for new, old in zip(chosen, masks.kept, strict=True)]
+
+
+def choosers_of(
+    model: nn.Module, recipe: Recipe, prunable: Prunable, masks: Masks, cost: Cost
+) -> list[Chooser]:
+    """Return a chooser for each alternative of a recipe; those of one criterion share its scorer.
+
+    The arguments and errors are those of `Chooser`.
+    """
+    choosers: list[Chooser] = []
+    for one in recipe.alternatives:
+        same = (c.scorer for c in choosers if c.recipe.criterion == one.criterion)
+        choosers.append(Chooser(model, one, prunable, masks, cost, next(same, None)))
+    return choosers

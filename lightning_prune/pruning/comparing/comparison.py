@@ -39,7 +39,7 @@ class Comparison:
     """Candidates compared on held-out data; prints as a table.
 
     Args:
-        tried: candidates, in their order; at least one.
+        tried: the candidates, in their order, as far as there was time; at least one.
         dense: the value of the model as it was before.
         untried: the candidates for which no time was left.
         measure: what was measured.
@@ -73,12 +73,10 @@ class Comparison:
         return "\n".join(lines + [f"no time was left for {name}" for name in self.untried])
 
     def line(self) -> str:
-        """Return which candidate won, and among how many."""
-        best = self.best
-        return (
-            f"chosen among {len(self.tried)} candidates: {best.criterion} with {best.allocation}, "
-            f"{self.measure} {best.value:.4f} on held-out data"
-        )
+        """Return the candidates with their values, the best first."""
+        ranked = [self.tried[index] for index in self._ranking]
+        values = [f"{t.value:.4f} {t.criterion} with {t.allocation}" for t in ranked]
+        return f"chosen by the {self.measure} on held-out data: {', '.join(values)}"
 
     def plot(self, axes: Axes | None = None) -> Axes:
         """Draw a bar for each trial, the best first, and the value before; needs matplotlib.

@@ -35,6 +35,12 @@ def test_prints_the_best_first_and_what_was_not_tried():
     assert last == "no time was left for Wanda()"
 
 
+def test_one_line_tells_all_values():
+    line = comparison([2.0, 1.0]).line()
+    assert line.startswith("chosen by the loss on held-out data: 1.0000 Random(seed=1) with Unif")
+    assert ", 2.0000 Random(seed=0) with Uniform(" in line
+
+
 def test_plots_a_bar_for_each_trial():
     pytest.importorskip("matplotlib")
     axes = comparison([0.75, 0.625]).plot()
