@@ -5,8 +5,7 @@ keep. It keeps no state and sums nothing over steps. Whoever removes weights by 
 **lowest**: cutting "the most important 20%" is the wrong way round.
 """
 
-from __future__ import annotations
-
+# No postponed annotations: a command line looks up those of a class in the module of its subclass.
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from typing import Any, ClassVar

@@ -134,6 +134,15 @@ def test_activations_that_each_rank_sees_of_its_own_data_add_up(
 
 
 @pytest.mark.slow
+def test_two_ranks_choose_the_same_candidate(tmp_path: Path) -> None:
+    run("ddp", tmp_path, granularity="Channel", criterion="Auto", start=1)
+    one, other = results(tmp_path, "ddp")
+    assert len(one["tried"]) == 3
+    assert one["tried"] == other["tried"]
+    assert one["weights"] == other["weights"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["ddp", pytest.param("fsdp", marks=needs_shards_on_cpu)])
 def test_two_ranks_of_the_other_namespace_end_as_one(
     mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -23,6 +23,7 @@ import lightning_prune as lp
 L: Any = import_module(os.environ.get("NAMESPACE", "lightning.pytorch"))
 BATCH = 8
 BATCHES = 4
+AUTO = lp.Auto([lp.Random(), lp.Wanda(), lp.Candidate(lp.Taylor(), lp.Uniform())])
 
 
 class Net(L.LightningModule):
@@ -112,7 +113,7 @@ def main(mode: str, folder: str, options: dict[str, Any]) -> None:
     granularity = {"Weight": lp.Weight(), "Channel": lp.Channel()}[options["granularity"]]
     pruning = lp.Pruning(
         0.5,
-        getattr(lp, options["criterion"])(),
+        AUTO if options["criterion"] == "Auto" else getattr(lp, options["criterion"])(),
         granularity=granularity,
         schedule=(
             lp.DenseSparseDense(start_epoch=1, end_epoch=3)
@@ -148,7 +149,9 @@ def main(mode: str, folder: str, options: dict[str, Any]) -> None:
     for module in net.modules():  # the validation has left the last layer gathered
         if hasattr(module, "reshard"):
             module.reshard()
+    compared = None if pruning.report is None else pruning.report.comparison
     result = {
+        "tried": [] if compared is None else [one.value for one in compared.tried],
         "kept": [kept.tolist() for kept in pruning.pruner.masks.kept],
         "sparsity": pruning.pruner.sparsity,
         "revived": revived.count,

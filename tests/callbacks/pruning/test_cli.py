@@ -18,7 +18,7 @@ from lightning_prune.allocations import ErdosRenyi, Global, PerLayer, Uniform
 from lightning_prune.callbacks.pruning.callback import Pruning
 from lightning_prune.criteria import Gradient, Magnitude, SynFlow, Taylor
 from lightning_prune.granularities import NM, Block, Channel, Weight
-from lightning_prune.pruning import Rewinding
+from lightning_prune.pruning import Auto, Candidate, Rewinding
 from lightning_prune.regularizations import GroupLasso, GrowingL2
 from lightning_prune.schedules import Cubic, OneShot, Regrow
 
@@ -160,6 +160,16 @@ def test_rewinding_and_regularization_come_back(tmp_path: Path, regularization: 
     pruning = parse(config(tmp_path, rewind={"epoch": 1}, regularization=given))
     assert pruning._run._rewinder._rewinding == Rewinding(epoch=1)
     assert pruning._run._shrinkage._regularization == regularization
+
+
+def test_candidates_come_back(tmp_path: Path) -> None:
+    tried = [
+        {"class_path": "Magnitude", "init_args": {"p": 2}},
+        {"criterion": "Taylor", "allocation": "Uniform"},
+    ]
+    auto = {"class_path": "Auto", "init_args": {"candidates": tried, "seconds": 5}}
+    expected = Auto([Magnitude(p=2), Candidate(Taylor(), Uniform())], seconds=5.0)
+    assert parse(config(tmp_path, criterion=auto)).recipe.criterion == expected
 
 
 def test_defaults(tmp_path: Path) -> None:
