@@ -308,10 +308,15 @@ class BasePruner:
         if self._search is not None and other._search is not None:
             self._search.load_state_dict(other._search.state_dict())
         self.scorers.adopt(other.scorers)
+        self._chooser = self._choosers[other._choosers.index(other._chooser)]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the masks as packed bits and the scores of the open window."""
-        state = {**self.masks.state_dict(), "scores": self.scorers.state_dict()}
+        state = {
+            **self.masks.state_dict(),
+            "scores": self.scorers.state_dict(),
+            "candidate": self._choosers.index(self._chooser),
+        }
         return state if self._search is None else {**state, "latency": self._search.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -320,3 +325,4 @@ class BasePruner:
         if self._search is not None:
             self._search.load_state_dict(state["latency"])
         self.scorers.load_state_dict(state["scores"])
+        self._chooser = self._choosers[state["candidate"]]

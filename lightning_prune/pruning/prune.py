@@ -70,8 +70,8 @@ def prune(
             ``"openvino"`` or ``"executorch"``.
         include: glob patterns of the names of modules to prune; None for all.
         exclude: glob patterns of the names of modules to leave alone.
-        batches: data for criteria that read gradients or activations, for compensation and for
-            norms. Without a ``loss`` a batch is what ``model(...)`` takes.
+        batches: data for criteria that read gradients or activations, for compensation, for norms
+            and for `Auto`. Without a ``loss`` a batch is what ``model(...)`` takes.
         loss: ``loss(model, batch)`` returns the scalar whose gradients count.
         compensation: afterwards, fit the weights that read removed units so that they return what
             they did; None for not.

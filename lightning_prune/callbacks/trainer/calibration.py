@@ -70,15 +70,16 @@ def calibration_in_training(
     def add_up(tensor: torch.Tensor) -> torch.Tensor:
         return _add_up(trainer, pl_module, tensor)
 
-    if not holds_out:
-        return Calibration(lambda: _runs(pl_module, batches()), add_up)
+    @cache
+    def runs() -> list[Run]:
+        return _runs(pl_module, batches()[:: 2 if holds_out else 1])
 
     @cache
     def held_out() -> list[HeldOut]:
         return _held_out(pl_module, batches()[1::2])
 
     judge = Judge(lambda model: average_loss(model, held_out(), add_up))
-    return Calibration(lambda: _runs(pl_module, batches()[::2]), add_up, judge)
+    return Calibration(runs, add_up, judge if holds_out else None)
 
 
 def check_readable(trainer: L.Trainer, needs: object) -> None:

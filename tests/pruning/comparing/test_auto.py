@@ -87,6 +87,19 @@ def test_the_loop_of_ones_own_chooses_at_its_update():
     assert not model[0].weight[:4].any()
 
 
+def test_what_was_chosen_is_part_of_the_state():
+    model, batches = loud_and_idle()
+    auto = lp.Auto([lp.Random(), lp.Taylor()])
+    given = {"sparsity": 0.5, "criterion": auto, "batches": batches, "loss": loss}
+    pruner, other = (lp.Pruner(model, batches[0][0], **given) for _ in range(2))
+    loss(model, batches[0]).backward()
+    pruner.accumulate()
+    pruner.step(1)
+    other.load_state_dict(pruner.state_dict())
+    chosen = [p.state_dict()["candidate"] for p in (pruner, other)]
+    assert chosen == [1, 1]
+
+
 def test_a_single_batch_cannot_be_held_out():
     model, batches = loud_and_idle()
     with pytest.raises(ValueError, match="`batches` to have a batch that can be held out"):
