@@ -22,9 +22,10 @@ class LeastSquares(Compensation):
     where :math:`y` is what the reader returned before the units were removed and :math:`x` are the
     features that are left: of a convolution those of the whole kernel. The solution is in closed
     form. Readers are fitted in the order of the data, each on what the readers before it write by
-    then; that takes two passes over the samples for every reader, up to it. A constant goes into
-    the bias, or into the mean of a batch norm that follows. After the ridge regression of CORP,
-    2026, arXiv:2602.05243, and of ThiNet, Luo et al., 2017, arXiv:1707.06342.
+    then: all samples go through the model together, whose activations that are needed further on
+    are held, twice, and so are the products of the features of one reader, in 64 bits. A constant
+    goes into the bias, or into the mean of a batch norm that follows. After the ridge regression of
+    CORP, 2026, arXiv:2602.05243, and of ThiNet, Luo et al., 2017, arXiv:1707.06342.
 
     Args:
         ridge: :math:`\lambda`, positive: how much weights are held to today's, relative to the mean

@@ -15,6 +15,7 @@ from lightning_prune.callbacks.pruning.checks import (
     warn_weights_without_optimizer,
 )
 from lightning_prune.callbacks.pruning.rewinder import Rewinder
+from lightning_prune.callbacks.trainer.isolation import random_numbers_kept
 from lightning_prune.callbacks.trainer.optimizers import find_optimizers, parameters_of
 from lightning_prune.callbacks.trainer.other_callbacks import averaged_modules
 from lightning_prune.callbacks.trainer.printing import say
@@ -107,14 +108,15 @@ class MaskUpdate:
             names = pruner.scorers.weights_without_optimizer(stepped)
             warn_weights_without_optimizer(self.name, pl_module, names)
         before = pruner.masks.fingerprint()
-        report = pruner.follow(
-            self.target,
-            monotone=self.schedule.monotone,
-            share=self.schedule.exchange(self.due),
-            optimizers=optimizers,
-            add_up=lambda part: trainer.strategy.reduce(part, reduce_op="sum"),
-            calibration=self.calibration,
-        )
+        with random_numbers_kept():
+            report = pruner.follow(
+                self.target,
+                monotone=self.schedule.monotone,
+                share=self.schedule.exchange(self.due),
+                optimizers=optimizers,
+                add_up=lambda part: trainer.strategy.reduce(part, reduce_op="sum"),
+                calibration=self.calibration,
+            )
         if pruner.masks.fingerprint() != before:
             rewinder.rewind(trainer, pl_module)
             pruner.masks.apply()

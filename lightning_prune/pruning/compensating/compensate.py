@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from lightning_prune.compensations import Compensation
 from lightning_prune.modules.fast_paths import no_fast_paths
 from lightning_prune.modules.names import tensors_by_any_name
+from lightning_prune.modules.twin import twin
 from lightning_prune.pruning.compensating.norms import Run
+from lightning_prune.pruning.compensating.paused import PausedRun
 from lightning_prune.pruning.compensating.product_fit import ProductFit
 from lightning_prune.pruning.compensating.products import Products, SeenProduct, WeightView
 
@@ -53,8 +55,19 @@ class Compensated:
         return notes + [f"not compensated, {why}: {', '.join(n)}" for why, n in by_reason.items()]
 
 
-class _Enough(BaseException):
-    """Ends a forward pass of which everything was seen; no `except Exception` stops it."""
+@dataclass(frozen=True)
+class _Pair:
+    """A run of the model on a batch, and one of the model as it was before.
+
+    Args:
+        model: the copy of the model that runs.
+        now: its run.
+        before: that of the model before.
+    """
+
+    model: nn.Module
+    now: PausedRun[SeenProduct]
+    before: PausedRun[SeenProduct]
 
 
 class Compensator:
@@ -80,9 +93,14 @@ class Compensator:
         self._masks, self._add_up = masks, add_up
         self._tensors = tensors_by_any_name(model)
 
+        self._fitted: set[WeightView] = set()
+
     @torch.no_grad()
     def fit(self, names: Sequence[str], runs: Sequence[Run]) -> Compensated:
         """Fit the readers with these weights.
+
+        All runs go on together from one reader to the next, so that each reads what those before it
+        have become; the activations that are needed further on are held of all of them.
 
         Args:
             names: of the weights.
@@ -92,38 +110,48 @@ class Compensator:
             What was done.
         """
         done = Compensated()
+        pairs: list[_Pair] = []
         with no_fast_paths():
-            readers = self._readers(names, runs[0], done)
-            for reader in readers:
-                self._fit(reader, runs, done)
+            order = self._order(names, runs[0], done)
+            try:
+                pairs += [self._pair(run, {fit.view.name for fit in order}) for run in runs]
+                for index, fit in enumerate(order):
+                    pairs = self._fit(fit, pairs, last=fit not in order[index + 1 :])
+                    _note(fit, done)
+            finally:
+                for pair in pairs:
+                    pair.now.stop()
+                    pair.before.stop()
         return done
 
-    def _readers(self, names: Sequence[str], run: Run, done: Compensated) -> list[ProductFit]:
-        """Return the readers in the order of the data; those that cannot be fitted are skipped."""
-        readers: dict[WeightView, ProductFit] = {}
+    def _order(self, names: Sequence[str], run: Run, done: Compensated) -> list[ProductFit]:
+        """Return the readers as they are called; those that cannot be fitted are skipped."""
+        fits: dict[WeightView, ProductFit] = {}
+        order: list[ProductFit] = []
 
-        def see(call: SeenProduct) -> None:
-            if call.view in readers:
-                readers[call.view].calls += 1
-            else:
-                readers[call.view] = ProductFit(call, self._mask(call.view))
+        def see(seen: SeenProduct) -> bool:
+            if seen.view not in fits:
+                products = self._compensation.needs_products
+                fits[seen.view] = ProductFit(seen, self._mask(seen.view), products=products)
+            order.append(fits[seen.view])
+            return False
 
         with Products(self._model, names, see) as products:
             run(self._model)
-        for view, reader in readers.items():
-            reader.norm = products.norms.get(view)
+        for view, fit in fits.items():
+            fit.norm = products.norms.get(view)
         for name in names:
-            mine = [reader for view, reader in readers.items() if view.name == name]
+            mine = [fit for view, fit in fits.items() if view.name == name]
             if name in products.others:
                 done.skipped[name] = f"{products.others[name]} reads it, which is no linear map"
             elif not mine:
                 done.skipped[name] = "no linear layer or convolution was seen to read it"
-            elif not all(reader.takes_whole_units for reader in mine):
+            elif not all(fit.takes_whole_units for fit in mine):
                 done.skipped[name] = "single weights of it are removed"
-        return [r for view, r in readers.items() if view.name not in done.skipped]
+        return [fit for fit in order if fit.view.name not in done.skipped]
 
     def _mask(self, view: WeightView) -> Tensor:
-        """Return what is kept of an view, in its shape."""
+        """Return what is kept of a weight, in its shape."""
         weight = self._tensors[view.name]
         kept = torch.ones_like(weight, dtype=torch.bool)
         mask = self._masks.get(view.name)
@@ -131,41 +159,61 @@ class Compensator:
             kept.copy_(mask)
         return view.of(kept)
 
-    def _fit(self, reader: ProductFit, runs: Sequence[Run], done: Compensated) -> None:
-        """Fit one reader to what it wrote before."""
-        products = self._compensation.needs_products
-        reader.start(products=products)
-        for run in runs:
-            before = self._look(self._before, reader, run, ProductFit.outputs)
-            take = ProductFit.features if products else ProductFit.outputs
-            now = self._look(self._model, reader, run, take)
-            for one, other in zip(now, before, strict=False):
-                reader.add(one, other)
-        name = reader.view.name
-        reader.fit(self._compensation, self._tensors, self._add_up)
-        if reader.obstacle is not None:
-            done.skipped[name] = reader.obstacle
-            return
-        done.errors[name] = reader.errors
-        if reader.norm is not None:
-            done.norms.append(reader.norm.rpartition(".")[0])
+    def _pair(self, run: Run, names: Collection[str]) -> _Pair:
+        """Return two runs on a batch that have not begun."""
+        copied, fitted = twin(self._model), self._fitted
 
-    @staticmethod
-    def _look(
-        model: nn.Module,
-        reader: ProductFit,
-        run: Run,
-        take: Callable[[ProductFit, SeenProduct], list[Tensor]],
-    ) -> list[list[Tensor]]:
-        """Run a model until the reader was called as often as in the first run; take of each."""
-        taken: list[list[Tensor]] = []
+        def start(model: nn.Module, pause: Callable[[SeenProduct], None]) -> None:
+            def see(seen: SeenProduct) -> bool:
+                pause(seen)
+                return model is copied and seen.view in fitted
 
-        def see(seen: SeenProduct) -> None:
-            if seen.view == reader.view:
-                taken.append(take(reader, seen))
-                if len(taken) == reader.calls:
-                    raise _Enough
+            with torch.no_grad(), Products(model, names, see):
+                run(model)
 
-        with contextlib.suppress(_Enough), Products(model, [reader.view.name], see):
-            run(model)
-        return taken
+        now: PausedRun[SeenProduct] = PausedRun(partial(start, copied))
+        return _Pair(copied, now, PausedRun(partial(start, twin(self._before))))
+
+    def _fit(self, fit: ProductFit, pairs: Sequence[_Pair], *, last: bool) -> list[_Pair]:
+        """Bring all runs to a reader, and fit it once they are there for the last time.
+
+        Returns:
+            The runs that call it as the first one did; others do not count any more.
+        """
+        going: list[_Pair] = []
+        seen: list[SeenProduct] = []
+        for pair in pairs:
+            now, before = pair.now.resume(), pair.before.resume()
+            if now is None or before is None or not now.view == before.view == fit.view:
+                pair.now.stop()
+                pair.before.stop()
+                continue
+            fit.add(now, before)
+            going.append(pair)
+            seen.append(now)
+        if last:
+            fit.fit(self._compensation, self._tensors, self._add_up)
+            self._fitted.add(fit.view)
+            for pair, product in zip(going, seen, strict=True):
+                self._hand_on(fit, pair.model, product)
+        return going
+
+    def _hand_on(self, fit: ProductFit, model: nn.Module, seen: SeenProduct) -> None:
+        """Bring what was fitted to a copy that runs, which may hold weights of its own."""
+        for view, held in zip((seen.view, seen.bias), seen.operands, strict=True):
+            if view is not None and held is not None:
+                held.copy_(view.of(self._tensors[view.name]))
+        if fit.norm is not None:
+            tensors_by_any_name(model)[fit.norm].copy_(self._tensors[fit.norm])
+
+
+def _note(fit: ProductFit, done: Compensated) -> None:
+    """Note what has become of a reader, once it is fitted."""
+    name = fit.view.name
+    if fit.obstacle is not None:
+        done.skipped[name] = fit.obstacle
+        return
+    done.errors[name] = fit.errors
+    norm = "" if fit.norm is None else fit.norm.rpartition(".")[0]
+    if norm and norm not in done.norms:
+        done.norms.append(norm)

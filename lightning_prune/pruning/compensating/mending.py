@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from lightning_prune.compensations import Compensation
+from lightning_prune.modules.seeding import seeded
 from lightning_prune.modules.twin import clone, twin
 from lightning_prune.pruning.comparing.judge import Judge
 from lightning_prune.pruning.compensating.compensate import Compensated, Compensator
@@ -64,6 +65,11 @@ class Mending:
 
     def finish(self) -> Compensated | None:
         """Mend the model; return what was done, ``None`` if there was nothing to mend."""
+        devices = {p.device for p in self._model.parameters()}
+        with seeded(0, devices):  # what a training step draws is as if nothing had been drawn
+            return self._mended()
+
+    def _mended(self) -> Compensated | None:
         removed = [
             group
             for group, before, now in zip(

@@ -18,19 +18,18 @@ class ProductFit:
     Args:
         call: the first one.
         mask: what is kept of its weight, in the shape of the view.
+        products: whether weights are to be fitted, not only constants.
 
     Attributes:
         view: its weight.
-        calls: how often it is called in a run.
         norm: the name of the running mean of the batch norm that reads it, if one does.
         errors: what is lost of the square of its outputs, before it was fitted and after; None if
             only constants were.
         obstacle: why it could not be fitted; None if it was.
     """
 
-    def __init__(self, call: SeenProduct, mask: Tensor) -> None:
+    def __init__(self, call: SeenProduct, mask: Tensor, *, products: bool) -> None:
         self.view, self._linear_map, self._bias = call.view, call.linear_map, call.bias
-        self.calls = 1
         self.norm: str | None = None
         self.errors: tuple[float, float] | None = None
         self.obstacle: str | None = None
@@ -39,28 +38,30 @@ class ProductFit:
         self._kept = kept
         outer = self._outputs.unsqueeze(2) & self._features.unsqueeze(1)
         self.takes_whole_units = torch.equal(kept, outer)
+        self._products = products
         self._sums: list[Sums] = []
 
-    def start(self, *, products: bool) -> None:
-        """Begin to add up; without products, what it writes now stands for what it reads."""
-        read = self._features if products else self._outputs
-        pairs = zip(read, self._outputs, strict=True)
-        self._sums = [Sums(int(f.sum()), int(o.sum()), products=products) for f, o in pairs]
+    def _begin(self) -> None:
+        """Make room for sums, unless there are some."""
+        if not self._sums:
+            read = self._features if self._products else self._outputs
+            self._sums = [
+                Sums(int(f.sum()), int(o.sum()), products=self._products)
+                for f, o in zip(read, self._outputs, strict=True)
+            ]
 
-    def features(self, call: SeenProduct) -> list[Tensor]:
-        """Return the kept features of each group, shape ``[rows, features]``."""
-        found = call.linear_map.features(_exact(call.inputs))
-        return [one[:, kept] for one, kept in zip(found, self._features, strict=True)]
-
-    def outputs(self, call: SeenProduct) -> list[Tensor]:
-        """Return the kept outputs of each group, shape ``[rows, outputs]``."""
-        found = call.linear_map.outputs(_exact(call.outputs))
-        return [one[:, kept] for one, kept in zip(found, self._outputs, strict=True)]
-
-    def add(self, features: list[Tensor], outputs: list[Tensor]) -> None:
-        """Add what one call has read, and what it wrote before."""
-        for sums, one, other in zip(self._sums, features, outputs, strict=True):
-            sums.add(one, other)
+    def add(self, now: SeenProduct, before: SeenProduct) -> None:
+        """Add what one call reads, and what it wrote before; without products, what it writes."""
+        self._begin()
+        kept = self._features if self._products else self._outputs
+        if self._products:
+            found = now.linear_map.features(_exact(now.inputs))
+        else:
+            found = now.linear_map.outputs(_exact(now.outputs))
+        written = before.linear_map.outputs(_exact(before.outputs))
+        parts = zip(self._sums, found, kept, written, self._outputs, strict=True)
+        for sums, one, read, other, wrote in parts:
+            sums.add(one[:, read], other[:, wrote])
 
     def fit(
         self,
@@ -75,13 +76,14 @@ class ProductFit:
             tensors: the model's parameters and buffers, by name.
             add_up: returns the sum of a tensor over all ranks.
         """
+        self._begin()
         for sums in self._sums:
             sums.reduce(add_up)
         if not all(sums.finite for sums in self._sums):
             self.obstacle = "it has read something that is not finite"
             return
         written = [sums.mean_features for sums in self._sums]
-        if compensation.needs_products:
+        if self._products:
             weight = self.view.of(tensors[self.view.name])
             matrices = self._linear_map.matrices(weight).clone()
             self._fit_weights(compensation, matrices)

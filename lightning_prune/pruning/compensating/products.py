@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -48,6 +48,7 @@ class SeenProduct:
         inputs: what is multiplied with it.
         outputs: the result, with the bias.
         bias: what is added, if it is a parameter.
+        operands: weight and bias as they are passed; the latter may be None.
     """
 
     view: WeightView
@@ -55,6 +56,7 @@ class SeenProduct:
     inputs: Tensor
     outputs: Tensor
     bias: WeightView | None
+    operands: tuple[Tensor, Tensor | None]
 
 
 class Products(TorchDispatchMode):
@@ -63,7 +65,7 @@ class Products(TorchDispatchMode):
     Args:
         model: the model that runs.
         names: of the weights.
-        see: called with each product.
+        see: called with each product. Where it returns True, the product is computed again.
 
     Attributes:
         others: operations that read one of the weights and are no product, by its name.
@@ -71,7 +73,7 @@ class Products(TorchDispatchMode):
     """
 
     def __init__(
-        self, model: nn.Module, names: Iterable[str], see: Callable[[SeenProduct], None]
+        self, model: nn.Module, names: Iterable[str], see: Callable[[SeenProduct], bool]
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._tensors = tensors_by_any_name(model)
@@ -95,8 +97,10 @@ class Products(TorchDispatchMode):
             self._note_norm(args)
         call = None if kwargs else self._call(name, args, outputs)
         if call is not None:
+            if self._see(call):
+                outputs = func(*args)
+                call = replace(call, outputs=outputs)
             self._last = call
-            self._see(call)
         elif not func.is_view:
             self._note_other(name, args)
         return outputs
@@ -116,7 +120,8 @@ class Products(TorchDispatchMode):
         if view is None:
             return None
         linear_map = Convolution.of(weight, args[3:]) if name == "convolution" else MatrixProduct()
-        return SeenProduct(view, linear_map, inputs, outputs, self._view(bias, self._tensors))
+        noted = self._view(bias, self._tensors)
+        return SeenProduct(view, linear_map, inputs, outputs, noted, (weight, bias))
 
     def _view(self, tensor: Tensor | None, names: Iterable[str]) -> WeightView | None:
         """Return a tensor as an view, if it lies in the memory of one of the weights."""
