@@ -61,7 +61,8 @@ class Mending:
         # Those that a training keeps in eval mode are frozen.
         self._norms = [name for name, n in found.items() if n.training or not model.training]
         self._calibration, self._kept = calibration, masks.kept
-        self._before = None if compensation is None else clone(model).eval()
+        mends = compensation is not None or self._norms
+        self._before = clone(model).eval() if mends else None
 
     def finish(self) -> Compensated | None:
         """Mend the model; return what was done, ``None`` if there was nothing to mend."""
@@ -77,18 +78,19 @@ class Mending:
             )
             if bool((before & ~now).any())
         ]
-        if not removed or (self._before is None and not self._norms):
+        if not removed or self._before is None:
             return None
         done = Compensated()
         runs, add_up = self._calibration.runs(), self._calibration.add_up
         mended = twin(self._model).eval()
         self._masks.apply_to_copy(mended)
-        if self._compensation is not None and self._before is not None:
+        if self._compensation is not None:
             members = [m for g in removed for m in g.parameters if m.side == "in"]
             names = list(dict.fromkeys(member.axis.tensor for member in members))
             compensator = Compensator(self._compensation, mended, self._before, self._masks, add_up)
             done = compensator.fit(names, runs)
         fitted = set(done.norms) if done.refitted else set()  # they read what they did before
-        renew_norms(mended, [n for n in self._norms if n not in fitted], runs, add_up)
+        names = [name for name in self._norms if name not in fitted]
+        renew_norms(mended, self._before, names, runs, add_up)
         copy_statistics(mended, self._model)
         return done

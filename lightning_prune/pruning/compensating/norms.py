@@ -25,37 +25,69 @@ def norms_with_statistics(model: nn.Module) -> dict[str, _BatchNorm]:
 @torch.no_grad()
 def renew_norms(
     model: nn.Module,
+    before: nn.Module,
     names: Sequence[str],
     runs: Sequence[Run],
     add_up: Callable[[Tensor], Tensor] = lambda tensor: tensor,
 ) -> None:
-    """Estimate the statistics of batch norms anew: averages over batches of calibration data.
+    """Estimate the statistics of batch norms anew, where they are others than before.
+
+    Those that an update has not reached keep the averages of the whole training.
 
     Args:
         model: in eval mode; its buffers are changed.
+        before: the model before the update, in eval mode; its buffers are changed, too.
         names: of the norms.
         runs: run a model on the calibration data.
         add_up: returns the sum of a tensor over all ranks.
     """
-    found = norms_with_statistics(model)
-    norms = [found[name] for name in names]
-    before = [(norm.momentum, _batches(norm).clone()) for norm in norms]
-    hooks = [norm.register_forward_pre_hook(_train_on_several) for norm in norms]
-    for norm in norms:
+    norms = norms_with_statistics(model)
+    old, new = (_estimated(one, names, runs, add_up) for one in (before, model))
+    reached = {name: _reached(norms[name], old[name], new[name]) for name in old}
+    names = [name for name in names if reached[name].any()]
+    # Once more, while the others norm by what they keep.
+    for name, values in _estimated(model, names, runs, add_up).items():
+        for statistic, value in zip(statistics(norms[name]), values, strict=True):
+            statistic.copy_(torch.where(reached[name], value.to(statistic), statistic))
+
+
+def _reached(norm: _BatchNorm, old: Sequence[Tensor], new: Sequence[Tensor]) -> Tensor:
+    """Return which channels an update has changed and left, as booleans, shape ``[channels]``."""
+    changed = torch.stack([a != b for a, b in zip(old, new, strict=True)]).any(0)
+    parameters = [p.detach() != 0 for p in norm.parameters()]
+    return changed & torch.stack(parameters).any(0) if parameters else changed
+
+
+def _estimated(
+    model: nn.Module,
+    names: Sequence[str],
+    runs: Sequence[Run],
+    add_up: Callable[[Tensor], Tensor],
+) -> dict[str, list[Tensor]]:
+    """Return mean and variance of what norms read, as averages over batches, by name."""
+    if not names:
+        return {}
+    norms = {name: norm for name, norm in norms_with_statistics(model).items() if name in names}
+    kept = {name: [t.clone() for t in norm.buffers()] for name, norm in norms.items()}
+    hooks = [norm.register_forward_pre_hook(_train_on_several) for norm in norms.values()]
+    momentum = {name: norm.momentum for name, norm in norms.items()}
+    for norm in norms.values():
         norm.momentum = None  # an average of all batches, of which the first replaces what is there
         _batches(norm).zero_()
     for run in runs:
         run(model)
-    for norm, hook, (momentum, batches) in zip(norms, hooks, before, strict=True):
+    for hook in hooks:
         hook.remove()
-        norm.eval()
+    found = {}
+    for name, norm in norms.items():
         seen = _batches(norm).double()
-        total = add_up(seen.view(1))
-        norm.momentum = momentum
-        _batches(norm).copy_(batches)
-        if total > 0:
-            for statistic in statistics(norm):
-                statistic.copy_(add_up(statistic.double() * seen) / total)
+        total = add_up(seen.view(1)).clamp_min(1)
+        found[name] = [add_up(t.double() * seen) / total for t in statistics(norm)]
+        norm.eval()
+        norm.momentum = momentum[name]
+        for tensor, value in zip(norm.buffers(), kept[name], strict=True):
+            tensor.copy_(value)
+    return found
 
 
 def statistics(norm: _BatchNorm) -> list[Tensor]:
