@@ -7,11 +7,13 @@ import torch
 from support.reports import full_report
 from torch import nn
 
+from lightning_prune.allocations import Global
 from lightning_prune.compaction import compact
 from lightning_prune.criteria import Magnitude
 from lightning_prune.export.report import Exported, ExportReport
 from lightning_prune.measure import count_macs, count_parameters
-from lightning_prune.pruning import prune
+from lightning_prune.pruning import Comparison, PruningReport, prune
+from lightning_prune.pruning.comparing.comparison import Tried
 from lightning_prune.report.build import Sources, build_report, missing
 from lightning_prune.report.content import Reason, RunReport, Width
 
@@ -106,3 +108,10 @@ def test_what_is_missing_is_said():
     report = build_report("", Sources(nn.Linear(3, 2), example_inputs=torch.ones(1, 3)))
     assert len(missing(report)) == 5
     assert missing(full_report()) == ()
+
+
+def test_candidates_are_told_with_their_values():
+    comparison = Comparison((Tried(Magnitude(), Global(), 0.5, 1.0),), 0.25)
+    pruning = PruningReport(0.5, 0.5, "parameters", (), comparison=comparison)
+    (goal,) = build_report("", Sources(pruning=pruning)).goals
+    assert goal.options == {"candidates": comparison.line()}

@@ -13,6 +13,9 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 import lightning_prune as lp
+from lightning_prune.callbacks.report.told import with_run
+from lightning_prune.report.content import RunReport
+from lightning_prune.report.history import History
 
 CANDIDATES = [lp.Random(), lp.Magnitude(), lp.Wanda(), lp.Candidate(lp.Taylor(), lp.Uniform())]
 
@@ -49,7 +52,9 @@ def test_the_candidate_that_loses_least_cuts():
     fit(model, callback)
     assert callback.report.comparison.best.criterion == lp.Taylor()
     assert not model.body[0].weight[:4].any()
-    assert callback.report.comparison.line() in callback.report.notes()
+    line = callback.report.comparison.line()
+    assert line in callback.report.notes()
+    assert with_run(RunReport(), [callback], History(), None).goals[0].options["candidates"] == line
 
 
 @pytest.mark.parametrize("compensation", [None, lp.LeastSquares(samples=8)])
