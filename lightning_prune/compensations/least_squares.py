@@ -48,10 +48,10 @@ class LeastSquares(Compensation):
     def fit(self, moments: Moments, weight: Tensor) -> Tensor:
         """Return the ridge regression of the outputs on the features."""
         square = moments.features
-        held = self.ridge * square.diagonal().mean()
-        if not held > 0:  # no feature varies
-            return weight
+        held = self.ridge * square.diagonal().clamp_min(0).mean()
         left = square + held * torch.eye(len(square), dtype=square.dtype, device=square.device)
         right = moments.outputs + held * weight.T
-        factor = torch.linalg.cholesky(left)
+        factor, failed = torch.linalg.cholesky_ex(left)
+        if failed:  # no feature varies by more than rounding makes of it
+            return weight
         return torch.cholesky_solve(right, factor).T

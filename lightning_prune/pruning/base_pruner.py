@@ -242,7 +242,7 @@ class BasePruner:
     ) -> Compensated | None:
         """Remove and exchange units, and mend the model; return what was done of the latter."""
         recipe, mending = chooser.recipe, None
-        if calibration is not None:
+        if calibration is not None and not self.masks.sharded:
             mending = Mending(
                 self._model,
                 self.masks,

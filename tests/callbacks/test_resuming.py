@@ -20,6 +20,7 @@ from torch import nn
 
 from lightning_prune.callbacks.distillation.callback import Distillation
 from lightning_prune.callbacks.pruning.callback import Pruning
+from lightning_prune.compensations import LeastSquares
 from lightning_prune.granularities import Channel, Weight
 from lightning_prune.schedules import DenseSparseDense, Linear
 
@@ -112,7 +113,11 @@ POINTS = [("on_train_batch_start", 10, "exception"), ("on_train_batch_end", 9, "
 
 @pytest.mark.usefixtures("_own_signals")
 @pytest.mark.parametrize("kill", POINTS, ids=lambda p: p[2])
-@pytest.mark.parametrize("options", [{}, {"schedule": BY_STEP, "granularity": Weight()}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"schedule": BY_STEP, "granularity": Weight()}, {"compensation": LeastSquares()}],
+    ids=str,
+)
 @pytest.mark.parametrize("when", CHECKPOINTS)
 def test_resumed_from_the_last_checkpoint(
     when: str, options: dict[str, Any], kill: Any, tmp_path: Path

@@ -134,6 +134,18 @@ def test_activations_that_each_rank_sees_of_its_own_data_add_up(
 
 
 @pytest.mark.slow
+def test_two_ranks_fit_the_same_weights_to_the_data_of_both(tmp_path: Path) -> None:
+    options = {"granularity": "Channel", "criterion": "Magnitude", "compensation": True}
+    ranks.main("single", str(tmp_path), options)
+    run("ddp", tmp_path, **options)
+    (alone,) = results(tmp_path, "single")
+    one, other = results(tmp_path, "ddp")
+    assert one["weights"] == other["weights"]
+    assert one["kept"] == alone["kept"]
+    assert one["weights"] == pytest.approx(alone["weights"], rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.slow
 def test_two_ranks_choose_the_same_candidate(tmp_path: Path) -> None:
     run("ddp", tmp_path, granularity="Channel", criterion="Auto", start=1)
     one, other = results(tmp_path, "ddp")

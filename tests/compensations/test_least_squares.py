@@ -44,3 +44,11 @@ def test_features_that_are_alike_are_no_obstacle():
 def test_no_ridge_is_refused():
     with pytest.raises(ValueError, match="Expected `ridge` to be a finite number greater than 0"):
         LeastSquares(ridge=0.0)
+
+
+def test_features_that_vary_by_no_more_than_rounding_leave_the_weights():
+    rounding = torch.full((3, 3), -1e-10).double()
+    rounding.fill_diagonal_(1e-11)
+    weight = torch.randn(2, 3).double()
+    moments = Moments(rounding, torch.zeros(3, 2).double(), 1.0)
+    assert torch.equal(LeastSquares().fit(moments, weight), weight)

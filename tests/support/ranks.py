@@ -120,6 +120,7 @@ def main(mode: str, folder: str, options: dict[str, Any]) -> None:
             if options.get("falls")
             else lp.Linear(start_epoch=options.get("start", 0), end_epoch=4)
         ),
+        compensation=lp.LeastSquares() if options.get("compensation") else None,
     )
     revived, released = Revived(), Released()
     callbacks: list[L.Callback] = [pruning, revived, released]

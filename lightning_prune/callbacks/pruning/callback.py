@@ -68,7 +68,7 @@ class Pruning(Callback):
         compensation: after every update, fit the weights that read removed units so that they
             return what they did; None for not. With `Rewinding` of weights it would be undone.
         renew_norms: estimate the statistics of batch norms anew after every update; of a schedule
-            in steps after the last one, as training does so in between.
+            in steps after the last one, as training does so in between. Not of sharded models.
         calibration: batches for both, and for `Auto`, in place of examples from all over the
             training data; needed for it and for compensation where these cannot be read in any
             order.

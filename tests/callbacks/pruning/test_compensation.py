@@ -1,0 +1,141 @@
+"""Compensation while a Trainer trains, on real data."""
+
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+import lightning_prune as lp
+
+
+def digits() -> TensorDataset:
+    found = load_digits()
+    images = torch.tensor(found.images[:800], dtype=torch.float32).unsqueeze(1) / 16
+    return TensorDataset(images, torch.tensor(found.target[:800]))
+
+
+class Net(L.LightningModule):
+    def __init__(self, rate: float = 1e-2) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.rate = rate
+        self.net = nn.Sequential(
+            nn.Conv2d(1, 16, 3),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Conv2d(16, 16, 3),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(256, 10),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = nn.functional.cross_entropy(self(batch[0]), batch[1])
+        self.log("loss", loss)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=self.rate)
+
+
+class LossAfterTheUpdate(L.Callback):
+    """Measures the loss right after an update, before the next step."""
+
+    def __init__(self) -> None:
+        self.loss = 0.0
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, i: int) -> None:
+        if trainer.current_epoch == 2 and i == 0:
+            images, targets = digits().tensors
+            with torch.no_grad():
+                output = pl_module.eval()(images)
+            pl_module.train()
+            self.loss = float(nn.functional.cross_entropy(output, targets))
+
+
+def train(model: L.LightningModule, *callbacks: L.Callback, data: Any = None) -> None:
+    loader = DataLoader(digits(), 50, shuffle=True, generator=torch.Generator().manual_seed(0))
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=3,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, loader if data is None else data)
+
+
+def pruning(**options: Any) -> lp.Pruning:
+    return lp.Pruning(0.6, lp.Magnitude(), schedule=lp.OneShot(epoch=2), of="units", **options)
+
+
+def test_right_after_the_cut_less_is_lost() -> None:
+    losses = []
+    ways = ({"renew_norms": False}, {}, {"compensation": lp.LeastSquares()})
+    for options in ways:
+        after = LossAfterTheUpdate()
+        train(Net(), pruning(**options), after)
+        losses.append(after.loss)
+    raw, norms, fitted = losses
+    assert fitted < 0.5 * norms
+    assert norms < raw
+
+
+def test_what_was_fitted_compacts_exactly_and_masks_hold() -> None:
+    model, callback = Net(), pruning(compensation=lp.LeastSquares())
+    compaction = lp.Compaction(latency=False)
+    train(model, callback, compaction)
+    assert callback.report is not None
+    assert callback.report.compensated is not None
+    assert callback.report.compensated.skipped == {}
+    assert len(callback.report.compensated.errors) == 2
+    assert compaction.report is not None
+    assert compaction.report.max_rel_error < 1e-4
+    assert model.net[3].in_channels < 16
+
+
+def test_the_order_of_the_training_data_stays_the_same() -> None:
+    seen: list[list[int]] = []
+
+    class Order(L.Callback):
+        def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, i: int) -> None:
+            seen[-1].extend(batch[1].tolist())
+
+    for options in ({"renew_norms": False}, {"compensation": lp.LeastSquares()}):
+        seen.append([])
+        train(Net(), pruning(**options), Order())
+    assert seen[0] == seen[1]
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        return iter(digits())
+
+
+def test_a_stream_of_data_takes_calibration_batches() -> None:
+    data = DataLoader(Stream(), 50)
+    with pytest.raises(ValueError, match="Expected `calibration` to be given for LeastSquares"):
+        train(Net(), pruning(compensation=lp.LeastSquares()), data=data)
+    batches = list(DataLoader(digits(), 100))
+    callback = pruning(compensation=lp.LeastSquares(), calibration=batches)
+    train(Net(), callback, data=data)
+    assert callback.report is not None
+    assert callback.report.compensated is not None
+    assert len(callback.report.compensated.errors) == 2
+
+
+def test_without_such_data_norms_stay() -> None:
+    callback = pruning()
+    train(Net(), callback, data=DataLoader(Stream(), 50))
+    assert callback.report is not None
+    assert callback.report.compensated is None
