@@ -114,6 +114,9 @@ _CUTS: dict[str, partial[nn.Module]] = {
     "Taylor": partial(ours, criterion=lp.Taylor()),
     "Taylor, inside": partial(ours, criterion=lp.Taylor(), inside=True),
     "Taylor squared": partial(ours, criterion=lp.Taylor(squared=True)),
+    "Taylor squared, uniform": partial(
+        ours, criterion=lp.Taylor(squared=True), allocation=lp.Uniform()
+    ),
     "Fisher": partial(ours, criterion=lp.Fisher()),
 }
 
