@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
+from typing_extensions import override
 
 import lightning_prune as lp
 
@@ -51,6 +52,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.bert = AutoModel.from_pretrained(folder, attn_implementation="sdpa")
 
+    @override
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Return the embeddings, shape ``[batch, 384]``."""
         states = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
