@@ -23,6 +23,7 @@ from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.modules.ranks import add_up, all_agree
 from lightning_prune.pruning import BasePruner, PruningReport, Recipe, find_prunable
 from lightning_prune.pruning.checks import (
+    check_batches,
     check_calibration,
     check_loss,
     check_release,
@@ -131,6 +132,7 @@ class Pruner(BasePruner):
         recipe = Recipe(
             *what, schedule.regrows, allow_unused, latency_ms, backend, compensation, renew_norms
         )
+        check_batches("batches", batches)
         check_calibration(compensation, batches)
         check_release(schedule, granularity)
         for alternative in recipe.alternatives:

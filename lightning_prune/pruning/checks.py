@@ -130,12 +130,16 @@ def check_calibration(compensation: Compensation | None, batches: object) -> Non
 
 
 def check_batches(argument: str, batches: object) -> None:
-    """Refuse batches that are no iterable.
+    """Refuse batches that are no iterable; ``None`` is allowed.
+
+    Args:
+        argument: the argument that holds them, for the message.
+        batches: what was passed.
 
     Raises:
         TypeError: if they are none.
     """
-    if not isinstance(batches, Iterable):
+    if batches is not None and not isinstance(batches, Iterable):
         raise TypeError(
             f"Expected `{argument}` to be an iterable, but got {batches!r}. A data loader is one."
         )

@@ -184,6 +184,7 @@ TABLE: list[tuple[Callable[..., Any], dict[str, Any], Wrong]] = [
             "regularization": (lp.GrowingL2, 0.1, "GrowingL2"),
             "compensation": (lp.LeastSquares, 0.1, "LeastSquares"),
             "renew_norms": NO_FLAGS,
+            "calibration": (3,),
             "name": NO_NAMES,
             "restart_early_stopping": NO_FLAGS,
             "dry_run": NO_FLAGS,

@@ -26,7 +26,12 @@ from lightning_prune.compensations import Compensation
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.pruning import BasePruner, PruningReport, Recipe, Rewinding
-from lightning_prune.pruning.checks import check_refitted, check_regularization, check_release
+from lightning_prune.pruning.checks import (
+    check_batches,
+    check_refitted,
+    check_regularization,
+    check_release,
+)
 from lightning_prune.pruning.comparing.auto import refuse_auto
 from lightning_prune.pruning.latency.clock import Backend
 from lightning_prune.pruning.progress import Progress
@@ -141,6 +146,7 @@ class Pruning(Callback):
         self.restart_early_stopping = restart_early_stopping
         self.untried_strategy = untried_strategy
         check_refitted(compensation, rewind)
+        check_batches("calibration", calibration)
         plain = rewind is None and regularization is None and compensation is None
         words = "Leave out `rewind`, `regularization` and `compensation`."
         if dry_run:

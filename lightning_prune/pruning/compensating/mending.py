@@ -45,6 +45,9 @@ class Mending:
         compensation: changes the readers of removed units, ``None`` = they stay.
         norms: whether the statistics of batch norms are estimated anew.
         calibration: the data.
+
+    Raises:
+        ValueError: if there are no data for a compensation.
     """
 
     def __init__(
@@ -61,6 +64,11 @@ class Mending:
         # Those that a training keeps in eval mode are frozen.
         self._norms = [name for name, n in found.items() if n.training or not model.training]
         self._calibration, self._kept = calibration, masks.kept
+        if compensation is not None and not calibration.runs():
+            raise ValueError(
+                f"Expected batches to calibrate {compensation}, but got none. Pass a list or a "
+                "data loader: an iterator is at its end after the first update."
+            )
         mends = compensation is not None or self._norms
         self._before = clone(model).eval() if mends else None
 

@@ -178,6 +178,13 @@ def test_without_data_it_is_refused() -> None:
         shrink(nn.Linear(4, 4), torch.randn(2, 4), batches=None)
 
 
+def test_no_batches_are_refused_before_anything_changes() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match="Expected batches to calibrate LeastSquares"):
+        shrink(model, torch.randn(2, 4), batches=[])
+    assert all(bool((weight != 0).all()) for weight in model.parameters())
+
+
 def test_single_weights_are_refused() -> None:
     with pytest.raises(ValueError, match="Expected `granularity` to remove units that weights"):
         shrink(nn.Linear(4, 4), torch.randn(2, 4), granularity=lp.Weight())
