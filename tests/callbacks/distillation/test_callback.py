@@ -139,7 +139,9 @@ def test_the_dense_self_is_copied_before_anything_is_pruned_in_its_epoch(first: 
     assert note.seen == [False] * 8 + [True] * 8
 
 
-@pytest.mark.parametrize("callbacks", [[], [Pruning(0.5), Compaction(latency=False)]], ids=str)
+@pytest.mark.parametrize(
+    "callbacks", [[], [Pruning(0.5), Compaction(latency=False)]], ids=["alone", "pruned"]
+)
 def test_the_module_is_as_ever_during_and_after_a_fit(callbacks: list[Any]) -> None:
     model = Net()
     keys, parts = list(model.state_dict()), [name for name, _ in model.named_modules()]
