@@ -92,7 +92,6 @@ class Compensator:
         self._compensation, self._model, self._before = compensation, model, before
         self._masks, self._add_up = masks, add_up
         self._tensors = tensors_by_any_name(model)
-
         self._fitted: set[WeightView] = set()
 
     @torch.no_grad()

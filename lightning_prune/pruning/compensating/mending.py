@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from lightning_prune.compensations import Compensation
+from lightning_prune.modules.news import is_news
 from lightning_prune.modules.seeding import seeded
 from lightning_prune.modules.twin import clone, twin
 from lightning_prune.pruning.comparing.judge import Judge
@@ -88,17 +90,36 @@ class Mending:
         ]
         if not removed or self._before is None:
             return None
-        done = Compensated()
-        runs, add_up = self._calibration.runs(), self._calibration.add_up
         mended = twin(self._model).eval()
         self._masks.apply_to_copy(mended)
-        if self._compensation is not None:
-            members = [m for g in removed for m in g.parameters if m.side == "in"]
-            names = list(dict.fromkeys(member.axis.tensor for member in members))
-            compensator = Compensator(self._compensation, mended, self._before, self._masks, add_up)
-            done = compensator.fit(names, runs)
+        if self._compensation is None:
+            return self._renewed(mended)
+        members = [m for g in removed for m in g.parameters if m.side == "in"]
+        names = list(dict.fromkeys(member.axis.tensor for member in members))
+        runs, add_up = self._calibration.runs(), self._calibration.add_up
+        compensator = Compensator(self._compensation, mended, self._before, self._masks, add_up)
+        done = compensator.fit(names, runs)
         fitted = set(done.norms) if done.refitted else set()  # they read what they did before
         names = [name for name in self._norms if name not in fitted]
         renew_norms(mended, self._before, names, runs, add_up)
         copy_statistics(mended, self._model)
         return done
+
+    def _renewed(self, mended: nn.Module) -> Compensated | None:
+        """Renew norms alone; where the data or the model cannot be run, a training goes on."""
+        if self._before is None:
+            return None
+        try:
+            runs, add_up = self._calibration.runs(), self._calibration.add_up
+            renew_norms(mended, self._before, self._norms, runs, add_up)
+        except Exception as error:  # whatever a data set or a model raises
+            message = (
+                "Expected examples of the training data on which the model runs, to estimate the "
+                f"statistics of its batch norms anew, but got {type(error).__name__}: {error}. "
+                "They stay. Pass `calibration=[batch, ...]`, or `renew_norms=False`."
+            )
+            if is_news(self._model, message):
+                warnings.warn(message, stacklevel=2)
+            return None
+        copy_statistics(mended, self._model)
+        return Compensated()

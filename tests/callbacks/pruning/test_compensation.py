@@ -139,3 +139,50 @@ def test_without_such_data_norms_stay() -> None:
     train(Net(), callback, data=DataLoader(Stream(), 50))
     assert callback.report is not None
     assert callback.report.compensated is None
+
+
+class Unreadable(TensorDataset):
+    """A data set that only its own sampler can read."""
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, int):
+            raise KeyError(index)
+        return super().__getitem__(int(index[1:]))
+
+
+def test_data_that_cannot_be_read_in_any_order_leave_the_norms_with_a_warning() -> None:
+    names = [f"n{index}" for index in range(800)]
+    data = DataLoader(Unreadable(*digits().tensors), 50, sampler=names)
+    callback = pruning()
+    with pytest.warns(UserWarning, match="to estimate the statistics of its batch norms anew"):
+        train(Net(), callback, data=data)
+    assert callback.report is not None
+    assert callback.report.sparsity > 0.5
+
+
+class Manual(Net):
+    """Optimizes by itself, and has no forward that takes a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def forward(self, *args: Any) -> Any:
+        raise NotImplementedError
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        optimizer = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(nn.functional.cross_entropy(self.net(batch[0]), batch[1]))
+        optimizer.step()
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.net(batch[0])
+
+
+@pytest.mark.filterwarnings("ignore:The training step of Manual is not coupled")
+def test_a_module_that_optimizes_by_itself_is_pruned_as_before() -> None:
+    callback = pruning()
+    train(Manual(), callback)
+    assert callback.report is not None
+    assert callback.report.sparsity > 0.5
