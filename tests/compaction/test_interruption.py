@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import signal
-import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -127,31 +125,44 @@ def seconds_of_a_compaction() -> float:
     return time.perf_counter() - started
 
 
-def interrupt_after(seconds: float) -> threading.Timer:
-    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    return timer
+class Interrupts:
+    """A keyboard interrupt some time after it is armed, unless it is disarmed by then.
 
+    The alarm is handled by the main thread, so that none arrives after `disarm`.
+    """
 
-def raise_outside_of_coverage(number: int, frame: FrameType | None) -> None:
-    """Interrupt, but not the measuring of coverage, which would keep a lock for ever."""
-    files = [Path(call.filename) for call in traceback.extract_stack(frame)]
-    if not any("coverage" in file.parts for file in files):
-        raise KeyboardInterrupt
+    def __init__(self) -> None:
+        self.armed = False
+
+    def arm(self, seconds: float) -> None:
+        self.armed = True
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def disarm(self) -> None:
+        self.armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Interrupt, but not the measuring of coverage, which would keep a lock for ever."""
+        files = [Path(call.filename) for call in traceback.extract_stack(frame)]
+        if self.armed and not any("coverage" in file.parts for file in files):
+            self.armed = False
+            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.fixture
-def interrupts() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, raise_outside_of_coverage)
-    yield
-    signal.signal(signal.SIGINT, before)
+def interrupts() -> Iterator[Interrupts]:
+    interrupts = Interrupts()
+    before = signal.signal(signal.SIGALRM, interrupts.handle)
+    yield interrupts
+    interrupts.disarm()
+    signal.signal(signal.SIGALRM, before)
 
 
 # Python ignores an interrupt that arrives in a callback of a weak reference: then all goes on.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
-@pytest.mark.usefixtures("interrupts")
-def test_an_interrupt_at_any_moment_leaves_the_model_whole() -> None:
+def test_an_interrupt_at_any_moment_leaves_the_model_whole(interrupts: Interrupts) -> None:
     generator = random.Random(0)
     interrupted, seconds = 0, seconds_of_a_compaction()
     for attempts in itertools.count(1):
@@ -160,16 +171,13 @@ def test_an_interrupt_at_any_moment_leaves_the_model_whole() -> None:
         model = masked()
         before = state(model)
         report = None
-        timer = interrupt_after(generator.uniform(0, seconds))
         try:
+            interrupts.arm(generator.uniform(1e-6, seconds))
             report = attempt(model)
-            timer.join()
-            time.sleep(0.001)
+            interrupts.disarm()
         except KeyboardInterrupt:  # after the end
             pass
-        finally:
-            timer.cancel()
         interrupted += report is None
         check(model, before, report)
-        if interrupted > 100:
+        if interrupted > 50:
             break
