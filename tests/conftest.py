@@ -1,5 +1,6 @@
 """For every test: one thread, as the suite runs on every core, and the same random numbers."""
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,7 @@ def run(mode: str, folder: Path, **options: Any) -> int:
         text=True,
         timeout=300,
         check=False,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.returncode == 0 or "save" in options, done.stderr[-3000:]
     return done.returncode
@@ -155,14 +155,13 @@ def test_two_ranks_choose_the_same_candidate(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["ddp", pytest.param("fsdp", marks=needs_shards_on_cpu)])
 def test_two_ranks_of_the_other_namespace_end_as_one(
-    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"granularity": "Channel", "criterion": "Gradient"}
     ranks.main("single", str(tmp_path), options)
     monkeypatch.setenv("NAMESPACE", "pytorch_lightning")
-    run(mode, tmp_path, **options, compact=True)
+    run("ddp", tmp_path, **options, compact=True)
     (one,) = results(tmp_path, "single")
-    assert [rank["kept"] for rank in results(tmp_path, mode)] == [one["kept"]] * 2
+    assert [rank["kept"] for rank in results(tmp_path, "ddp")] == [one["kept"]] * 2
     assert (tmp_path / "small.safetensors").exists()

@@ -6,6 +6,7 @@ So it is when the run was killed before the compaction, or after it in the secon
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 import subprocess
 import sys
@@ -132,10 +133,18 @@ def test_a_compact_model_trains_on_as_without_the_detour(optimizer: str, tmp_pat
     check(Case(tmp_path, optimizer, "epochs", "channels"), [*MOMENTS][:1])
 
 
+def _mixed() -> list[tuple[str, str, str]]:
+    """Every optimizer with every other granularity, and with both schedules."""
+    pairs = itertools.product(enumerate(OPTIMIZERS), enumerate(GRANULARITIES))
+    return [
+        (optimizer, [*SCHEDULES][(row // 2 + column) % 2], granularity)
+        for (row, optimizer), (column, granularity) in pairs
+        if (row + column) % 2
+    ]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize(("optimizer", "schedule", "granularity"), _mixed())
 def test_every_checkpoint_goes_on_to_the_same_weights(
     optimizer: str, schedule: str, granularity: str, tmp_path: Path
 ) -> None:
@@ -159,7 +168,7 @@ def test_another_process_trains_on_to_the_same_weights(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, training_on.__file__, str(tmp_path)],
         check=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     for case in cases:
         assert_same(torch.load(case.path.with_suffix(".pt")), case.in_memory())
