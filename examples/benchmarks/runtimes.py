@@ -27,7 +27,8 @@ from tqdm import tqdm
 
 import lightning_prune as lp
 from lightning_prune.display.tables import format_count, format_table
-from lightning_prune.export import FORMATS, Exported
+from lightning_prune.export import Exported
+from lightning_prune.formats import FORMATS
 
 RUNTIMES = {
     "onnx": "ONNX Runtime",

@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 import lightning_prune as lp
 from lightning_prune.display.tables import format_bytes, format_table
-from lightning_prune.export import FORMATS, Exported
+from lightning_prune.export import Exported
+from lightning_prune.formats import FORMATS
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "digits"))
 from data import DigitsData

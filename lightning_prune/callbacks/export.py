@@ -21,7 +21,8 @@ from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.printing import print_as_is
 from lightning_prune.callbacks.trainer.steps import try_steps
 from lightning_prune.callbacks.trainer.strategies import check_strategy
-from lightning_prune.export import ExportReport, export_model, find_formats
+from lightning_prune.export import ExportReport, export_model
+from lightning_prune.formats import find_formats
 from lightning_prune.modules.inputs import ExampleInputs
 
 

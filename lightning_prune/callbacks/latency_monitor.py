@@ -20,6 +20,7 @@ from lightning_prune.callbacks.trainer.monitors import Attempts
 from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.strategies import check_strategy
 from lightning_prune.compaction.compact_twin import compact_twin
+from lightning_prune.measure.backend import Backend, check_backend
 from lightning_prune.measure.latency import Latency, measure_in_turns, measure_latency
 from lightning_prune.measure.turns import check_runs
 from lightning_prune.modules.inputs import ExampleInputs
@@ -64,6 +65,8 @@ class LatencyMonitor(Callback):
         batch_sizes: batches to which the inputs are brought, by repeating or leaving out rows;
             None for the batch that they have.
         threads: numbers of CPU threads; None for as many as torch uses.
+        backend: ``"eager"``, ``"compile"``, or a runtime to which the module is exported before it
+            is measured: ``"onnxruntime"``, ``"openvino"`` or ``"executorch"``.
         compact: also measure the module as it would be compacted.
         warmup_runs: untimed runs in a window of the warm-up, at least 0. It goes on until the
             medians of two windows in a row are within 3%, or for half of ``max_seconds``.
@@ -82,6 +85,7 @@ class LatencyMonitor(Callback):
     Raises:
         ValueError: if an argument is out of range.
         TypeError: if an argument is no number.
+        ModuleNotFoundError: if the backend is not installed.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class LatencyMonitor(Callback):
         every_n_epochs: int = 1,
         batch_sizes: Sequence[int] | None = None,
         threads: Sequence[int] | None = None,
+        backend: Backend = "eager",
         compact: bool = True,
         warmup_runs: int = 3,
         min_runs: int = 10,
@@ -100,11 +105,13 @@ class LatencyMonitor(Callback):
         check_integer("every_n_epochs", every_n_epochs, 1, cure)
         check_runs(warmup_runs, min_runs, max_seconds)
         check_flags(compact=compact)
+        check_backend(backend)
         _check_numbers("batch_sizes", batch_sizes)
         _check_numbers("threads", threads)
         self.every_n_epochs = every_n_epochs
         self.batch_sizes = batch_sizes
         self.threads = threads
+        self.backend = backend
         self.compact = compact
         self.warmup_runs = warmup_runs
         self.min_runs = min_runs
@@ -161,7 +168,12 @@ class LatencyMonitor(Callback):
         self._tried = True
         with self._attempts.attempt():
             measure_latency(
-                pl_module, self._inputs, warmup_runs=0, min_runs=1, max_seconds=_AT_ONCE
+                pl_module,
+                self._inputs,
+                backend=self.backend,
+                warmup_runs=0,
+                min_runs=1,
+                max_seconds=_AT_ONCE,
             )
 
     @override
@@ -208,6 +220,7 @@ class LatencyMonitor(Callback):
             inputs,
             batch_size=condition.batch_size,
             threads=condition.threads,
+            backend=self.backend,
             warmup_runs=self.warmup_runs,
             min_runs=self.min_runs,
             max_seconds=self.max_seconds,

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from lightning_prune.export.base import Runner
-from lightning_prune.export.program import Exportable
+from lightning_prune.formats.base import Runner
+from lightning_prune.formats.program import Exportable
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.nesting import tensors_in
 

@@ -16,29 +16,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightning_prune.arguments import check_flags, check_list, check_model, check_writable, path_of
+from lightning_prune.arguments import check_flags, check_model, check_writable, path_of
 from lightning_prune.errors import ExportError
-from lightning_prune.export.base import Format
 from lightning_prune.export.comparison import largest_error
-from lightning_prune.export.executorch import ExecuTorch
-from lightning_prune.export.int8 import DynamicInt8, StaticInt8
-from lightning_prune.export.onnx import Onnx
-from lightning_prune.export.openvino import OpenVino
-from lightning_prune.export.program import Exportable
 from lightning_prune.export.report import Exported, ExportReport
-from lightning_prune.export.torch_export import TorchExport
+from lightning_prune.formats import FORMATS, Exportable, Format, find_formats
 from lightning_prune.measure.size import count_bytes
 from lightning_prune.measure.turns import take_turns
-
-FORMATS: dict[str, Format] = {
-    "onnx": Onnx(),
-    "onnx-int8-dynamic": DynamicInt8(),
-    "onnx-int8-static": StaticInt8(),
-    "openvino": OpenVino(),
-    "executorch": ExecuTorch(),
-    "torch.export": TorchExport(),
-}
-"""The formats by name."""
 
 _TOLERANCE = 1e-5
 """Largest difference, over the scale of an output, that rounding in another order may make."""
@@ -119,34 +103,6 @@ def export_model(
             f"{', '.join(found)}:\n{report}"
         )
     return report
-
-
-def find_formats(names: Sequence[str]) -> dict[str, Format]:
-    """Return formats by name, once it is known that they can be used here.
-
-    Args:
-        names: keys of `FORMATS`, at least one.
-
-    Raises:
-        ValueError: if there is none, or one is not known.
-        TypeError: if they are no list of names.
-        ModuleNotFoundError: if what one of them needs is not installed.
-    """
-    check_list("formats", names)
-    if not names or not FORMATS.keys() >= set(names):
-        raise ValueError(
-            f"Expected `formats` to hold some of {', '.join(FORMATS)}, but got {list(names)}. "
-            "Every format makes one file."
-        )
-    found = {name: FORMATS[name] for name in names}
-    for name, one in found.items():
-        if one.missing():
-            raise ModuleNotFoundError(
-                f"Expected `formats` to need nothing but what is installed, but got {name!r}, "
-                f"which needs {', '.join(one.missing())}. Run "
-                f"pip install 'lightning-prune[{one.extra}]'."
-            )
-    return found
 
 
 def _export(one: Format, exportable: Exportable, path: Path) -> Exported:

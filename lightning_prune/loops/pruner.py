@@ -20,6 +20,7 @@ from lightning_prune.coupling.unused import warn_unused
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.errors import PruningError
 from lightning_prune.granularities import Channel, Granularity
+from lightning_prune.measure.backend import Backend
 from lightning_prune.modules.ranks import add_up, all_agree
 from lightning_prune.pruning import BasePruner, PruningReport, Recipe, find_prunable
 from lightning_prune.pruning.checks import (
@@ -31,7 +32,6 @@ from lightning_prune.pruning.checks import (
 )
 from lightning_prune.pruning.compensating.batches import FirstBatches, calibration_of
 from lightning_prune.pruning.compensating.mending import Calibration
-from lightning_prune.pruning.latency.clock import Backend
 from lightning_prune.pruning.progress import Progress
 from lightning_prune.pruning.recipe import asked
 from lightning_prune.pruning.state import check_resumable, options_of

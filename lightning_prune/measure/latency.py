@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from torch import nn
 from typing_extensions import override
 
-from lightning_prune.arguments import check_choice, check_integer, check_model
+from lightning_prune.arguments import check_integer, check_model
 from lightning_prune.display.tables import format_bytes, format_count, format_table
+from lightning_prune.measure.backend import Backend, check_backend, timed_by
 from lightning_prune.measure.speedup import Speedup, paired_speedup, speedup_of
-from lightning_prune.measure.timed_model import Backend, TimedModel, cpu_threads
+from lightning_prune.measure.timed_model import cpu_threads
 from lightning_prune.measure.turns import check_runs, take_turns
 
 
@@ -43,7 +44,7 @@ class Latency:
         backend: what ran the model.
         peak_bytes: the most that results of operations took at once beside weights and inputs. On
             CUDA with the workspace of kernels, on the CPU without it; ``None`` where that cannot
-            be followed: on other devices, in compiled code on the CPU.
+            be followed: on other devices, in compiled code on the CPU, in other runtimes.
     """
 
     p50_ms: float
@@ -121,7 +122,9 @@ def measure_latency(
         batch_size: the batch to which the inputs are brought, by repeating or leaving out rows, at
             least 1; ``None`` = as they are.
         threads: CPU threads for torch to use meanwhile, at least 1; ``None`` = as many as it does.
-        backend: ``"eager"``, or ``"compile"`` to run what `torch.compile` makes of the model.
+        backend: ``"eager"``, ``"compile"`` to run what `torch.compile` makes of the model, or a
+            runtime on the CPU to which it is exported first: ``"onnxruntime"``, ``"openvino"`` or
+            ``"executorch"``.
         warmup_runs: untimed runs in a window of the warm-up, at least 0. It goes on until the
             medians of two windows in a row are within 3%, or for half of ``max_seconds``.
         min_runs: timed runs even where they take longer than ``max_seconds``, at least 1.
@@ -133,7 +136,9 @@ def measure_latency(
     Raises:
         ValueError: if a number is out of range, or ``backend`` none of its words.
         TypeError: if ``model`` is no module, or an argument no number.
+        ModuleNotFoundError: if the backend is not installed.
         ExampleInputsError: if the model does not run on the inputs.
+        ExportError: if `torch.export` does not follow the model, where the backend needs it.
     """
     check_model(model)
     return measure_in_turns(
@@ -183,9 +188,10 @@ def measure_in_turns(
     Raises:
         ValueError: if ``models`` is empty, a number is out of range or ``backend`` none of its
             words.
+        ModuleNotFoundError: if the backend is not installed.
     """
     check_runs(warmup_runs, min_runs, max_seconds)
-    check_choice("backend", backend, get_args(Backend), "It says what runs the model.")
+    check_backend(backend)
     for name, number in (("batch_size", batch_size), ("threads", threads)):
         if number is not None:
             check_integer(name, number, 1, "Leave it out to measure as things are.")
@@ -194,10 +200,11 @@ def measure_in_turns(
             "Expected `models` to hold at least one module, but got none. Pass what to compare."
         )
     started_s = time.perf_counter()
-    timed = [
-        TimedModel(model, example_inputs, batch_size, backend, cpu_time=cpu_time)
-        for model in models
-    ]
+    with cpu_threads(threads):
+        timed = [
+            timed_by(backend, model, example_inputs, batch_size, cpu_time=cpu_time)
+            for model in models
+        ]
     accelerators = sorted({d for it in timed for d in it.accelerators}, key=str)
     rng_type = accelerators[0].type if accelerators else "cuda"
     with (
@@ -213,7 +220,7 @@ def measure_in_turns(
         )
         used_threads = torch.get_num_threads()
         measuring_s = time.perf_counter() - started_s
-        peaks = [_peak_bytes(one, backend) for one in timed]
+        peaks = [one.peak_bytes() for one in timed]
     p50_ms, p95_ms = np.quantile(runs_ms, [0.5, 0.95], axis=0)
     latencies = []
     for index, one in enumerate(timed):
@@ -232,10 +239,3 @@ def measure_in_turns(
         )
         latencies.append(latency)
     return Turns(tuple(latencies), runs_ms)
-
-
-def _peak_bytes(one: TimedModel, backend: Backend) -> int | None:
-    # Compiled code calls no operations that could be followed.
-    if backend == "compile" and not one.accelerators:
-        return None
-    return one.peak_bytes()

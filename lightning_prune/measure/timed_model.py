@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,9 +13,6 @@ from torch import nn
 from lightning_prune.measure.memory import peak_bytes
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.twin import twin
-
-Backend = Literal["eager", "compile"]
-"""``"eager"`` calls the model as it is, ``"compile"`` after `torch.compile`."""
 
 
 class TimedModel:
@@ -25,7 +22,7 @@ class TimedModel:
         model: any module; it stays as it is.
         example_inputs: a tensor, a tuple of positional or a dict of keyword arguments, a `Call`.
         batch_size: the batch to which the inputs are brought; ``None`` = as they are.
-        backend: what runs the model.
+        compiled: time what `torch.compile` makes of the model.
         cpu_time: on the CPU, count the time that the calling thread is at work.
 
     Raises:
@@ -37,8 +34,8 @@ class TimedModel:
         model: nn.Module,
         example_inputs: Any,
         batch_size: int | None = None,
-        backend: Backend = "eager",
         *,
+        compiled: bool = False,
         cpu_time: bool = False,
     ) -> None:
         self.model = twin(model).eval()
@@ -47,7 +44,8 @@ class TimedModel:
         self.tensors = [*self.model.parameters(), *self.inputs.tensors, *self.model.buffers()]
         self.accelerators = {t.device for t in self.tensors} - {torch.device("cpu")}
         self._cpu_time = cpu_time and not self.accelerators
-        if backend == "compile":
+        self._compiled = compiled
+        if compiled:
             called = getattr(self.model, self.inputs.method)
             setattr(self.model, self.inputs.method, torch.compile(called, dynamic=False))
 
@@ -79,7 +77,12 @@ class TimedModel:
             torch.accelerator.synchronize(device)
 
     def peak_bytes(self) -> int | None:
-        """Return the peak memory of one run, as `measure.memory.peak_bytes`."""
+        """Return the peak memory of one run, as `measure.memory.peak_bytes`.
+
+        Compiled code on the CPU calls no operations that could be followed: that returns None.
+        """
+        if self._compiled and not self.accelerators:
+            return None
         inputs = self.inputs.map(torch.clone)
         return peak_bytes(lambda: inputs(self.model), [*self.tensors, *inputs.tensors])
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_prune.arguments import check_integer, check_positive
+from lightning_prune.measure.allocator import memory_kept
 
 # Quantiles no longer move after so many turns; a tiny model would otherwise collect for nothing.
 _MAX_TURNS = 1000
@@ -39,14 +40,15 @@ def take_turns(
     Returns:
         Times in ms, shape ``[turns, runs]``.
     """
-    if warmup_runs:
-        _warm_up(runs, warmup_runs, time.perf_counter() + max_seconds / 2)
     turns_ms: list[list[float]] = []
-    max_turns, deadline_s = max(min_runs, _MAX_TURNS), time.perf_counter() + max_seconds
-    while len(turns_ms) < min_runs or (
-        len(turns_ms) < max_turns and time.perf_counter() < deadline_s
-    ):
-        turns_ms.append([run() for run in runs])
+    with memory_kept():
+        if warmup_runs:
+            _warm_up(runs, warmup_runs, time.perf_counter() + max_seconds / 2)
+        max_turns, deadline_s = max(min_runs, _MAX_TURNS), time.perf_counter() + max_seconds
+        while len(turns_ms) < min_runs or (
+            len(turns_ms) < max_turns and time.perf_counter() < deadline_s
+        ):
+            turns_ms.append([run() for run in runs])
     return np.array(turns_ms)
 
 

@@ -15,11 +15,11 @@ from lightning_prune.coupling.unused import warn_unused
 from lightning_prune.criteria import Criterion, Gradient, Magnitude
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.measure import count_macs
+from lightning_prune.measure.backend import Backend
 from lightning_prune.modules.twin import clone, twin
 from lightning_prune.pruning.base_pruner import BasePruner
 from lightning_prune.pruning.checks import check_batches, check_calibration, check_loss
 from lightning_prune.pruning.compensating.batches import FirstBatches, calibration_of
-from lightning_prune.pruning.latency.clock import Backend
 from lightning_prune.pruning.prunable import find_prunable
 from lightning_prune.pruning.recipe import Recipe, asked
 from lightning_prune.pruning.report import PruningReport

@@ -24,6 +24,7 @@ from lightning_prune.compensations import Compensation
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.errors import TargetError
 from lightning_prune.granularities import Channel, Granularity
+from lightning_prune.measure.backend import Backend, check_backend
 from lightning_prune.modules.names import plain_name
 from lightning_prune.modules.patterns import check_patterns
 from lightning_prune.pruning.checks import (
@@ -33,7 +34,6 @@ from lightning_prune.pruning.checks import (
     check_regrows,
 )
 from lightning_prune.pruning.comparing.auto import Auto
-from lightning_prune.pruning.latency.clock import Backend, check_backend
 from lightning_prune.schedules import Schedule
 from lightning_prune.units.cost import Of
 

@@ -13,7 +13,7 @@ from lightning_prune.compaction import CompactionReport
 from lightning_prune.coupling import Coupling, couple
 from lightning_prune.export import ExportReport
 from lightning_prune.measure import Latency, measure_in_turns
-from lightning_prune.measure.timed_model import Backend
+from lightning_prune.measure.backend import Backend
 from lightning_prune.modules.inputs import ExampleInputs, examples_of
 from lightning_prune.pruning import PruningReport
 from lightning_prune.report.content import Change, Form, Goal, Reason, RunReport, Timing, Width

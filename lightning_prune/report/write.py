@@ -15,7 +15,7 @@ from torch import nn
 from lightning_prune.arguments import path_of
 from lightning_prune.compaction import CompactionReport
 from lightning_prune.export import ExportReport
-from lightning_prune.measure.timed_model import Backend
+from lightning_prune.measure.backend import Backend
 from lightning_prune.pruning import PruningReport
 from lightning_prune.report.build import Sources, build_report, missing
 from lightning_prune.report.content import RunReport

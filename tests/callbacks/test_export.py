@@ -11,8 +11,8 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from support.fits import Net, Validated, data, make_trainer
 
 import lightning_prune as lp
-from lightning_prune.export import FORMATS
-from lightning_prune.export.program import Exportable
+from lightning_prune.formats import FORMATS
+from lightning_prune.formats.program import Exportable
 from lightning_prune.modules.inputs import ExampleInputs
 
 

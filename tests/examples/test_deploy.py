@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_prune.export import FORMATS
+from lightning_prune.formats import FORMATS
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "deploy"
 

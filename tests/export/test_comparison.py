@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_prune.export.comparison import largest_error
-from lightning_prune.export.program import Exportable
+from lightning_prune.formats.program import Exportable
 
 
 class Net(nn.Module):

@@ -10,9 +10,9 @@ from typing_extensions import override
 
 import lightning_prune as lp
 from lightning_prune.errors import ExportError
-from lightning_prune.export import FORMATS
-from lightning_prune.export.base import Format, Runner
-from lightning_prune.export.program import Exportable
+from lightning_prune.formats import FORMATS
+from lightning_prune.formats.base import Format, Runner
+from lightning_prune.formats.program import Exportable
 
 X = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
 

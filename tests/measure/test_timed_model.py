@@ -35,6 +35,12 @@ class Waits(nn.Module):
         return x
 
 
+def test_what_is_compiled_does_not_tell_its_memory_on_the_cpu() -> None:
+    model, x = nn.Linear(2, 2), torch.zeros(3, 2)
+    assert TimedModel(model, x, compiled=True).peak_bytes() is None
+    assert TimedModel(model, x).peak_bytes() is not None
+
+
 def test_time_at_work_leaves_out_what_a_thread_waits_for() -> None:
     assert TimedModel(Waits(), torch.zeros(1)).run_ms() >= 20
     assert TimedModel(Waits(), torch.zeros(1), cpu_time=True).run_ms() < 20

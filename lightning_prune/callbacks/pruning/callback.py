@@ -25,6 +25,7 @@ from lightning_prune.callbacks.trainer.strategies import check_strategy
 from lightning_prune.compensations import Compensation
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.granularities import Channel, Granularity
+from lightning_prune.measure.backend import Backend
 from lightning_prune.pruning import BasePruner, PruningReport, Recipe, Rewinding
 from lightning_prune.pruning.checks import (
     check_batches,
@@ -33,7 +34,6 @@ from lightning_prune.pruning.checks import (
     check_release,
 )
 from lightning_prune.pruning.comparing.auto import refuse_auto
-from lightning_prune.pruning.latency.clock import Backend
 from lightning_prune.pruning.progress import Progress
 from lightning_prune.pruning.recipe import asked
 from lightning_prune.pruning.shrinkage import Shrinkage

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import lightning as L
 from torch import Tensor, nn
 from typing_extensions import override
 
-from lightning_prune.arguments import check_choice, check_flags, check_integer, check_name, path_of
+from lightning_prune.arguments import check_flags, check_integer, check_name, path_of
 from lightning_prune.callbacks.report.told import last_of, prunings_of, with_run
 from lightning_prune.callbacks.trainer.example_inputs import require_forward_inputs
 from lightning_prune.callbacks.trainer.figures import log_figures
@@ -21,7 +21,7 @@ from lightning_prune.callbacks.trainer.namespaces import Callback, classes
 from lightning_prune.callbacks.trainer.printing import print_as_is
 from lightning_prune.compaction import CompactionReport
 from lightning_prune.export import ExportReport
-from lightning_prune.measure.timed_model import Backend
+from lightning_prune.measure.backend import Backend, check_backend
 from lightning_prune.modules.gathering import has_shards
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.twin import twin
@@ -87,7 +87,7 @@ class Report(Callback):
         for batch_size in batch_sizes or ():
             check_integer("batch_sizes", batch_size, 1, "Leave it out to measure as things are.")
         for backend in backends:
-            check_choice("backends", backend, get_args(Backend), "It says what runs the model.")
+            check_backend(backend, "backends")
         self.folder = None if folder is None else path_of(folder, "folder", "folder")
         self.monitor = monitor
         self.title = title

@@ -10,9 +10,9 @@ import torch
 from support.oracle import halved
 from torch import Tensor, nn
 
-from lightning_prune.export import FORMATS
 from lightning_prune.export.comparison import largest_error
-from lightning_prune.export.program import Exportable
+from lightning_prune.formats import FORMATS
+from lightning_prune.formats.program import Exportable
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # exporters warn of themselves
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_prune.export.int8 import DynamicInt8, StaticInt8
-from lightning_prune.export.program import Exportable
+from lightning_prune.formats.int8 import DynamicInt8, StaticInt8
+from lightning_prune.formats.program import Exportable
 
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.filterwarnings("ignore")  # the exporter warns of itself

@@ -1,8 +1,8 @@
 import torch
 from torch import Tensor, nn
 
-from lightning_prune.export.program import Exportable
-from lightning_prune.export.torch_export import TorchExport
+from lightning_prune.formats.program import Exportable
+from lightning_prune.formats.torch_export import TorchExport
 
 
 class Net(nn.Module):

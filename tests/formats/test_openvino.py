@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_prune.export.openvino import OpenVino
-from lightning_prune.export.program import Exportable
+from lightning_prune.formats.openvino import OpenVino
+from lightning_prune.formats.program import Exportable
 
 openvino = pytest.importorskip("openvino")
 pytestmark = pytest.mark.filterwarnings("ignore")  # the converter warns of itself

@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_prune.export.onnx import Onnx
-from lightning_prune.export.program import Exportable
+from lightning_prune.formats.onnx import Onnx
+from lightning_prune.formats.program import Exportable
 
 pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.filterwarnings("ignore")  # the exporter warns of itself

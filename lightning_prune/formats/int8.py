@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from typing_extensions import override
 
-from lightning_prune.export.onnx import Onnx
-from lightning_prune.export.program import Exportable
+from lightning_prune.formats.onnx import Onnx
+from lightning_prune.formats.program import Exportable
 
 
 class Quantized(Onnx):

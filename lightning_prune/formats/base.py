@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from lightning_prune.export.program import Exportable
+from lightning_prune.formats.program import Exportable
 
 Runner = Callable[[Mapping[str, Tensor]], list[Tensor]]
 """Runs a file on tensors by the name of the input; returns its outputs in the model's order."""

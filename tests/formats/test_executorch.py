@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_prune.export.executorch import ExecuTorch
-from lightning_prune.export.program import Exportable
+from lightning_prune.formats.executorch import ExecuTorch
+from lightning_prune.formats.program import Exportable
 
 pytest.importorskip("executorch")
 pytestmark = pytest.mark.filterwarnings("ignore")  # the exporter warns of itself

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 import lightning_prune as lp
 from lightning_prune.errors import ExampleInputsError, ExportError
-from lightning_prune.export.program import Exportable
+from lightning_prune.formats.program import Exportable
 from lightning_prune.modules.inputs import ExampleInputs
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.export.base import Format, Runner
-from lightning_prune.export.program import Exportable
+from lightning_prune.formats.base import Format, Runner
+from lightning_prune.formats.program import Exportable
 from lightning_prune.modules.nesting import map_tensors, tensors_in
 
 
