@@ -29,6 +29,7 @@ class Shrinkage:
         self._regularization = regularization
         self._going: list[Tensor] | None = None
         self._steps = 0
+        self._stepped: set[str] = set()
 
     def choose(self, pruner: BasePruner, target: float) -> None:
         """Choose the units that an update would remove now, if that is due and there are scores.
@@ -47,11 +48,14 @@ class Shrinkage:
 
     def forget(self) -> None:
         """Forget the chosen units and the steps: an update has removed them."""
-        self._going, self._steps = None, 0
+        self._going, self._steps, self._stepped = None, 0, set()
 
     @torch.no_grad()
     def apply(self, pruner: BasePruner, rate: float, stepped: Collection[int]) -> None:
         """Shrink the chosen units; call it after every optimizer step.
+
+        Where several optimizers share the weights, their steps count as one until one of them
+        steps again.
 
         Args:
             pruner: what will remove them.
@@ -63,8 +67,9 @@ class Shrinkage:
         weights = {n: w for n, w in pruner.masks.weights.items() if id(w) in stepped}
         if not weights:  # the optimizer of another network: no step of this one
             return
+        self._count(weights)
         factors = [
-            self._factors(self._regularization, group, going, weights, rate)
+            self._factors(self._regularization, group, going, pruner.masks.weights, rate)
             if going.any()
             else None
             for group, going in zip(pruner.masks.groups, self._going, strict=True)
@@ -74,7 +79,13 @@ class Shrinkage:
                 for member in _members(group, weights):
                     weight = weights[member.axis.tensor]
                     weight.mul_(_line(member, factor.to(weight), weight.shape))
-        self._steps += 1
+
+    def _count(self, weights: Collection[str]) -> None:
+        """Count a step, unless it is part of the last one."""
+        if not self._steps or not self._stepped.isdisjoint(weights):
+            self._steps += 1
+            self._stepped = set()
+        self._stepped.update(weights)
 
     def state_dict(self) -> dict[str, Any] | None:
         """Return the units as packed bits, and the steps; ``None`` without regularization."""
@@ -83,6 +94,7 @@ class Shrinkage:
         going = self._going or []
         return {
             "steps": self._steps,
+            "stepped": sorted(self._stepped),
             "aimed": self._going is not None,
             "going": [pack(flags) for flags in going],
             "sizes": [flags.numel() for flags in going],
@@ -92,7 +104,7 @@ class Shrinkage:
         """Take over what `state_dict` returned."""
         if self._regularization is None or state is None:
             return
-        self._steps = state["steps"]
+        self._steps, self._stepped = state["steps"], set(state["stepped"])
         self._going = None
         if state["aimed"]:
             pairs = zip(state["going"], state["sizes"], strict=True)
@@ -120,7 +132,7 @@ class Shrinkage:
             m.width * (1 if m.axis.dim < 0 else weights[m.axis.tensor].numel() // m.size)
             for m in members
         )
-        factors = regularization.factors(norms, round(size), self._steps, rate)
+        factors = regularization.factors(norms, round(size), self._steps - 1, rate)
         return torch.where(going.to(factors.device), factors, torch.ones_like(factors))
 
 

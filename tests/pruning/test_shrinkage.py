@@ -111,3 +111,50 @@ def test_steps_of_other_optimizers_do_not_count():
     assert shrinkage.state_dict()["steps"] == 0
     shrinkage.apply(pruner, 0.1, everything(model))
     assert shrinkage.state_dict()["steps"] == 1
+
+
+def two_optimizers(model):
+    return [{id(model[0].weight)}, everything(model) - {id(model[0].weight)}]
+
+
+def test_a_step_of_two_optimizers_is_one():
+    one, pruner = make()
+    other, other_pruner = make()
+    shrinkage, other_shrinkage = (Shrinkage(GrowingL2(every=2, refresh=50)) for _ in range(2))
+    shrinkage.choose(pruner, 0.5)
+    other_shrinkage.choose(other_pruner, 0.5)
+    for step in range(1, 8):
+        shrinkage.apply(pruner, 0.1, everything(one))
+        for stepped in two_optimizers(other):
+            other_shrinkage.apply(other_pruner, 0.1, stepped)
+        assert shrinkage.state_dict()["steps"] == other_shrinkage.state_dict()["steps"] == step
+    assert torch.equal(rows(one), rows(other))
+
+
+def test_the_lasso_takes_whole_units_for_its_norms_whoever_steps():
+    model, pruner = make()
+    shrinkage = Shrinkage(GroupLasso(strength=1.0))
+    shrinkage.choose(pruner, 0.25)
+    before, norms = rows(model).clone(), rows(model).norm(dim=1)
+    first, second = two_optimizers(model)
+    shrinkage.apply(pruner, 0.01, first)
+    share = 1 - 0.01 * 9**0.5 / norms.min()
+    unit = norms.argmin()
+    assert torch.allclose(rows(model)[unit, :5], before[unit, :5] * share)
+    shrinkage.apply(pruner, 0.01, second)
+    # The unit is a little smaller by then, and loses the same length, shared by all of it.
+    assert torch.allclose(rows(model)[unit, 5:], before[unit, 5:] * share, rtol=0.1)
+
+
+def test_a_run_resumed_between_two_optimizers_counts_as_one_that_was_not():
+    model, pruner = make()
+    shrinkage = Shrinkage(GrowingL2())
+    shrinkage.choose(pruner, 0.5)
+    first, second = two_optimizers(model)
+    shrinkage.apply(pruner, 0.1, first)
+    resumed = Shrinkage(GrowingL2())
+    resumed.load_state_dict(shrinkage.state_dict())
+    resumed.apply(pruner, 0.1, second)
+    assert resumed.state_dict()["steps"] == 1
+    resumed.apply(pruner, 0.1, second)
+    assert resumed.state_dict()["steps"] == 2

@@ -31,11 +31,14 @@ from lightning_prune.units.cost import cost_of
 Keep = Callable[[float, int], list[Tensor]]
 """Returns the units to keep at a level, in multiples."""
 
-_TOLERANCE = 0.02
+_TOLERANCE = 0.01
 """Relative difference of asked and measured speed-up that counts as none."""
 
 _MOST_NOISE = 0.04
 """The same where measurements differ among each other by as much."""
+
+_MISSED = 0.03
+"""The same that is too much: then smaller multiples are tried, which are not as far apart."""
 
 _MULTIPLE = 8
 _PAYS = 1.05
@@ -43,7 +46,7 @@ _PAYS = 1.05
 
 _MOST_TRIES = 8
 _MOST_REPEATS = 6
-"""Times that the clock is asked again, while noise hides a difference of half the tolerance."""
+"""Times that the clock is asked again, while noise hides the tolerance."""
 
 
 @dataclass(frozen=True)
@@ -188,13 +191,7 @@ class LatencySearch:
         self._points = [*self._ends, self._last]
         if not self.round_to:
             self.round_to = self._best_multiple(sparsity, keep_at)
-        try:
-            best = self._closest(sparsity, keep_at)
-        except TargetError:
-            if self.round_to == 1:
-                raise
-            self.round_to = 1  # not as much can go in multiples
-            best = self._closest(sparsity, keep_at)
+        best = self._best(sparsity, keep_at)
         self.speedup, self.reached = best.speedup, _gone(best.speedup)
         self._last = (best.level, self.reached)
         return best.kept
@@ -213,11 +210,27 @@ class LatencySearch:
             gains.append(_gone(self._measured(kept).speedup) / cost)
         return _MULTIPLE if gains[1] > _PAYS * gains[0] else 1
 
-    def _closest(self, sparsity: float, keep_at: Keep) -> _Try:
+    def _best(self, sparsity: float, keep_at: Keep) -> _Try:
+        """Return the closest try, in smaller multiples where larger ones miss the target."""
+        tries: list[_Try] = []
+        for multiple in (m for m in (_MULTIPLE, 4, 2, 1) if m <= self.round_to):
+            try:
+                tries.append(self._closest(sparsity, keep_at, multiple))
+            except TargetError:  # not as much can go in such multiples
+                if multiple == 1 and not tries:
+                    raise
+            if tries and tries[-1].distance <= _MISSED:
+                break
+        return min(tries, key=lambda one: one.distance)
+
+    def _closest(self, sparsity: float, keep_at: Keep, multiple: int) -> _Try:
         tries: list[_Try] = []
         for _ in range(_MOST_TRIES):
             level = min(self.level_for(sparsity), self._max_level)
-            tries.append(self._try(level, sparsity, keep_at(level, self.round_to)))
+            kept = keep_at(level, multiple)
+            if any(_same(kept, one.kept) for one in tries):  # nothing lies in between
+                break
+            tries.append(self._try(level, sparsity, kept))
             if tries[-1].agrees:
                 break
         return min(tries, key=lambda one: one.distance)
@@ -240,7 +253,7 @@ class LatencySearch:
             runs_ms = self._clock(models, self._example)
             for _ in range(_MOST_REPEATS):
                 speedup = paired_speedup(runs_ms[:, 0], runs_ms[:, 1])
-                if speedup.spread <= _TOLERANCE / 2:
+                if speedup.spread <= _TOLERANCE:
                     break
                 runs_ms = np.concatenate([runs_ms, self._clock(models, self._example)])
             speedup = paired_speedup(runs_ms[:, 0], runs_ms[:, 1])
@@ -274,6 +287,10 @@ class LatencySearch:
         self.round_to = int(state["round_to"])
         self._last = (state["level"], self.reached)
         self._points = [*self._ends, self._last]
+
+
+def _same(kept: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    return all(torch.equal(one, other) for one, other in zip(kept, others, strict=True))
 
 
 def _gone(speedup: Speedup) -> float:
