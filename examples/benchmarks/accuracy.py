@@ -7,7 +7,8 @@ from that same checkpoint, scores for one epoch, is pruned in one shot, and reco
 number of epochs at the same learning rate. Reported is the test accuracy after the **last** epoch,
 never the best, as mean and standard deviation over the seeds. Controls: the dense network trained
 for as many epochs more, and random pruning. Weights are ranked globally; channels lose the same
-fraction in every layer, as sparsity of the prunable parameters.
+fraction in every layer, as sparsity of the prunable parameters. With `--ways` channels are also
+pruned with compensation, or gradually over the first half of the same epochs, or both.
 
 Writes `OUTPUT.csv`, one row as soon as a run is done, a Markdown table in `OUTPUT.md` and a plot in
 `OUTPUT.png`; `--resume` keeps the rows that are there. Dense checkpoints lie beside them.
@@ -64,6 +65,14 @@ ONLY = {
     "Lamp": "weights",
 }
 DENSE = "dense, trained longer"
+COMPENSATED, GRADUAL = " + LeastSquares", ", gradual"
+WAYS = {
+    "plain": "",
+    "compensated": COMPENSATED,
+    "gradual": GRADUAL,
+    "both": GRADUAL + COMPENSATED,
+}
+"""How channels are pruned by a criterion: what is put behind its name."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ class Run:
 
     Args:
         granularity: ``"channels"`` or ``"weights"``.
-        criterion: its name here, or that of the control.
+        criterion: its name here with the way, or that of the control.
         sparsity: fraction of the prunable parameters removed; 0 for the control.
         seed: of the dense network, the order of the data and random pruning.
         accuracy: on the test images after the last epoch.
@@ -128,6 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--criteria", nargs="+", default=list(CRITERIA), choices=list(CRITERIA))
     parser.add_argument("--granularities", nargs="+", default=["channels", "weights"])
+    parser.add_argument("--ways", nargs="+", default=["plain"], choices=list(WAYS))
     parser.add_argument("--sparsities", nargs="+", type=float, default=[0.5, 0.75, 0.9, 0.95])
     parser.add_argument("--seeds", type=int, default=5, help="how many")
     parser.add_argument("--width", type=int, default=32, help="of the network")
@@ -149,9 +159,8 @@ def main() -> None:
         arguments.output.parent,
     )
     keys = {run.key for run in done}
-    asked = _asked(
-        arguments.granularities, arguments.criteria, arguments.sparsities, arguments.seeds
-    )
+    names = [name + WAYS[way] for name in arguments.criteria for way in arguments.ways]
+    asked = _asked(arguments.granularities, names, arguments.sparsities, arguments.seeds)
     missing = [run for run in asked if run.key not in keys]
     with ProcessPoolExecutor(arguments.jobs) as pool:
         seeds = {run.seed for run in missing}
@@ -170,9 +179,21 @@ def _asked(
 ) -> list[Run]:
     """Return every run that makes sense, the controls among them."""
     combinations = itertools.product(granularities, criteria, sparsities)
-    words = [(g, c, s) for g, c, s in combinations if ONLY.get(c, g) == g]
+    words = [(g, c, s) for g, c, s in combinations if _makes_sense(c, g)]
     words += [(granularity, DENSE, 0.0) for granularity in granularities]
     return [Run(g, c, s, seed) for seed in range(seeds) for g, c, s in words]
+
+
+def _makes_sense(name: str, granularity: str) -> bool:
+    base = _base(name)
+    return ONLY.get(base, granularity) == granularity and (
+        name == base or granularity == "channels"
+    )
+
+
+def _base(name: str) -> str:
+    """Return the criterion of a name with its way."""
+    return name.removesuffix(COMPENSATED).removesuffix(GRADUAL)
 
 
 def train_dense(setting: Setting, seed: int) -> None:
@@ -201,7 +222,7 @@ def execute(setting: Setting, run: Run) -> Run:
     L.seed_everything(run.seed, verbose=False)
     model = Recovery(width=setting.width, learning_rate=setting.learning_rate, latency_batch_size=4)
     model.load_state_dict(torch.load(_dense_path(setting, run.seed), weights_only=True))
-    pruning = None if run.criterion == DENSE else _pruning(run)
+    pruning = None if run.criterion == DENSE else _pruning(run, setting.recovery)
     trainer = _trainer(1 + setting.recovery, *([] if pruning is None else [pruning]))
     data = DigitsData()
     with contextlib.redirect_stdout(io.StringIO()):  # the bar is enough
@@ -211,20 +232,23 @@ def execute(setting: Setting, run: Run) -> Run:
     return Run(*run.key, accuracy=results["test/accuracy"], reached=reached)
 
 
-def _pruning(run: Run) -> lp.Pruning:
-    """Return the callback that prunes after one epoch of scoring."""
-    criterion = CRITERIA[run.criterion]
-    if run.criterion == "Random":
-        criterion = lp.Random(run.seed)
+def _pruning(run: Run, recovery: int) -> lp.Pruning:
+    """Return the callback that prunes after one epoch of scoring, or over half of the epochs."""
+    base = _base(run.criterion)
+    criterion = lp.Random(run.seed) if base == "Random" else CRITERIA[base]
     channels = run.granularity == "channels"
+    gradual = GRADUAL in run.criterion
     return lp.Pruning(
         run.sparsity,
         criterion,
         granularity=lp.Channel() if channels else lp.Weight(),
         allocation=lp.Uniform() if channels else lp.Global(),
-        schedule=lp.OneShot(epoch=1),
+        schedule=lp.Cubic(start_epoch=1, end_epoch=1 + max(1, recovery // 2))
+        if gradual
+        else lp.OneShot(epoch=1),
+        compensation=lp.LeastSquares() if run.criterion.endswith(COMPENSATED) else None,
         # A depthwise kernel is read by no layer that Wanda watches.
-        exclude=["*.depthwise"] if run.criterion == "Wanda" and not channels else [],
+        exclude=["*.depthwise"] if base == "Wanda" and not channels else [],
     )
 
 
@@ -259,7 +283,7 @@ def summarise(runs: list[Run]) -> str:
         sparsities = sorted({run.sparsity for run in mine} - {0.0})
         header = [granularity, *(f"{sparsity:.0%}" for sparsity in sparsities)]
         rows = [header, ["---"] * len(header)]
-        for criterion in [*CRITERIA, DENSE]:
+        for criterion in [*_rows(mine), DENSE]:
             cells = [
                 _cell([r.accuracy for r in mine if (r.criterion, r.sparsity) == (criterion, s)])
                 for s in (sparsities if criterion != DENSE else [0.0] * len(sparsities))
@@ -268,6 +292,13 @@ def summarise(runs: list[Run]) -> str:
                 rows.append([criterion, *cells])
         tables.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     return "\n\n".join(tables)
+
+
+def _rows(runs: list[Run]) -> list[str]:
+    """Return the names of the rows that there may be, in their order."""
+    names = [name + way for name in CRITERIA for way in WAYS.values()]
+    found = {run.criterion for run in runs}
+    return [name for name in names if name in found]
 
 
 def _cell(values: list[float]) -> str:
@@ -285,7 +316,8 @@ def draw(runs: list[Run], path: Path) -> None:
     granularities = sorted({run.granularity for run in runs})
     figure = Figure(figsize=(7 * len(granularities), 5), layout="constrained")
     panels = figure.subplots(1, len(granularities), squeeze=False, sharey=True)[0]
-    colors = dict(zip(CRITERIA, map(matplotlib.colormaps["tab20"], range(20)), strict=False))
+    shades = itertools.cycle(map(matplotlib.colormaps["tab20"], range(20)))
+    colors = dict(zip(_rows(runs), shades, strict=False))
     for panel, granularity in zip(panels, granularities, strict=True):
         errors: dict[str, dict[float, list[float]]] = {}
         for run in runs:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
 
 from lightning_prune.modules.shards import is_sharded, whole
 from lightning_prune.units.group import Axis, Group, Side
+from lightning_prune.units.threshold import nth_lowest
 
 
 def protect_best(priorities: Sequence[Tensor], floors: Sequence[int] | None = None) -> list[Tensor]:
@@ -49,14 +51,23 @@ def keep_highest(priorities: Sequence[Tensor], remove: int) -> list[Tensor]:
         For each group a boolean tensor of shape ``[units]``, ``True`` = kept; exactly ``remove``
         entries are ``False``.
     """
-    flat = torch.cat(list(priorities))
-    mask = torch.ones_like(flat, dtype=torch.bool)
-    if remove:
-        # Not kthvalue: it has no deterministic form on CUDA.
-        threshold = flat.topk(remove, largest=False, sorted=False).values.max()
-        below, ties = flat < threshold, flat == threshold
-        mask = ~(below | (ties & (ties.cumsum(0) <= remove - below.sum())))
-    return list(torch.split(mask, [p.numel() for p in priorities]))
+    if not remove:
+        return [torch.ones_like(p, dtype=torch.bool) for p in priorities]
+    # A number of another type would be rounded to that of the tensor that it is compared with.
+    dtype = reduce(torch.promote_types, {p.dtype for p in priorities})
+    priorities = [p.to(dtype) for p in priorities]
+    threshold = nth_lowest(priorities, remove)
+    spare = remove - sum(int((p < threshold).sum()) for p in priorities)
+    masks = []
+    for p in priorities:
+        ties = int((p == threshold).sum()) if spare else 0
+        if ties <= spare:  # all ties go, or none is here
+            masks.append(p > threshold if spare else p >= threshold)
+        else:
+            tied = p == threshold
+            masks.append((p > threshold) | (tied & (tied.cumsum(0) > spare)))
+        spare -= min(ties, spare)
+    return masks
 
 
 def parameter_masks(

@@ -32,6 +32,8 @@ def test_table_plot_and_controls(tmp_path):
         assert abs(float(row["reached"]) - float(row["sparsity"])) < 0.1
     dense = tmp_path / "out" / "dense-4-1-0.pt"
     before = dense.stat().st_mtime_ns
-    printed = run(tmp_path, "--criteria", "Magnitude", "Taylor", "--resume")
+    ways = ["--ways", "plain", "both"]
+    printed = run(tmp_path, "--criteria", "Magnitude", "Taylor", "--resume", *ways)
     assert dense.stat().st_mtime_ns == before
     assert printed.count("| Taylor |") == printed.count("| Random |") == 2
+    assert printed.count("| Taylor, gradual + LeastSquares |") == 1

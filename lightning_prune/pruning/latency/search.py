@@ -236,13 +236,14 @@ class LatencySearch:
         return min(tries, key=lambda one: one.distance)
 
     def _try(self, level: float, sparsity: float, kept: list[Tensor]) -> _Try:
-        """Measure at a level; twice where that is as asked, for it might be by chance."""
-        speedup = self._measured(kept).speedup
-        tried = _Try(level, kept, speedup, sparsity)
+        """Measure at a level; where that is as asked, once more, and the second time counts."""
+        # The first was taken because it was as asked: by chance, it may be.
+        tried = _Try(level, kept, self._measured(kept).speedup, sparsity)
+        self._points.append((level, _gone(tried.speedup)))
         if tried.agrees:
-            speedup = _mean(speedup, self._measured(kept).speedup)
-            tried = _Try(level, kept, speedup, sparsity)
-        self._points.append((level, _gone(speedup)))
+            again = _Try(level, kept, self._measured(kept).speedup, sparsity)
+            self._points[-1] = (level, (_gone(tried.speedup) + _gone(again.speedup)) / 2)
+            return again
         return tried
 
     def _measured(self, kept: Sequence[Tensor]) -> _Measured:
@@ -296,8 +297,3 @@ def _same(kept: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
 def _gone(speedup: Speedup) -> float:
     """Return the fraction of the milliseconds that is gone."""
     return 1 - 1 / speedup.ratio
-
-
-def _mean(*speedups: Speedup) -> Speedup:
-    ratio, low, high = np.mean([[s.ratio, s.low, s.high] for s in speedups], axis=0)
-    return Speedup(float(ratio), float(low), float(high))
