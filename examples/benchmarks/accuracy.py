@@ -243,7 +243,7 @@ def _pruning(run: Run, recovery: int) -> lp.Pruning:
         criterion,
         granularity=lp.Channel() if channels else lp.Weight(),
         allocation=lp.Uniform() if channels else lp.Global(),
-        schedule=lp.Cubic(start_epoch=1, end_epoch=1 + max(1, recovery // 2))
+        schedule=lp.Cubic(start_epoch=0, end_epoch=max(1, recovery // 2))
         if gradual
         else lp.OneShot(epoch=1),
         compensation=lp.LeastSquares() if run.criterion.endswith(COMPENSATED) else None,

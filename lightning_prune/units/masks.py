@@ -57,10 +57,10 @@ def keep_highest(priorities: Sequence[Tensor], remove: int) -> list[Tensor]:
     dtype = reduce(torch.promote_types, {p.dtype for p in priorities})
     priorities = [p.to(dtype) for p in priorities]
     threshold = nth_lowest(priorities, remove)
-    spare = remove - sum(int((p < threshold).sum()) for p in priorities)
+    spare = remove - sum(int((p < threshold).count_nonzero()) for p in priorities)
     masks = []
     for p in priorities:
-        ties = int((p == threshold).sum()) if spare else 0
+        ties = int((p == threshold).count_nonzero()) if spare else 0
         if ties <= spare:  # all ties go, or none is here
             masks.append(p > threshold if spare else p >= threshold)
         else:

@@ -59,6 +59,8 @@ def _enclosing(values: Sequence[Tensor], quantile: float) -> tuple[Tensor, Tenso
 
 def _count(values: Sequence[Tensor], pivot: Tensor) -> tuple[int, int]:
     """Return how many values are below a pivot, and how many are not above it."""
-    counts = [torch.stack([(v < pivot).sum(), (v <= pivot).sum()]) for v in values]
-    below, up_to = torch.stack(counts).sum(0).tolist()
-    return below, up_to
+    # Not `sum`, which makes eight bytes of every flag.
+    below = [(v < pivot).count_nonzero() for v in values]
+    up_to = [(v <= pivot).count_nonzero() for v in values]
+    first, second = torch.stack([*below, *up_to]).view(2, -1).sum(1).tolist()
+    return first, second
