@@ -2,10 +2,10 @@
 
     python examples/benchmarks/updates.py
 
-Linear layers of ten million weights each lose nine tenths by magnitude, ranked globally, as a whole:
-scores, threshold, masks, zeros. Beside it what one would write by hand: all scores joined, their
-threshold by `torch.kthvalue` or by sorting, and the weights below it zeroed. Every figure comes from
-a process of its own; memory is the peak of its resident set less that before the update.
+Linear layers of ten million weights each lose nine tenths by magnitude, ranked globally: scores,
+threshold, masks, zeros. Beside it what one would write by hand: all scores joined, their threshold
+by `torch.kthvalue` or by sorting, and the weights below it zeroed. Every figure comes from a process
+of its own; memory is the peak of its resident set less that before the update.
 """
 
 from __future__ import annotations
