@@ -4,8 +4,8 @@
 
 Linear layers of ten million weights each lose nine tenths by magnitude, ranked globally: scores,
 threshold, masks, zeros. Beside it what one would write by hand: all scores joined, their threshold
-by `torch.kthvalue` or by sorting, and the weights below it zeroed. Every figure comes from a process
-of its own; memory is the peak of its resident set less that before the update.
+by `torch.kthvalue` or by sorting, and the weights below it zeroed. Every figure comes from its own
+process; memory is the peak of its resident set less that before the update.
 """
 
 from __future__ import annotations
