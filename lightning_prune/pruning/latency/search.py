@@ -7,74 +7,39 @@ of the model under the masks in turns with the model itself, until asked and mea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightning_prune.compaction.compact_twin import compact_twin
-from lightning_prune.coupling import Coupling, couple
 from lightning_prune.errors import TargetError
 from lightning_prune.measure import Speedup
-from lightning_prune.measure.speedup import paired_speedup
-from lightning_prune.modules.ranks import from_rank_zero
-from lightning_prune.modules.twin import clone
 from lightning_prune.pruning.latency.clock import Clock, clock_of
+from lightning_prune.pruning.latency.compact_twins import CompactTwins
 from lightning_prune.pruning.latency.prices import millisecond_prices
+from lightning_prune.pruning.latency.tries import (
+    TOLERANCE,
+    KeepAt,
+    KeepInMultiples,
+    Try,
+    fraction_gone,
+    is_missed,
+    neighbours,
+    same_as,
+)
 from lightning_prune.pruning.masks import Masks
 from lightning_prune.pruning.prunable import Prunable
 from lightning_prune.pruning.recipe import Recipe
 from lightning_prune.units.cost import cost_of
-
-Keep = Callable[[float, int], list[Tensor]]
-"""Returns the units to keep at a level, in multiples."""
-
-_TOLERANCE = 0.01
-"""Relative difference of asked and measured speed-up that counts as none."""
-
-_MOST_NOISE = 0.04
-"""The same where measurements differ among each other by as much."""
-
-_MISSED = 0.03
-"""The same that is too much: then smaller multiples are tried, which are not as far apart."""
 
 _MULTIPLE = 8
 _PAYS = 1.05
 """How much more time has to go for multiples to be chosen: more than noise makes of it."""
 
 _MOST_TRIES = 8
-_MOST_REPEATS = 6
-"""Times that the clock is asked again, while noise hides the tolerance."""
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """A measurement: the speed-up of a compact twin, and the p50 of the model in ms."""
-
-    speedup: Speedup
-    dense_ms: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Try:
-    """A level, the units kept there, what they measure, and what was asked."""
-
-    level: float
-    kept: list[Tensor]
-    speedup: Speedup
-    sparsity: float
-
-    @property
-    def distance(self) -> float:
-        """The relative difference of the speed-up from that asked for."""
-        return abs(self.speedup.ratio * (1 - self.sparsity) - 1)
-
-    @property
-    def agrees(self) -> bool:
-        """Whether that is none."""
-        return self.distance <= max(_TOLERANCE, min(self.speedup.spread, _MOST_NOISE))
 
 
 class LatencySearch:
@@ -114,16 +79,16 @@ class LatencySearch:
                 "Expected whole weights on every rank for of='latency', but got sharded ones. "
                 "Choose of='macs'."
             )
-        self._model, self._masks, self._allow_unused = model, masks, recipe.allow_unused
-        self._example = next(iter(prunable.examples))
-        self._clock = clock or clock_of(recipe.backend)
-        self._coupling: Coupling | None = None
+        example = next(iter(prunable.examples))
+        clock = clock or clock_of(recipe.backend)
+        self._twins = CompactTwins(model, masks, example, clock, allow_unused=recipe.allow_unused)
         self.round_to = 0
         self.restart()
-        prices = millisecond_prices(model, self._example, prunable.prices or {}, self._like)
+        like = next(iter(masks.weights.values()))
+        prices = millisecond_prices(model, example, prunable.prices or {}, like)
         self.cost = cost_of("latency", masks.groups, masks.shapes, prices)
         least = [torch.arange(g.units) < n for g, n in zip(masks.groups, floors, strict=True)]
-        self._most = self._measured(least)
+        self._most = self._twins.measured(least)
         gone = self.cost.removed([int((~kept).sum()) for kept in least])
         self._max_level = gone / self.cost.prunable if self.cost.prunable else 1.0
         self._points = self._ends
@@ -138,17 +103,13 @@ class LatencySearch:
         self._last = (0.0, 0.0)
 
     @property
-    def _like(self) -> Tensor:
-        return next(iter(self._masks.weights.values()))
-
-    @property
     def _ends(self) -> list[tuple[float, float]]:
-        return [(0.0, 0.0), (self._max_level, _gone(self._most.speedup))]
+        return [(0.0, 0.0), (self._max_level, fraction_gone(self._most.speedup))]
 
     def _check(self, sparsity: float, latency_ms: float | None = None) -> None:
         """Refuse a target out of reach, with a `TargetError`."""
-        dense_ms, reachable = self._most.dense_ms, _gone(self._most.speedup)
-        if 1 - reachable <= (1 - sparsity) * (1 + _TOLERANCE):
+        dense_ms, reachable = self._most.dense_ms, fraction_gone(self._most.speedup)
+        if 1 - reachable <= (1 - sparsity) * (1 + TOLERANCE):
             return
         fastest_ms = dense_ms * (1 - reachable)
         most = math.floor(1e4 * max(reachable, 0.0)) / 1e4
@@ -172,7 +133,7 @@ class LatencySearch:
         rising = (np.maximum.accumulate(gone) + np.minimum.accumulate(gone[::-1])[::-1]) / 2
         return float(np.interp(sparsity, rising, levels))
 
-    def find(self, sparsity: float, keep_at: Keep) -> list[Tensor]:
+    def find(self, sparsity: float, keep_at: KeepInMultiples) -> list[Tensor]:
         """Return the units to keep so that the compact model measures as asked.
 
         The first time it is measured, too, whether kernels are faster with multiples of 8 units.
@@ -192,11 +153,11 @@ class LatencySearch:
         if not self.round_to:
             self.round_to = self._best_multiple(sparsity, keep_at)
         best = self._best(sparsity, keep_at)
-        self.speedup, self.reached = best.speedup, _gone(best.speedup)
+        self.speedup, self.reached = best.speedup, best.gone
         self._last = (best.level, self.reached)
         return best.kept
 
-    def _best_multiple(self, sparsity: float, keep_at: Keep) -> int:
+    def _best_multiple(self, sparsity: float, keep_at: KeepInMultiples) -> int:
         """Return the multiple with which the most time goes for the same modelled cost."""
         level, gains = min(self.level_for(sparsity), self._max_level), []
         for multiple in (1, _MULTIPLE):
@@ -207,19 +168,19 @@ class LatencySearch:
             cost = self.cost.removed([int((~units).sum()) for units in kept])
             if not cost:
                 return 1
-            gains.append(_gone(self._measured(kept).speedup) / cost)
+            gains.append(fraction_gone(self._twins.measured(kept).speedup) / cost)
         return _MULTIPLE if gains[1] > _PAYS * gains[0] else 1
 
-    def _best(self, sparsity: float, keep_at: Keep) -> _Try:
-        """Return the closest try, in smaller multiples where larger ones miss the target."""
-        tries: list[_Try] = []
+    def _best(self, sparsity: float, keep_at: KeepInMultiples) -> Try:
+        """Return the closest try, by smaller steps where larger ones miss the target."""
+        tries: list[Try] = []
         for multiple in (m for m in (_MULTIPLE, 4, 2, 1) if m <= self.round_to):
             try:
-                self._approach(sparsity, keep_at, multiple, tries)
+                self._try_steps(sparsity, partial(keep_at, round_to=multiple), tries)
             except TargetError:  # not as much can go in such multiples
                 if multiple == 1 and not tries:
                     raise
-            if tries and min(one.distance for one in tries) <= _MISSED:
+            if not is_missed(tries):
                 break
         best, *others = sorted(tries, key=lambda one: one.distance)[:2]
         if best.agrees:
@@ -228,57 +189,72 @@ class LatencySearch:
         again = [self._again(one) for one in (best, *others)]
         return min(again, key=lambda one: one.distance)
 
-    def _approach(self, sparsity: float, keep_at: Keep, multiple: int, tries: list[_Try]) -> None:
+    def _try_steps(self, sparsity: float, keep: KeepAt, tries: list[Try]) -> None:
+        """Add tries, with one group apart from the others where that comes closer."""
+        earlier = len(tries)
+        self._approach(sparsity, keep, tries)
+        if is_missed(tries) and (between := neighbours(tries[earlier:])):
+            self._close_gap(sparsity, keep, tries, *between)
+
+    def _approach(self, sparsity: float, keep: KeepAt, tries: list[Try]) -> None:
         """Add tries until one is as asked, or nothing lies in between."""
         for _ in range(_MOST_TRIES):
             level = min(self.level_for(sparsity), self._max_level)
-            kept = keep_at(level, multiple)
-            if any(_same(kept, one.kept) for one in tries):
-                return
+            kept = keep(level)
+            if known := same_as(kept, tries):
+                self._points.append((level, known.gone))
+                continue
             tries.append(self._try(level, sparsity, kept))
             if tries[-1].agrees:
                 return
 
-    def _try(self, level: float, sparsity: float, kept: list[Tensor]) -> _Try:
+    def _close_gap(
+        self,
+        sparsity: float,
+        keep: KeepAt,
+        tries: list[Try],
+        slower: Try,
+        faster: Try,
+    ) -> None:
+        """Add tries between two, where the units of one group are too large a step.
+
+        The group whose step is the largest stays as in the slower one, and the others go on.
+        """
+        largest = max(range(len(slower.kept)), key=lambda g: self._step(g, slower, faster))
+
+        def keep_others(level: float) -> list[Tensor]:
+            kept = keep(level)
+            kept[largest] = slower.kept[largest]
+            return kept
+
+        points = self._points
+        self._points = [(faster.level, slower.gone), self._ends[1]]
+        self._approach(sparsity, keep_others, tries)
+        self._points = points
+
+    def _step(self, group: int, slower: Try, faster: Try) -> float:
+        """Return what the units of one group cost that the faster one lacks."""
+        counts = [int((~units).sum()) for units in slower.kept]
+        before = self.cost.removed(counts)
+        counts[group] = int((~faster.kept[group]).sum())
+        return self.cost.removed(counts) - before
+
+    def _try(self, level: float, sparsity: float, kept: list[Tensor]) -> Try:
         """Measure at a level; where that is as asked, once more, and the second time counts."""
         # The first was taken because it was as asked: by chance, it may be.
-        tried = _Try(level, kept, self._measured(kept).speedup, sparsity)
-        self._points.append((level, _gone(tried.speedup)))
+        tried = Try(level, kept, self._twins.measured(kept).speedup, sparsity)
+        self._points.append((level, tried.gone))
         if tried.agrees:
             again = self._again(tried)
-            self._points[-1] = (level, (_gone(tried.speedup) + _gone(again.speedup)) / 2)
+            self._points[-1] = (
+                level,
+                (fraction_gone(tried.speedup) + fraction_gone(again.speedup)) / 2,
+            )
             return again
         return tried
 
-    def _again(self, tried: _Try) -> _Try:
-        return replace(tried, speedup=self._measured(tried.kept).speedup)
-
-    def _measured(self, kept: Sequence[Tensor]) -> _Measured:
-        """Measure the compact twin, on rank zero."""
-
-        def measure() -> list[float]:
-            models = [self._model, self._compact(kept)]
-            runs_ms = self._clock(models, self._example)
-            for _ in range(_MOST_REPEATS):
-                speedup = paired_speedup(runs_ms[:, 0], runs_ms[:, 1])
-                if speedup.spread <= _TOLERANCE:
-                    break
-                runs_ms = np.concatenate([runs_ms, self._clock(models, self._example)])
-            speedup = paired_speedup(runs_ms[:, 0], runs_ms[:, 1])
-            return [speedup.ratio, speedup.low, speedup.high, float(np.median(runs_ms[:, 0]))]
-
-        ratio, low, high, dense_ms = from_rank_zero(measure, self._like, 4)
-        return _Measured(Speedup(ratio, low, high), dense_ms)
-
-    def _compact(self, kept: Sequence[Tensor]) -> nn.Module:
-        masked = clone(self._model).eval()
-        Masks(masked, self._masks.groups).keep(kept)
-        example = self._example.on(masked)
-        if self._coupling is None:
-            self._coupling = couple(masked, example, allow_unused=self._allow_unused)
-        return compact_twin(
-            masked, example, coupling=self._coupling, allow_unused=self._allow_unused
-        )
+    def _again(self, tried: Try) -> Try:
+        return replace(tried, speedup=self._twins.measured(tried.kept).speedup)
 
     def state_dict(self) -> dict[str, float]:
         """Return what was asked for and reached."""
@@ -295,12 +271,3 @@ class LatencySearch:
         self.round_to = int(state["round_to"])
         self._last = (state["level"], self.reached)
         self._points = [*self._ends, self._last]
-
-
-def _same(kept: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    return all(torch.equal(one, other) for one, other in zip(kept, others, strict=True))
-
-
-def _gone(speedup: Speedup) -> float:
-    """Return the fraction of the milliseconds that is gone."""
-    return 1 - 1 / speedup.ratio

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from support.clocks import CountingClock, SteppingClock
@@ -137,3 +139,18 @@ def test_multiples_are_kept_where_they_are_faster(
     )
     assert all(group.kept % multiple == 0 for group in report.groups)
     assert any(group.kept % 8 for group in report.groups) == (multiple == 1)
+
+
+@pytest.mark.parametrize("speedup", [1.7, 1.8])
+def test_a_group_whose_step_is_too_large_stays_while_the_others_go_on(
+    speedup: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "clock_of", lambda _: SteppingClock())
+    monkeypatch.setattr(prices, "cached_times", lambda *_: {})
+    torch.manual_seed(0)
+    widths = [1024, 16, 256, 256, 8]  # eight of the sixteen are a tenth of the whole
+    layers = [m for sizes in pairwise(widths) for m in (nn.Linear(*sizes), nn.ReLU())]
+    model, x, sparsity = nn.Sequential(*layers), torch.randn(1, 1024), 1 - 1 / speedup
+    report = lp.prune(model, x, sparsity=sparsity, of="latency", criterion=lp.Magnitude())
+    assert report.speedup is not None
+    assert report.speedup.ratio == pytest.approx(speedup, rel=0.03)

@@ -1,0 +1,90 @@
+"""Compact twins of a model, measured in turns with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from lightning_prune.compaction.compact_twin import compact_twin
+from lightning_prune.coupling import Coupling, couple
+from lightning_prune.measure import Speedup
+from lightning_prune.measure.speedup import paired_speedup
+from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.ranks import from_rank_zero
+from lightning_prune.modules.twin import clone
+from lightning_prune.pruning.latency.clock import Clock
+from lightning_prune.pruning.latency.tries import TOLERANCE
+from lightning_prune.pruning.masks import Masks
+
+_MOST_REPEATS = 6
+"""Times that the clock is asked again, while noise hides the tolerance."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measurement: the speed-up of a compact twin, and the p50 of the model in ms."""
+
+    speedup: Speedup
+    dense_ms: float
+
+
+class CompactTwins:
+    """Compact copies of a model.
+
+    Args:
+        model: any module; stays as it is.
+        masks: over its units.
+        example: what it runs on.
+        clock: measures.
+        allow_unused: whether parameters may be unused.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        masks: Masks,
+        example: ExampleInputs,
+        clock: Clock,
+        *,
+        allow_unused: bool,
+    ) -> None:
+        self._model, self._masks, self._example = model, masks, example
+        self._clock, self._allow_unused = clock, allow_unused
+        self._coupling: Coupling | None = None
+
+    def measured(self, kept: Sequence[Tensor]) -> Measured:
+        """Measure the twin that has only these units, on rank zero.
+
+        Args:
+            kept: for each group, flags of its units.
+
+        Returns:
+            The same on every rank.
+        """
+
+        def measure() -> list[float]:
+            models = [self._model, self._compact(kept)]
+            runs_ms = self._clock(models, self._example)
+            for _ in range(_MOST_REPEATS):
+                if paired_speedup(runs_ms[:, 0], runs_ms[:, 1]).spread <= TOLERANCE:
+                    break
+                runs_ms = np.concatenate([runs_ms, self._clock(models, self._example)])
+            speedup = paired_speedup(runs_ms[:, 0], runs_ms[:, 1])
+            return [speedup.ratio, speedup.low, speedup.high, float(np.median(runs_ms[:, 0]))]
+
+        like = next(iter(self._masks.weights.values()))
+        ratio, low, high, dense_ms = from_rank_zero(measure, like, 4)
+        return Measured(Speedup(ratio, low, high), dense_ms)
+
+    def _compact(self, kept: Sequence[Tensor]) -> nn.Module:
+        masked = clone(self._model).eval()
+        Masks(masked, self._masks.groups).keep(kept)
+        example = self._example.on(masked)
+        if self._coupling is None:
+            self._coupling = couple(masked, example, allow_unused=self._allow_unused)
+        return compact_twin(
+            masked, example, coupling=self._coupling, allow_unused=self._allow_unused
+        )
