@@ -12,6 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ from lightning_prune.pruning import BasePruner, Recipe, find_prunable
 
 
 def make_step(
-    batch_size: int, size: int, sparsity: float | None, scored: bool
+    batch_size: int, size: int, sparsity: float | None, scored: bool, device: str
 ) -> Callable[[], None]:
     """Return one training step of ResNet-18.
 
@@ -31,11 +32,13 @@ def make_step(
         size: height and width of an image.
         sparsity: what is masked after every step; None for a plain step.
         scored: whether gradients are accumulated, as between two updates of the masks.
+        device: where.
     """
     torch.manual_seed(0)
-    model = torchvision.models.resnet18()
+    model = torchvision.models.resnet18().to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
-    images, labels = torch.randn(batch_size, 3, size, size), torch.zeros(batch_size).long()
+    images = torch.randn(batch_size, 3, size, size, device=device)
+    labels = torch.zeros(batch_size, dtype=torch.long, device=device)
     pruner = None
     if sparsity is not None:
         recipe = Recipe(sparsity)
@@ -64,19 +67,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--batch-sizes", nargs="*", type=int, default=[16, 64])
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     rows = []
-    for batch_size in (16, 64):
+    for batch_size in arguments.batch_sizes:
+        made = partial(make_step, batch_size, arguments.size, device=arguments.device)
         steps = {
-            "plain": make_step(batch_size, arguments.size, None, False),
-            "masked": make_step(batch_size, arguments.size, 0.5, False),
-            "masked and scored": make_step(batch_size, arguments.size, 0.5, True),
+            "plain": made(None, False),
+            "masked": made(0.5, False),
+            "masked and scored": made(0.5, True),
         }
         seconds: dict[str, list[float]] = {name: [] for name in steps}
         for turn in range(arguments.rounds + 2):
             for name, step in steps.items():
                 started = time.perf_counter()
                 step()
+                if arguments.device != "cpu":
+                    torch.accelerator.synchronize()
                 if turn > 1:
                     seconds[name].append(time.perf_counter() - started)
         plain = statistics.median(seconds["plain"])
@@ -89,7 +97,7 @@ def main() -> None:
             for name, values in seconds.items()
         ]
     print(
-        f"ResNet-18, {arguments.size} px, torch {torch.__version__}, "
+        f"ResNet-18, {arguments.size} px, torch {torch.__version__}, {arguments.device}, "
         f"{torch.get_num_threads()} threads"
     )
     print(format_table(["step", "p50", "ratio"], rows))

@@ -46,13 +46,18 @@ def add_plan(model: nn.Module, checkpoint: dict[str, Any]) -> None:
     checkpoint[KEY] = {"format": FORMAT, "plan": plan_to_text(plan), "tensors": missing}
 
 
+def is_compact(checkpoint: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint is of a compact model."""
+    return KEY in checkpoint
+
+
 def compact_file_in(checkpoint: Mapping[str, Any]) -> CompactFile | None:
     """Return what a checkpoint holds of a compact model; None if it has no plan.
 
     Raises:
         ValueError: if the plan is not of the form that it must have.
     """
-    if KEY not in checkpoint:
+    if not is_compact(checkpoint):
         return None
     match checkpoint[KEY]:
         case {"format": found, "plan": str(text), "tensors": dict(missing)}:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from lightning_prune.compaction.compact import compact
+from lightning_prune.compaction.full_size import FullSize
 from lightning_prune.errors import PruningError
 from lightning_prune.modules.inputs import ExampleInputs
-from lightning_prune.modules.twin import twin
 
 
 class FullSizeStates:
@@ -32,14 +32,11 @@ class FullSizeStates:
     def __init__(
         self, model: nn.Module, examples: Sequence[ExampleInputs], *, allow_unused: bool = False
     ) -> None:
-        self._dense = twin(model)
+        self._dense = FullSize(model)
         self._examples = [one.map(lambda tensor: tensor.detach().cpu()) for one in examples]
         self._allow_unused = allow_unused
         self._full = _shapes(model.state_dict())
         self._compact: dict[str, torch.Size] = {}
-        self._parameters = [parameter.shape for parameter in self._dense.parameters()]
-        for parameter in self._dense.parameters():
-            parameter.data = parameter.data.new_empty(0)
 
     def attach(self, model: nn.Module) -> RemovableHandle:
         """Let ``model``, which is compact now, load states of both sizes.
@@ -66,10 +63,8 @@ class FullSizeStates:
         Raises:
             ValueError: if it does not come out in the sizes of the compact module.
         """
-        model = twin(self._dense)
-        for parameter, shape in zip(model.parameters(), self._parameters, strict=True):
-            parameter.data = torch.zeros(shape, dtype=parameter.dtype)
-        model.cpu().load_state_dict(state)
+        model = self._dense.zeros().cpu()
+        model.load_state_dict(state)
         try:
             compact(model, self._examples, latency=False, allow_unused=self._allow_unused)
         except PruningError as error:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lightning_prune.arguments import check_sparsity
+from lightning_prune.compaction.remaining import Remaining
 from lightning_prune.criteria import Gradient
 from lightning_prune.errors import TargetError
 from lightning_prune.modules.gathering import reshard
@@ -48,6 +49,7 @@ class BasePruner:
         recipe: what to prune.
         prunable: what there is to prune.
         clock: measures latency, if that is asked for.
+        remaining: what a compact model has of the size that ``prunable`` is of; ``None`` = all.
 
     Attributes:
         masks: what is kept.
@@ -66,12 +68,13 @@ class BasePruner:
         prunable: Prunable,
         *,
         clock: Clock | None = None,
+        remaining: Remaining | None = None,
     ) -> None:
         self._model, self._recipe, self._prunable = model, recipe, prunable
         groups = tuple(prunable.groups)
         if not groups:
             raise TargetError(nothing_to_prune(prunable.left_alone, recipe.granularity))
-        self.masks = Masks(model, groups)
+        self.masks = Masks(model, groups, remaining)
         self._search: LatencySearch | None = None
         if recipe.of == "latency":
             least = floors(groups, recipe.granularity, recipe.allocation)
@@ -286,6 +289,30 @@ class BasePruner:
         """Return which units to keep, on the CPU."""
         search, keep_at = self._search, chooser.keep_at
         return keep_at(sparsity) if search is None else search.find(sparsity, keep_at)
+
+    @property
+    def can_narrow(self) -> bool:
+        """Whether the model may become compact now, and updates go on as before.
+
+        They do where scores are read off weights and gradients, and no weight that is removed is
+        needed again. After the last update that does not matter.
+        """
+        recipe = self._recipe
+        needs_full_size = (
+            recipe.regrows
+            or recipe.chooses
+            or recipe.compensation is not None
+            or recipe.of == "latency"
+        )
+        return not needs_full_size and self.scorers.survive_compaction
+
+    def narrow(self, remaining: Remaining) -> None:
+        """Follow the model, which has become compact.
+
+        Args:
+            remaining: what it has of the size that it had.
+        """
+        self.masks.narrow(remaining)
 
     def copy_buffers(self, model: nn.Module) -> None:
         """Bring what updates have changed of buffers to a copy of the model with its weights."""

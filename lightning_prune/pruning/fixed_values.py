@@ -5,7 +5,7 @@ They are zeroed with the units, and given back where units are kept again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,15 @@ class FixedValues:
             self.saved[name] = value.masked_fill(after, 0)
             self._masks[name] = after
             local(tensor).copy_(shard_like(value.masked_fill(~after, 0), tensor))
+
+    def narrow(self, narrowed: Callable[[str, Tensor], Tensor]) -> None:
+        """Keep of what was saved what remains of the tensors, which have become smaller.
+
+        Args:
+            narrowed: returns what remains of a tensor, by its name.
+        """
+        self._masks = {name: narrowed(name, mask) for name, mask in self._masks.items()}
+        self.saved = {name: narrowed(name, saved) for name, saved in self.saved.items()}
 
     def restore(self, masks: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
         """Take over what was saved when these masks were applied."""

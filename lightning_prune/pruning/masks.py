@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from lightning_prune.compaction.remaining import Remaining
 from lightning_prune.modules.names import plain_name, tensors_by_any_name
 from lightning_prune.modules.shards import is_sharded
 from lightning_prune.pruning.bits import pack, unpack
@@ -33,12 +34,14 @@ class Masks(Mapping[str, Tensor]):
 
     Args:
         model: any module; its parameters are changed in place.
-        groups: the groups of its units; at first, all units are kept.
+        groups: the groups of its units in the full size; at first, all units are kept.
+        remaining: what a compact model has of the full size; ``None`` = all of it.
 
     Attributes:
         groups: the groups.
         weights: the parameters on which the units lie, by name.
-        shapes: their shapes when the masks were made, by name.
+        shapes: their shapes in the full size, by name.
+        remaining: what the model has of that.
         kept: for each group a boolean tensor of shape ``[units]`` on the CPU, ``True`` = kept.
         removed: how many units of each group are not kept.
         fixed: the buffers and frozen parameters that are zeroed with the units.
@@ -47,10 +50,15 @@ class Masks(Mapping[str, Tensor]):
         TargetError: if the weights are sharded in several ways or lie on several devices.
     """
 
-    def __init__(self, model: nn.Module, groups: Sequence[Group]) -> None:
+    def __init__(
+        self, model: nn.Module, groups: Sequence[Group], remaining: Remaining | None = None
+    ) -> None:
         self.groups = tuple(groups)
+        self.remaining = remaining or Remaining()
         self.weights = weights_of(model, self.groups)
-        self.shapes = {name: weight.shape for name, weight in self.weights.items()}
+        self._shapes = {name: weight.shape for name, weight in self.weights.items()}
+        full = self.remaining.full_shape
+        self.shapes = {name: full(name, shape) for name, shape in self._shapes.items()}
         self.kept = tuple(torch.ones(g.units, dtype=torch.bool) for g in self.groups)
         self.removed = [0] * len(self.groups)
         self.fixed = FixedValues(model, self.groups)
@@ -92,8 +100,35 @@ class Masks(Mapping[str, Tensor]):
         weight = next(iter(self.weights.values()))
         # Masks of sharded weights are whole, so they stay out of the accelerators' memory.
         device = torch.device("cpu") if self.sharded else weight.device
-        shapes = self.shapes | {name: value.shape for name, value in self.fixed.tensors.items()}
-        return parameter_masks(self.groups, kept, shapes, device)
+        full, fixed = self.remaining.full_shape, self.fixed.tensors
+        shapes = self.shapes | {name: full(name, value.shape) for name, value in fixed.items()}
+        masks = parameter_masks(self.groups, kept, shapes, device)
+        if not self.remaining:
+            return masks
+        narrowed = {name: self.remaining.narrowed(name, mask) for name, mask in masks.items()}
+        return {name: mask for name, mask in narrowed.items() if not bool(mask.all())}
+
+    def widened(self, name: str, tensor: Tensor) -> Tensor:
+        """Return a tensor in the full size, with zeros where something was removed.
+
+        Args:
+            name: of a weight or fixed value.
+            tensor: in the size that it has.
+        """
+        return self.remaining.widened(name, tensor)
+
+    def narrow(self, later: Remaining) -> None:
+        """Follow the model, which has become compact.
+
+        Units that are removed stay among those of the groups, as masked ones.
+
+        Args:
+            later: what it has of the size that it had.
+        """
+        self.remaining = self.remaining.then(later)
+        self._shapes = {name: weight.shape for name, weight in self.weights.items()}
+        self.fixed.narrow(later.narrowed)
+        self.keep(self.kept)
 
     def release(self) -> None:
         """Keep all units: what was removed starts again from small random values."""
@@ -134,7 +169,7 @@ class Masks(Mapping[str, Tensor]):
 
     def bind(self, model: nn.Module) -> bool:
         """Return whether ``model`` still has the very parameters that are masked."""
-        return binds(model, self.weights, self.shapes)
+        return binds(model, self.weights, self._shapes)
 
     def fingerprint(self) -> int:
         """Return a checksum of the masks, by which ranks compare them."""
@@ -154,6 +189,7 @@ class Masks(Mapping[str, Tensor]):
             "groups": [plain_name(group.name) for group in self.groups],
             "units": [group.units for group in self.groups],
             "kept": [pack(kept) for kept in self.kept],
+            "narrowed": bool(self.remaining),
             "fixed": dict(self.fixed.saved),
         }
 

@@ -5,7 +5,7 @@ It writes to no weight and knows no masks.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ class Scorer:
         criterion: gives the scores.
         reduce: how scores of weights become those of units.
         examples: example inputs, where the criterion needs some.
+        widened: returns the scores of a weight in the size that the groups are of, by its name.
 
     Attributes:
         evidence: gathers what the criterion reads.
@@ -50,8 +51,9 @@ class Scorer:
         criterion: Criterion,
         reduce: Reduce = "sum",
         examples: Sequence[ExampleInputs] = (),
+        widened: Callable[[str, Tensor], Tensor] = lambda name, scores: scores,
     ) -> None:
-        self._groups = tuple(groups)
+        self._groups, self._widened = tuple(groups), widened
         self._criterion = criterion
         self._reduce = reduce
         names = criterion.reads.observable(model, criterion.scored(model, list(weights)))
@@ -120,6 +122,7 @@ class Scorer:
         # Single weights stay where they are; what several ranks hold of a unit is added up.
         if not all(group.single_weights for group in self._groups):
             scores = {name: join_like(s, self._weights[name]) for name, s in scores.items()}
+        scores = {name: self._widened(name, s) for name, s in scores.items()}
         if criterion.whole_units:
             return [
                 criterion.score_units(unit_rows(group, scores, criterion.sides))

@@ -42,6 +42,11 @@ class Scorers:
         """Whether anything was seen since the last update, be it finite or not."""
         return all(evidence.started for evidence in self._evidence)
 
+    @property
+    def survive_compaction(self) -> bool:
+        """Whether the weights may become smaller now, and nothing was gathered of what goes."""
+        return all(scorer.evidence.survives_compaction for scorer in self._all)
+
     def start(self, *, only_training: bool) -> None:
         """Begin to observe by hooks, where criteria do.
 

@@ -31,6 +31,11 @@ class Shrinkage:
         self._steps = 0
         self._stepped: set[str] = set()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is to shrink."""
+        return self._regularization is None
+
     def choose(self, pruner: BasePruner, target: float) -> None:
         """Choose the units that an update would remove now, if that is due and there are scores.
 

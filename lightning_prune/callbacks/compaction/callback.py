@@ -1,4 +1,4 @@
-"""Compaction as a callback: at the end of fit, the model becomes smaller in place.
+"""Compaction as a callback: at the end of fit, or as it trains, the model becomes smaller in place.
 
 It reads what is exactly zero in the weights and knows no other callback. It runs in ``on_fit_end``
 because averaging callbacks copy weights back in ``on_train_end``.
@@ -19,6 +19,7 @@ from typing_extensions import override
 from lightning_prune.arguments import (
     check_choice,
     check_flags,
+    check_fraction,
     check_name,
     check_writable,
     path_of,
@@ -26,7 +27,9 @@ from lightning_prune.arguments import (
 from lightning_prune.callbacks.compaction.best_weights import BestWeights, Mode
 from lightning_prune.callbacks.compaction.checks import (
     check_copied,
+    check_during,
     check_gathered_options,
+    check_same,
     check_sizes_agree,
     cut_optimizer_states,
     forget_checkpoint,
@@ -36,6 +39,7 @@ from lightning_prune.callbacks.compaction.checks import (
     warn_left_behind,
 )
 from lightning_prune.callbacks.compaction.compactable import compactable
+from lightning_prune.callbacks.compaction.in_training import CompactionsInTraining, check_order
 from lightning_prune.callbacks.trainer.example_inputs import (
     can_run,
     examples_in_training,
@@ -49,6 +53,7 @@ from lightning_prune.callbacks.trainer.printing import print_as_is
 from lightning_prune.callbacks.trainer.strategies import check_strategy, shards_weights
 from lightning_prune.compaction import CompactionReport, compact, save_compact
 from lightning_prune.compaction.foreign_masks import warn_of_masks
+from lightning_prune.compaction.full_size import FullSize
 from lightning_prune.compaction.full_size_states import FullSizeStates
 from lightning_prune.compaction.measuring import with_latency
 from lightning_prune.measure import count_macs
@@ -70,6 +75,13 @@ class Compaction(Callback):
     compact model still load into it, as in ``trainer.test(ckpt_path="best")``; others are refused.
 
     Args:
+        during: compact the model while it trains, too, after updates of the masks, so that the
+            steps that follow take less time. Masks and, to rounding, weights are those of a
+            training that only masks; steps of mended or regularized pruning, of latency and of
+            criteria that read activations become cheaper after the last update only. The callback
+            has to be behind those that prune. Its checkpoints are compact, and a resumed run
+            starts with a new model of full size. Not with `AccuracyGuard`, nor of sharded models.
+        min_gain: for that, the fraction of the parameters that must have become zero, in (0, 1).
         path: where to write the compact model with `save_compact`, usually ``*.safetensors``;
             None to keep it in memory only. A sharded model (`ModelParallelStrategy`) keeps its
             size: its weights are gathered on rank zero, compacted and written there.
@@ -94,6 +106,8 @@ class Compaction(Callback):
     def __init__(
         self,
         *,
+        during: bool = False,
+        min_gain: float = 0.1,
         path: str | PathLike[str] | None = None,
         monitor: str | None = None,
         mode: Mode = "min",
@@ -105,7 +119,15 @@ class Compaction(Callback):
         check_choice("mode", mode, get_args(Mode), "It says which values of `monitor` are better.")
         if monitor is not None:
             check_name("monitor", monitor, "It is a metric that the validation logs.")
-        check_flags(latency=latency, allow_unused=allow_unused, untried_strategy=untried_strategy)
+        check_flags(
+            during=during,
+            latency=latency,
+            allow_unused=allow_unused,
+            untried_strategy=untried_strategy,
+        )
+        check_fraction("min_gain", min_gain, "(0, 1)", "It is the share of zeros that is worth it.")
+        self.during = during
+        self.min_gain = min_gain
         self.path = None if path is None else path_of(path)
         self.monitor = monitor
         self.mode: Mode = mode
@@ -117,6 +139,16 @@ class Compaction(Callback):
         self._examples: list[ExampleInputs] = []
         self._copied = False
         self._best = BestWeights(mode)
+        self._in_training = CompactionsInTraining(min_gain, allow_unused=allow_unused)
+
+    @property
+    def full_size(self) -> FullSize[L.LightningModule] | None:
+        """The module before it became compact in the training that runs."""
+        return self._in_training.full_size
+
+    def keep_full_size(self, module: L.LightningModule) -> None:
+        """Keep the structure of a module that a checkpoint is about to make compact."""
+        self._in_training.full_size = FullSize(module)
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -129,6 +161,10 @@ class Compaction(Callback):
             if self.path is not None:
                 check_writable(self.path)
             self._best = BestWeights(self.mode)
+            self._in_training = CompactionsInTraining(self.min_gain, allow_unused=self.allow_unused)
+            if self.during:
+                check_during(trainer)
+                check_order(trainer, self)
 
     @override
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -161,6 +197,17 @@ class Compaction(Callback):
                 return
             measured = [example for example in self._examples if example.measured]
             count_macs(pl_module, measured)  # only to run the model once, on a twin
+        if self.during:
+            self._compact_in_training(trainer, pl_module)
+
+    def _compact_in_training(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Compact the model if it is time; the best weights have another size then."""
+
+        def examples() -> list[ExampleInputs]:
+            return list(trainer.strategy.broadcast(self._examples))
+
+        if self._in_training.advance(trainer, pl_module, examples) is not None:
+            self._best = BestWeights(self.mode)
 
     @override
     def on_train_batch_end(
@@ -226,12 +273,15 @@ class Compaction(Callback):
         """Compact the model where it is, and say what came of it."""
         # Without the steps that ask the Trainer for something that is gone by now.
         examples = [one for one in examples if one.measured or can_run(pl_module, one)]
-        states = FullSizeStates(pl_module, examples, allow_unused=self.allow_unused)
-        before = twin(pl_module)
-        self.report = compact(pl_module, examples, latency=False, allow_unused=self.allow_unused)
+        full = self.full_size
+        masked = pl_module if full is None else full.masked(pl_module)
+        states = FullSizeStates(masked, examples, allow_unused=self.allow_unused)
+        before = twin(masked)
+        self.report = compact(masked, examples, latency=False, allow_unused=self.allow_unused)
+        last = self.report if full is None else self._finish(pl_module, masked, examples)
         states.attach(pl_module)
         self._best = BestWeights(self.mode)  # those of the full size are done with
-        cut_optimizer_states(trainer, pl_module, self.report.plan)
+        cut_optimizer_states(trainer, pl_module, last.plan)
         forget_averages(trainer)
         check_sizes_agree(trainer, pl_module)
         if trainer.is_global_zero:
@@ -239,6 +289,26 @@ class Compaction(Callback):
             self.report = self._published(trainer, before, pl_module, self.report, examples[0])
         else:
             _note(trainer, self.report)
+
+    def _finish(
+        self, pl_module: L.LightningModule, compacted: nn.Module, examples: list[ExampleInputs]
+    ) -> CompactionReport:
+        """Remove what a model that became compact in training has not lost yet.
+
+        Args:
+            pl_module: the model.
+            compacted: the same, brought back to the full size and compacted at once.
+            examples: what both run on.
+
+        Returns:
+            What was removed now.
+
+        Raises:
+            VerificationError: if both are not the same in the end.
+        """
+        last = compact(pl_module, examples, latency=False, allow_unused=self.allow_unused)
+        check_same(pl_module, compacted)
+        return last
 
     def _compact_gathered(
         self, trainer: L.Trainer, pl_module: L.LightningModule, examples: list[ExampleInputs]
@@ -311,14 +381,17 @@ class Compaction(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        """Return the best weights so far, where they are asked for."""
-        return {} if self.monitor is None else self._best.state_dict()
+        """Return the best weights so far, where they are asked for, and when it was compacted."""
+        state = {} if self.monitor is None else self._best.state_dict()
+        return {**state, "in_training": self._in_training.state_dict()} if self.during else state
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over what `state_dict` returned."""
-        if self.monitor is not None and state_dict:
+        if self.monitor is not None and "weights" in state_dict:
             self._best.load_state_dict(state_dict)
+        if self.during and "in_training" in state_dict:
+            self._in_training.load_state_dict(state_dict["in_training"])
 
 
 def _note(trainer: L.Trainer, report: CompactionReport) -> None:

@@ -8,14 +8,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from lightning_prune.callbacks.accuracy_guard import AccuracyGuard
+from lightning_prune.callbacks.distillation import Distillation
 from lightning_prune.callbacks.trainer.ranks import ranks_agree
+from lightning_prune.callbacks.trainer.strategies import shards_weights
 from lightning_prune.compaction.optimizer_states import cut_optimizer_state
 from lightning_prune.compaction.plan import Plan
-from lightning_prune.errors import PruningError
+from lightning_prune.errors import PruningError, VerificationError
 from lightning_prune.modules.twin import twin
 
 log = logging.getLogger(__name__)
@@ -76,6 +80,54 @@ def check_gathered_options(path: str | None, monitor: str | None) -> None:
             f"Expected `monitor` to be None where the model is sharded, but got {monitor!r}. The "
             "last weights are compacted; to compact others, load their checkpoint and fit no step."
         )
+
+
+def check_during(trainer: L.Trainer) -> None:
+    """Refuse what needs the full size of a model that becomes compact while it trains.
+
+    Args:
+        trainer: the trainer.
+
+    Raises:
+        ValueError: if weights are sharded, or a callback would compare or restore wider ones.
+    """
+    if shards_weights(trainer):
+        raise ValueError(
+            "Expected the module to be whole on every device for Compaction(during=True), but got "
+            f"{type(trainer.strategy).__name__}. Leave `during` out: it is compacted in the end."
+        )
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, AccuracyGuard):
+            raise ValueError(
+                "Expected no AccuracyGuard beside Compaction(during=True), but got one: it could "
+                "not roll back to weights that are gone. Leave out one of both."
+            )
+        if isinstance(callback, Distillation) and callback.lesson.features:
+            raise ValueError(
+                "Expected no `features` of Distillation beside Compaction(during=True), but got "
+                f"{', '.join(callback.lesson.features)}: the student's become smaller than the "
+                "teacher's. Distil outputs alone."
+            )
+
+
+def check_same(module: nn.Module, compacted: nn.Module) -> None:
+    """Compare a module that became compact step by step with one compacted at once.
+
+    Args:
+        module: the first.
+        compacted: the second.
+
+    Raises:
+        VerificationError: if a tensor differs in its size or its values.
+    """
+    other = compacted.state_dict()
+    for name, tensor in module.state_dict().items():
+        if isinstance(tensor, Tensor) and not torch.equal(tensor, other[name]):
+            raise VerificationError(
+                "Expected a model that became compact in training to be the one that compaction "
+                f"makes of its full size, but got another {name}. It was verified at every step; "
+                "save it with `save_compact`, and train without `during` for the final proof."
+            )
 
 
 def refuse_full_size(

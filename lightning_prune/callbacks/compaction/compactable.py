@@ -11,8 +11,11 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from lightning_prune.callbacks.trainer.full_size import keepers
 from lightning_prune.callbacks.trainer.other_callbacks import averaged_modules
-from lightning_prune.compaction.checkpoints import add_plan
+from lightning_prune.compaction.checkpoints import add_plan, is_compact
+from lightning_prune.compaction.plan import Plan
+from lightning_prune.compaction.records import plan_of
 from lightning_prune.compaction.rewriting import edits_of
 from lightning_prune.compaction.storage import follow_checkpoint
 
@@ -48,6 +51,9 @@ def compactable(kind: _Class) -> _Class:
 
     @functools.wraps(load)
     def on_load_checkpoint(self: nn.Module, checkpoint: dict[str, Any]) -> None:
+        if is_compact(checkpoint) and plan_of(self) == Plan():
+            for keeper in keepers(self):
+                keeper.keep_full_size(self)
         for one in (self, *_averages(self)):
             follow_checkpoint(one, checkpoint)
         load(self, checkpoint)

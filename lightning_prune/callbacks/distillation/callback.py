@@ -30,6 +30,7 @@ from lightning_prune.callbacks.distillation.checks import (
 from lightning_prune.callbacks.distillation.lesson import Kind, Lesson
 from lightning_prune.callbacks.distillation.step import DistilledStep
 from lightning_prune.callbacks.distillation.watching import submodule, watching
+from lightning_prune.callbacks.trainer.full_size import full_size
 from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.strategies import check_strategy
 from lightning_prune.modules.cpu_copies import cpu_copies
@@ -173,12 +174,20 @@ class Distillation(Callback):
             check_apart(self.teacher, pl_module)
             made = trainer.precision_plugin.convert_module(twin(self.teacher))
         else:
-            made = clone(submodule("module", pl_module, self.module))
+            made = clone(submodule("module", self._dense_form(pl_module), self.module))
             if self._dense is None:
                 self._dense = trainer.strategy.broadcast(cpu_copies(made.state_dict()))
             made.load_state_dict(self._dense, strict=pl_module.strict_loading)
         self._teacher = made.to(pl_module.device).eval().requires_grad_(False)
         return self._teacher
+
+    def _dense_form(self, pl_module: L.LightningModule) -> L.LightningModule:
+        """Return the module in the size of the teacher: it may have become compact since."""
+        own = submodule("module", pl_module, self.module).state_dict()
+        dense = self._dense or own
+        if all(dense[name].shape == own[name].shape for name in own if name in dense):
+            return pl_module
+        return full_size(pl_module)
 
     def _distilled(
         self,

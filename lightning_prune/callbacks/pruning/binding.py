@@ -16,6 +16,9 @@ from lightning_prune.callbacks.trainer.example_inputs import (
     examples_in_training,
     find_example_inputs,
 )
+from lightning_prune.callbacks.trainer.full_size import full_size
+from lightning_prune.compaction.records import plan_of
+from lightning_prune.compaction.remaining import Remaining
 from lightning_prune.coupling.unused import warn_unused
 from lightning_prune.errors import TargetError
 from lightning_prune.modules.gathering import has_shards
@@ -69,7 +72,8 @@ class Binding:
         if trainable <= self.trainable and (before is not None or self.obstacle is not None):
             return
         try:
-            pruner = self._make(pl_module, batch)
+            narrowed = before is not None and bool(before.masks.remaining)
+            pruner = self._make(pl_module, batch, narrowed=narrowed)
         except TargetError as error:
             if trainable == sum(1 for parameter in pl_module.parameters()):
                 raise
@@ -96,7 +100,7 @@ class Binding:
         if held is None:  # there were no groups, or nothing but frozen ones
             self.bind(pl_module, batch, widen=True)
             return self.pruner is not None or self.obstacle is not None
-        self.pruner = self._make(pl_module, batch, held["groups"])
+        self.pruner = self._make(pl_module, batch, held["groups"], narrowed=held["narrowed"])
         if self.pruner is None:
             return False
         self.pruner.load_state_dict(held)
@@ -109,18 +113,27 @@ class Binding:
         return {"trainable": self.trainable, "pruner": pruner}
 
     def _make(
-        self, pl_module: L.LightningModule, batch: Any, among: Sequence[str] | None = None
+        self,
+        pl_module: L.LightningModule,
+        batch: Any,
+        among: Sequence[str] | None = None,
+        *,
+        narrowed: bool = False,
     ) -> BasePruner | None:
-        """Return a pruner, None if it takes a batch to find the groups."""
+        """Return a pruner, None if it takes a batch to find the groups.
+
+        Those of a module that has become compact in this training are found in its full size.
+        """
         found = TrainingExamples([])
         if self._recipe.needs_inputs:
             if batch is None and not self._needs_no_batch(pl_module):
                 return None
             found = examples_in_training(self._example_inputs, pl_module, batch)
-        prunable = find_prunable(
-            self._recipe, pl_module, found.calls, among, averaged=found.averaged
-        )
-        pruner = BasePruner(pl_module, self._recipe, prunable)
+        full, remaining = pl_module, None
+        if narrowed:
+            full, remaining = full_size(pl_module), Remaining(plan_of(pl_module).axes, pl_module)
+        prunable = find_prunable(self._recipe, full, found.calls, among, averaged=found.averaged)
+        pruner = BasePruner(pl_module, self._recipe, prunable, remaining=remaining)
         if self.pruner is None and not self._recipe.allow_unused:
             warn_unused(pl_module, pruner.unused)
         return pruner

@@ -22,6 +22,7 @@ from lightning_prune.callbacks.pruning.rewinder import Rewinder
 from lightning_prune.callbacks.pruning.run import PruningRun
 from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.strategies import check_strategy
+from lightning_prune.compaction.remaining import Remaining
 from lightning_prune.compensations import Compensation
 from lightning_prune.criteria import Criterion, Gradient
 from lightning_prune.granularities import Channel, Granularity
@@ -194,6 +195,18 @@ class Pruning(Callback):
     def masks_in_force(self) -> int:
         """Return a checksum of the masks, the same as long as these are."""
         return self._run.masks_in_force()
+
+    def can_narrow(self) -> bool:
+        """Return whether the model may become compact now: nothing of the full size is needed."""
+        return self._run.can_narrow
+
+    def narrow(self, remaining: Remaining) -> None:
+        """Follow the model, which has become compact.
+
+        Args:
+            remaining: what it has of the size that it had.
+        """
+        self._run.narrow(remaining)
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

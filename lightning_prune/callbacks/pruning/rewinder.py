@@ -34,6 +34,11 @@ class Rewinder:
         self._memory = Memory()
         self._schedulers: list[dict[str, Any]] = []
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to rewind."""
+        return self._rewinding is None
+
     def check(self, schedule: Schedule) -> None:
         """Refuse a schedule that removes something before the weights are remembered.
 

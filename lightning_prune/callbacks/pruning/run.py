@@ -28,6 +28,7 @@ from lightning_prune.callbacks.trainer.calibration import (
 from lightning_prune.callbacks.trainer.other_callbacks import restart_early_stopping
 from lightning_prune.callbacks.trainer.position import current_position
 from lightning_prune.callbacks.trainer.printing import print_as_is
+from lightning_prune.compaction.remaining import Remaining
 from lightning_prune.errors import TargetError
 from lightning_prune.pruning import BasePruner, PruningReport, Recipe
 from lightning_prune.pruning.checks import check_start
@@ -234,6 +235,22 @@ class PruningRun:
             self.pruner.masks.apply_to_copy(pl_module)
             self._loaded = self.state_dict()
             self.bind(pl_module, batch=None)
+
+    @property
+    def can_narrow(self) -> bool:
+        """Whether the model may become compact now."""
+        pruner = self.pruner
+        if pruner is None or self._dry_run or self._loaded is not None:
+            return False
+        if self.next_target() is None:
+            return True
+        plain = self.schedule.monotone and self._rewinder.is_idle and self._shrinkage.is_idle
+        return plain and pruner.can_narrow
+
+    def narrow(self, remaining: Remaining) -> None:
+        """Follow the model, which has become compact."""
+        if self.pruner is not None:
+            self.pruner.narrow(remaining)
 
     def next_target(self) -> float | None:
         """Return the sparsity of the next update, ``None`` if none is to come."""

@@ -6,6 +6,8 @@ from typing import Protocol, runtime_checkable
 
 import lightning as L
 
+from lightning_prune.compaction.remaining import Remaining
+
 
 @runtime_checkable
 class Masking(Protocol):
@@ -26,3 +28,18 @@ def masks_in_force(trainer: L.Trainer) -> list[int]:
     """
     callbacks = trainer.callbacks  # type: ignore[attr-defined]  # lightning's connectors set it
     return [c.masks_in_force() for c in callbacks if isinstance(c, Masking)]
+
+
+@runtime_checkable
+class Narrowing(Protocol):
+    """A masking callback that can go on when the module has become compact."""
+
+    def can_narrow(self) -> bool:
+        """Return whether the module may become compact now."""
+
+    def narrow(self, remaining: Remaining) -> None:
+        """Follow the module, which has become compact.
+
+        Args:
+            remaining: what it has of the size that it had.
+        """

@@ -108,6 +108,11 @@ class Evidence(ABC):
         """Whether anything was seen since the last update, be it finite or not."""
         return True
 
+    @property
+    def survives_compaction(self) -> bool:
+        """Whether the weights may become smaller now, and nothing was gathered of what goes."""
+        return False
+
     def start(self, *, only_training: bool) -> None:  # noqa: B027 (nothing to do for most)
         """Begin to observe by hooks, unless that has begun.
 

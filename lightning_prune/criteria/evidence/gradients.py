@@ -36,6 +36,12 @@ class Gradients(Evidence):
         """Whether any step was added."""
         return self._accumulator is not None
 
+    @property
+    @override
+    def survives_compaction(self) -> bool:
+        """Whether no step was added since the last update."""
+        return self._accumulator is None
+
     @override
     def add(
         self,

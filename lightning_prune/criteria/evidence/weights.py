@@ -15,6 +15,12 @@ class Weights(Evidence):
 
     name: ClassVar[str] = "weights"
 
+    @property
+    @override
+    def survives_compaction(self) -> bool:
+        """Always: nothing is gathered."""
+        return True
+
     @override
     def observed(self) -> list[Tensor]:
         """Return nothing."""

@@ -62,6 +62,7 @@ class Chooser:
             criterion=recipe.criterion,
             reduce=recipe.granularity.rules.reduce,
             examples=prunable.examples,
+            widened=masks.widened,
         )
         if recipe.of != "latency":
             most = [g.units - floor for g, floor in zip(groups, self.floors, strict=True)]
@@ -81,7 +82,9 @@ class Chooser:
         if masks.sharded and masks.groups[0].single_weights:
             weights = list(masks.weights.values())
             return choose_shards(scores, masks.kept, weights, self._cost, level)
-        erased = find_erased(masks.groups, {**masks.weights, **masks.fixed.tensors})
+        tensors = {**masks.weights, **masks.fixed.tensors}
+        full = {name: masks.widened(name, tensor) for name, tensor in tensors.items()}
+        erased = find_erased(masks.groups, full)
         dead = [~kept.to(e.device) | e for kept, e in zip(masks.kept, erased, strict=True)]
         priorities = removal_priorities(
             masks.groups, scores, dead, masks.shapes, recipe.granularity, recipe.allocation

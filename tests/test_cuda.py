@@ -1,0 +1,140 @@
+"""On a GPU: the same guarantees, and no step that waits for the device."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from support.fits import Validated, data
+from torch import nn
+
+import lightning_prune as lp
+from lightning_prune.measure import measure_latency
+from lightning_prune.measure.memory import peak_bytes
+from lightning_prune.pruning import BasePruner, Recipe, find_prunable
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+
+
+def net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 32, 3), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 16, 3), nn.ReLU()
+    ).cuda()
+
+
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    """Raise wherever the host waits for the device."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("granularity", [lp.Channel(), lp.Weight()], ids=str)
+@pytest.mark.parametrize(
+    "criterion", [lp.Gradient(), lp.Taylor(), lp.Fisher(), lp.Magnitude()], ids=str
+)
+def test_a_step_does_not_wait_for_the_device(
+    criterion: lp.Criterion, granularity: lp.Granularity
+) -> None:
+    model, x = net(), torch.randn(8, 3, 16, 16, device="cuda")
+    recipe = Recipe(0.5, criterion, granularity)
+    pruner = BasePruner(model, recipe, find_prunable(recipe, model, x))
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        pruner.accumulate(model.parameters())
+        pruner.masks.apply_to_gradients()
+        optimizer.step()
+        pruner.masks.apply(list(model.parameters()))
+
+    for _ in range(2):  # buffers are made, and masks
+        step()
+        pruner.update(0.25)
+    step()
+    with no_waiting():
+        for _ in range(3):
+            step()
+    pruner.update(0.5)
+    assert pruner.sparsity == pytest.approx(0.5, abs=0.05)
+
+
+def fitted(*callbacks: L.Callback, **options: Any) -> Validated:
+    model = Validated("AdamW")
+    trainer = L.Trainer(
+        accelerator="gpu",
+        devices=1,
+        max_epochs=4,
+        callbacks=list(callbacks),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+    trainer.fit(model, data(), data())
+    return model
+
+
+@pytest.mark.parametrize("during", [False, True])
+@pytest.mark.parametrize("precision", ["32-true", "16-mixed", "bf16-mixed"])
+def test_a_fit_becomes_compact_and_stays_exact(precision: Any, during: bool) -> None:
+    pruning = lp.Pruning(0.6, schedule=lp.Linear(start_epoch=0, end_epoch=3))
+    compaction = lp.Compaction(during=during)
+    model = fitted(pruning, compaction, precision=precision)
+    report = compaction.report
+    assert report is not None
+    assert report.removed > 0
+    assert report.params_after < report.params_before
+    assert report.latency_after is not None
+    assert report.latency_after.device == "cuda:0"
+    assert pruning.pruner is not None
+    assert pruning.pruner.sparsity == pytest.approx(0.6, abs=0.1)
+    assert sum(p.numel() for p in model.parameters()) == report.params_after
+
+
+def test_compact_computes_what_masked_computed() -> None:
+    model, x = net(), torch.randn(8, 3, 16, 16, device="cuda")
+    lp.prune(model, x, sparsity=0.5, criterion=lp.Magnitude())
+    masked = copy.deepcopy(model).eval()
+    report = lp.compact(model, x)
+    model.eval()
+    assert report.removed > 0
+    for size in (16, 23):
+        inputs = torch.randn(5, 3, size, size, device="cuda")
+        torch.testing.assert_close(model(inputs), masked(inputs), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["eager", "compile"])
+def test_latency_is_that_of_the_device(backend: Any) -> None:
+    model = nn.Sequential(nn.Linear(2048, 2048), nn.Linear(2048, 2048)).cuda()
+    wide = measure_latency(model, torch.randn(4096, 2048), backend=backend)
+    small = nn.Sequential(nn.Linear(2048, 64), nn.Linear(64, 2048)).cuda()
+    narrow = measure_latency(small, torch.randn(4096, 2048), backend=backend)
+    assert wide.device == "cuda:0"
+    assert narrow.p50_ms < wide.p50_ms / 2
+
+
+def test_peak_memory_is_that_of_the_device() -> None:
+    x = torch.randn(1024, 1024, device="cuda")
+    assert peak_bytes(lambda: (x + 1) * 2, [x]) >= x.numel() * 4
+
+
+def test_speed_is_asked_for_and_measured_on_the_device() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(64, 256, 3), nn.ReLU(), nn.Conv2d(256, 256, 3), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.Conv2d(256, 64, 3)).cuda()
+    x = torch.randn(32, 64, 56, 56, device="cuda")
+    report = lp.prune(model, x, sparsity=0.5, of="latency", criterion=lp.Magnitude())
+    assert report.speedup is not None
+    assert report.speedup.ratio == pytest.approx(2.0, rel=0.1)
