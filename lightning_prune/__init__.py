@@ -1,6 +1,6 @@
 """Prune a network while Lightning trains it, remove what was pruned, prove it and measure it."""
 
-from lightning_prune import metrics
+from lightning_prune import metrics, recipes
 from lightning_prune.allocations import (
     Allocation,
     ErdosRenyi,
@@ -184,6 +184,7 @@ __all__ = [
     "metrics",
     "plan",
     "prune",
+    "recipes",
     "save_compact",
     "sensitivity",
     "write_report",

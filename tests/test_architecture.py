@@ -37,9 +37,10 @@ FLOORS = {
     "report": 8,
     "callbacks": 9,
     "loops": 9,
+    "recipes": 10,
     "command": 10,
-    "__init__": 10,
-    "__main__": 11,
+    "__init__": 11,
+    "__main__": 12,
 }
 CALLBACKS = {
     "accuracy_guard",

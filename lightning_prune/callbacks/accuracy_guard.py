@@ -126,6 +126,10 @@ class AccuracyGuard(Callback):
         """The key of the state in checkpoints."""
         return f"{type(self).__qualname__}({self.name})"
 
+    def needs_full_size(self) -> str:
+        """Return why the module must not become compact meanwhile."""
+        return "it could not roll back to weights that are gone. Leave out one of both."
+
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Check that there is something to guard."""

@@ -56,7 +56,7 @@ def dead_experts(model: nn.Module, mixtures: Sequence[Mixture]) -> dict[Mixture,
     """Return which experts are zero, shape ``[experts]``, of the mixtures that have any."""
     tensors = {name: p.detach() for name, p in model.named_parameters()}
     dead = find_dead([mixture.group for mixture in mixtures], tensors)
-    return {mixture: d.cpu() for mixture, d in zip(mixtures, dead, strict=True) if bool(d.any())}
+    return {mixture: d for mixture, d in zip(mixtures, dead, strict=True) if bool(d.any())}
 
 
 def remove_experts(

@@ -125,7 +125,7 @@ def find_dead(
         round_to: the number of units that are not dead is a multiple of this, or all.
 
     Returns:
-        For each group a boolean tensor of shape ``[units]``, ``True`` = dead.
+        For each group a boolean tensor of shape ``[units]`` on the CPU, ``True`` = dead.
     """
     lines: dict[Axis, Tensor] = {}
     dead = []
@@ -134,7 +134,7 @@ def find_dead(
         unread = _all_zero(group, "in", tensors, lines)
         either = _unless(group.constant, unwritten) | _unless(group.exposed, unread)
         granule = math.lcm(group.granule, round_to)
-        dead.append(_in_granules(either | (unwritten & unread), granule))
+        dead.append(_in_granules((either | (unwritten & unread)).cpu(), granule))
     return dead
 
 

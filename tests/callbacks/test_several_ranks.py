@@ -134,6 +134,28 @@ def test_activations_that_each_rank_sees_of_its_own_data_add_up(
 
 
 @pytest.mark.slow
+def test_two_ranks_become_compact_together_killed_and_resumed(tmp_path: Path) -> None:
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    whole.mkdir()
+    resumed.mkdir()
+    options = {"granularity": "Channel", "criterion": "Gradient"}
+    ranks.main("single", str(whole), {**options, "compact": True})
+    (one,) = results(whole, "single")
+    options["compact"] = "during"
+    run("ddp", whole, **options)
+    assert run("ddp", resumed, **options, save=str(resumed)) != 0
+    run("ddp", resumed, **options, resume=str(resumed / f"epoch={KILLED_IN_EPOCH - 1}.ckpt"))
+    two = [*results(whole, "ddp"), *results(resumed, "ddp")]
+    assert len(two) == 4
+    for rank in two:
+        assert rank["weights"] == two[0]["weights"]
+        assert rank["kept"] == one["kept"]
+        assert rank["shapes"] == one["shapes"]
+        assert rank["weights"] == pytest.approx(one["weights"], rel=1e-3, abs=1e-5)
+    assert len(set(two[0]["sizes"])) > 2
+
+
+@pytest.mark.slow
 def test_two_ranks_fit_the_same_weights_to_the_data_of_both(tmp_path: Path) -> None:
     options = {"granularity": "Channel", "criterion": "Magnitude", "compensation": True}
     ranks.main("single", str(tmp_path), options)

@@ -70,6 +70,7 @@ def test_refuses_what_is_no_fraction(n, m):
         NM(n, m)
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of SparseSemiStructuredTensor")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="sparse tensor cores are on GPUs")
 def test_semi_structured_tensors_take_it():
     model = nn.Sequential(nn.Linear(128, 128, bias=False)).half().cuda()

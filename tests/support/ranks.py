@@ -79,12 +79,14 @@ class Revived(L.Callback):
 
 
 class Released(L.Callback):
-    """Copies the weights as the first step after a release finds them."""
+    """Copies the weights as the first step after a release finds them, and counts them always."""
 
     def __init__(self) -> None:
         self.weights: list[float] = []
+        self.sizes: list[int] = []
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
+        self.sizes.append(sum(p.numel() for p in pl_module.parameters()))
         if trainer.global_step == 3 * BATCHES:
             self.weights = _flat(pl_module)
 
@@ -127,7 +129,9 @@ def main(mode: str, folder: str, options: dict[str, Any]) -> None:
     if "distil" in options:
         callbacks.append(lp.Distillation(start_epoch=options["distil"]))
     if options.get("compact"):
-        callbacks.append(lp.Compaction(path=f"{folder}/small.safetensors", latency=False))
+        path = f"{folder}/small.safetensors"
+        during = options["compact"] == "during"
+        callbacks.append(lp.Compaction(during=during, min_gain=0.05, path=path, latency=False))
     if options.get("save"):
         save = L.callbacks.ModelCheckpoint(options["save"], filename="{epoch}", save_top_k=-1)
         callbacks.append(save)
@@ -159,6 +163,7 @@ def main(mode: str, folder: str, options: dict[str, Any]) -> None:
         "sharded": any(hasattr(p, "full_tensor") for p in net.parameters()),
         "shapes": [list(p.shape) for p in net.parameters()],
         "released": released.weights,
+        "sizes": released.sizes,
         "weights": _flat(net),
         "zeros": int(sum((_whole(p) == 0).sum() for p in net.parameters() if p.dim() > 1)),
     }

@@ -11,9 +11,8 @@ from os import PathLike
 from typing import Any, get_args
 
 import lightning as L
-import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
 from lightning_prune.arguments import (
@@ -29,17 +28,16 @@ from lightning_prune.callbacks.compaction.checks import (
     check_copied,
     check_during,
     check_gathered_options,
-    check_same,
     check_sizes_agree,
     cut_optimizer_states,
     forget_checkpoint,
     monitored,
     refuse_full_size,
-    say_why_nothing,
     warn_left_behind,
 )
 from lightning_prune.callbacks.compaction.compactable import compactable
 from lightning_prune.callbacks.compaction.in_training import CompactionsInTraining, check_order
+from lightning_prune.callbacks.compaction.publishing import Publishing, note
 from lightning_prune.callbacks.trainer.example_inputs import (
     can_run,
     examples_in_training,
@@ -51,11 +49,10 @@ from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.other_callbacks import forget_averages
 from lightning_prune.callbacks.trainer.printing import print_as_is
 from lightning_prune.callbacks.trainer.strategies import check_strategy, shards_weights
-from lightning_prune.compaction import CompactionReport, compact, save_compact
+from lightning_prune.compaction import CompactionReport, compact
 from lightning_prune.compaction.foreign_masks import warn_of_masks
 from lightning_prune.compaction.full_size import FullSize
 from lightning_prune.compaction.full_size_states import FullSizeStates
-from lightning_prune.compaction.measuring import with_latency
 from lightning_prune.measure import count_macs
 from lightning_prune.modules.gathering import gather, has_shards
 from lightning_prune.modules.inputs import ExampleInputs
@@ -135,6 +132,7 @@ class Compaction(Callback):
         self.example_inputs = example_inputs
         self.allow_unused = allow_unused
         self.untried_strategy = untried_strategy
+        self._publish = Publishing(self.path, latency=latency)
         self.report: CompactionReport | None = None
         self._examples: list[ExampleInputs] = []
         self._copied = False
@@ -278,7 +276,9 @@ class Compaction(Callback):
         states = FullSizeStates(masked, examples, allow_unused=self.allow_unused)
         before = twin(masked)
         self.report = compact(masked, examples, latency=False, allow_unused=self.allow_unused)
-        last = self.report if full is None else self._finish(pl_module, masked, examples)
+        last = (
+            self.report if full is None else self._in_training.finish(pl_module, masked, examples)
+        )
         states.attach(pl_module)
         self._best = BestWeights(self.mode)  # those of the full size are done with
         cut_optimizer_states(trainer, pl_module, last.plan)
@@ -286,29 +286,9 @@ class Compaction(Callback):
         check_sizes_agree(trainer, pl_module)
         if trainer.is_global_zero:
             warn_left_behind(before, pl_module)
-            self.report = self._published(trainer, before, pl_module, self.report, examples[0])
+            self.report = self._publish(trainer, before, pl_module, self.report, examples[0])
         else:
-            _note(trainer, self.report)
-
-    def _finish(
-        self, pl_module: L.LightningModule, compacted: nn.Module, examples: list[ExampleInputs]
-    ) -> CompactionReport:
-        """Remove what a model that became compact in training has not lost yet.
-
-        Args:
-            pl_module: the model.
-            compacted: the same, brought back to the full size and compacted at once.
-            examples: what both run on.
-
-        Returns:
-            What was removed now.
-
-        Raises:
-            VerificationError: if both are not the same in the end.
-        """
-        last = compact(pl_module, examples, latency=False, allow_unused=self.allow_unused)
-        check_same(pl_module, compacted)
-        return last
+            note(trainer, self.report)
 
     def _compact_gathered(
         self, trainer: L.Trainer, pl_module: L.LightningModule, examples: list[ExampleInputs]
@@ -322,7 +302,7 @@ class Compaction(Callback):
                 self.report = compact(
                     gathered, examples, latency=False, allow_unused=self.allow_unused
                 )
-                self.report = self._published(trainer, before, gathered, self.report, examples[0])
+                self.report = self._publish(trainer, before, gathered, self.report, examples[0])
                 print_as_is(
                     pl_module, f"The sharded model keeps its size; the compact one is {self.path}"
                 )
@@ -331,28 +311,6 @@ class Compaction(Callback):
         failure = trainer.strategy.broadcast(failure)
         if failure is not None:
             raise failure
-
-    def _published(
-        self,
-        trainer: L.Trainer,
-        before: nn.Module,
-        compacted: nn.Module,
-        report: CompactionReport,
-        inputs: ExampleInputs,
-    ) -> CompactionReport:
-        """Write the compact model where asked, then measure, print and log; return the report."""
-        if self.path is not None:
-            save_compact(compacted, self.path, report=report)
-        if self.latency:
-            report = with_latency(report, before, compacted, inputs)
-        print_as_is(trainer.lightning_module, report)
-        if not report.removed:
-            say_why_nothing(compacted)
-        for logger in trainer.loggers:
-            logger.log_metrics(report.metrics(), step=trainer.global_step)
-            logger.save()
-        _note(trainer, report)
-        return report
 
     def _choose_weights(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put the best weights back, where they were asked for, and say which."""
@@ -392,11 +350,3 @@ class Compaction(Callback):
             self._best.load_state_dict(state_dict)
         if self.during and "in_training" in state_dict:
             self._in_training.load_state_dict(state_dict["in_training"])
-
-
-def _note(trainer: L.Trainer, report: CompactionReport) -> None:
-    """Put the figures where metrics are looked up after a fit; nothing can be logged by then."""
-    values = report.metrics().items()
-    trainer.callback_metrics.update(
-        {key: torch.tensor(value, dtype=torch.float64) for key, value in values}
-    )

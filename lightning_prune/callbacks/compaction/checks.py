@@ -13,8 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from lightning_prune.callbacks.accuracy_guard import AccuracyGuard
-from lightning_prune.callbacks.distillation import Distillation
+from lightning_prune.callbacks.trainer.full_size import NeedsFullSize
 from lightning_prune.callbacks.trainer.ranks import ranks_agree
 from lightning_prune.callbacks.trainer.strategies import shards_weights
 from lightning_prune.compaction.optimizer_states import cut_optimizer_state
@@ -97,16 +96,11 @@ def check_during(trainer: L.Trainer) -> None:
             f"{type(trainer.strategy).__name__}. Leave `during` out: it is compacted in the end."
         )
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, AccuracyGuard):
+        reason = callback.needs_full_size() if isinstance(callback, NeedsFullSize) else None
+        if reason is not None:
             raise ValueError(
-                "Expected no AccuracyGuard beside Compaction(during=True), but got one: it could "
-                "not roll back to weights that are gone. Leave out one of both."
-            )
-        if isinstance(callback, Distillation) and callback.lesson.features:
-            raise ValueError(
-                "Expected no `features` of Distillation beside Compaction(during=True), but got "
-                f"{', '.join(callback.lesson.features)}: the student's become smaller than the "
-                "teacher's. Distil outputs alone."
+                "Expected no callback beside Compaction(during=True) that needs the full size, but "
+                f"got {type(callback).__name__}: {reason}"
             )
 
 

@@ -16,7 +16,11 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 
-from lightning_prune.callbacks.compaction.checks import check_sizes_agree, cut_optimizer_states
+from lightning_prune.callbacks.compaction.checks import (
+    check_same,
+    check_sizes_agree,
+    cut_optimizer_states,
+)
 from lightning_prune.callbacks.trainer.isolation import random_numbers_kept
 from lightning_prune.callbacks.trainer.masking import Narrowing, masks_in_force
 from lightning_prune.callbacks.trainer.namespaces import classes
@@ -120,6 +124,26 @@ class CompactionsInTraining:
         check_sizes_agree(trainer, pl_module)
         _wrap_anew(trainer, pl_module)
         return report
+
+    def finish(
+        self, pl_module: L.LightningModule, compacted: nn.Module, examples: list[ExampleInputs]
+    ) -> CompactionReport:
+        """Remove what the module has not lost yet, at the end of the training.
+
+        Args:
+            pl_module: the module.
+            compacted: the same, brought back to the full size and compacted at once.
+            examples: what both run on.
+
+        Returns:
+            What was removed now.
+
+        Raises:
+            VerificationError: if both are not the same in the end.
+        """
+        last = compact(pl_module, examples, latency=False, allow_unused=self._allow_unused)
+        check_same(pl_module, compacted)
+        return last
 
     def state_dict(self) -> dict[str, Any]:
         """Return under which masks the module was looked at last, and what was zero before."""

@@ -118,6 +118,12 @@ class Distillation(Callback):
         self._step: DistilledStep | None = None
         self._warned = False
 
+    def needs_full_size(self) -> str | None:
+        """Return why the module must not become compact meanwhile, if features are compared."""
+        if not self.lesson.features:
+            return None
+        return "the features of the student would be smaller than its teacher's. Name none."
+
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse what cannot be distilled; forget an earlier fit."""

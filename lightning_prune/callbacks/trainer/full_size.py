@@ -20,6 +20,14 @@ class KeepsFullSize(Protocol):
         """Keep the structure of a module that is not compact yet."""
 
 
+@runtime_checkable
+class NeedsFullSize(Protocol):
+    """A callback that may not go on when the module has become compact."""
+
+    def needs_full_size(self) -> str | None:
+        """Return why it does not, and what to do, in sentences; ``None`` if it does."""
+
+
 def keepers(module: nn.Module) -> list[KeepsFullSize]:
     """Return the callbacks of a module's trainer that keep its full size."""
     trainer = getattr(module, "_trainer", None)
