@@ -19,7 +19,7 @@ def test_what_can_be_imported_is_public():
         for name, value in vars(lightning_prune).items()
         if not name.startswith("_") and not isinstance(value, ModuleType)
     }
-    assert found | {"metrics"} == set(lightning_prune.__all__)
+    assert found | {"metrics", "recipes"} == set(lightning_prune.__all__)
 
 
 def test_every_public_name_is_documented():
