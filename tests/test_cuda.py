@@ -141,3 +141,124 @@ def test_speed_is_asked_for_and_measured_on_the_device() -> None:
     report = lp.prune(model, x, sparsity=0.5, of="latency", criterion=lp.Magnitude())
     assert report.speedup is not None
     assert report.speedup.ratio == pytest.approx(2.0, rel=0.1)
+
+
+class Text(nn.Module):
+    """An embedding, attention, a recurrent layer and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(20, 32)
+        self.encoder = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+        self.rnn = nn.GRU(32, 24, batch_first=True)
+        self.head = nn.Linear(24, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.rnn(self.encoder(self.embed(x)))[0][:, -1])
+
+
+class Images(nn.Module):
+    """Convolutions with a residual branch, norms and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU())
+        self.inner = nn.Sequential(nn.Conv2d(16, 32, 3, padding=1), nn.GroupNorm(4, 32), nn.GELU())
+        self.outer = nn.Sequential(nn.Conv2d(32, 16, 3, padding=1), nn.BatchNorm2d(16))
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        x = x + self.outer(self.inner(x))
+        return self.head(x.mean((2, 3)))
+
+
+def batches(kind: type[nn.Module]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(24, 3, 8, 8, generator=generator)
+    words = torch.randint(0, 20, (24, 6), generator=generator)
+    inputs = images if kind is Images else words
+    labels = torch.randint(0, 3, (24,), generator=generator)
+    return list(zip(inputs.split(8), labels.split(8), strict=True))
+
+
+def loss(model: nn.Module, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    device = next(model.parameters()).device
+    return nn.functional.cross_entropy(model(batch[0].to(device)), batch[1].to(device))
+
+
+WAYS: list[dict[str, Any]] = [
+    *(
+        {"criterion": kind()}
+        for kind in (lp.Magnitude, lp.Gradient, lp.Taylor, lp.Fisher, lp.Wanda)
+    ),
+    *({"criterion": kind()} for kind in (lp.Lamp, lp.Snip, lp.Grasp, lp.SynFlow, lp.Random)),
+    *({"criterion": kind()} for kind in (lp.ActivationRate, lp.GeometricMedian)),
+    {"granularity": lp.Channel(round_to=4), "of": "macs"},
+    {"granularity": lp.Weight()},
+    {"granularity": lp.Block(4, 4)},
+    {"granularity": lp.NM(2, 4), "sparsity": 0.5},
+    {"granularity": lp.Layer(), "sparsity": 0.2},
+    {"granularity": lp.Head(), "sparsity": 0.25},
+    {"allocation": lp.Uniform()},
+    {"allocation": lp.Isomorphic()},
+    {"allocation": lp.ErdosRenyi(), "granularity": lp.Weight()},
+    {"compensation": lp.LeastSquares()},
+    {"compensation": lp.FoldMeans()},
+    {"criterion": lp.Auto([lp.Magnitude(), lp.Taylor()])},
+]
+
+
+def _name(way: dict[str, Any]) -> str:
+    return " ".join(str(value) for value in way.values())
+
+
+@pytest.mark.parametrize("kind", [Images, Text], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("way", WAYS, ids=_name)
+def test_the_same_units_go_on_both_devices(way: dict[str, Any], kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    model, data_, zeros, problems = kind(), batches(kind), [], []
+    for device in ("cpu", "cuda"):
+        net, x = copy.deepcopy(model).to(device), data_[0][0].to(device)
+        options = {"sparsity": 0.4, "criterion": lp.Magnitude(), **way}
+        try:
+            lp.prune(net, x, batches=data_, loss=loss, **options)
+        except (ValueError, lp.TargetError) as error:  # no heads there, say
+            problems.append(str(error))
+            continue
+        zeros.append({name: (p == 0).cpu() for name, p in net.named_parameters()})
+        masked = copy.deepcopy(net).eval()
+        lp.compact(net, x, latency=False)
+        torch.testing.assert_close(net.eval()(x), masked(x), rtol=1e-3, atol=1e-4)
+    assert len(zeros) != 1
+    assert problems[:1] == problems[1:]
+    if zeros:
+        for name, where in zeros[0].items():
+            assert torch.equal(where, zeros[1][name]), name
+
+
+def test_a_loop_of_ones_own_and_its_files(tmp_path: Any) -> None:
+    model, x = net(), torch.randn(8, 3, 16, 16, device="cuda")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    schedule = lp.Cubic(start_epoch=1, end_epoch=4)
+    pruner = lp.Pruner(model, x, sparsity=0.5, schedule=schedule)
+    pruner.attach(optimizer)
+    for epoch in range(6):
+        pruner.step(epoch)
+        model(x).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert pruner.finish().removed > 0
+    lp.save_compact(model, tmp_path / "small.safetensors")
+    loaded = lp.load_compact(net(), tmp_path / "small.safetensors")
+    assert torch.equal(loaded.eval()(x), model.eval()(x))
+
+
+def test_sensitivity_is_measured_on_the_device() -> None:
+    model, x = net(), torch.randn(8, 3, 16, 16, device="cuda")
+
+    def metric(model: nn.Module, batch: torch.Tensor) -> float:
+        return float(model(batch).square().mean())
+
+    report = lp.sensitivity(model, x, metric, example_inputs=x, progress=False)
+    assert str(report)

@@ -19,6 +19,7 @@ from lightning_prune.errors import VerificationError
 from lightning_prune.measure import count_bytes, count_parameters
 from lightning_prune.modules.fake import require_numbers
 from lightning_prune.modules.inputs import examples_of
+from lightning_prune.modules.precision import full_precision
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,8 @@ def compact(
     require_numbers(model)
     warn_of_masks(model)
     examples = [example.on(model) for example in examples_of(example_inputs)]
-    coupling = couple(model, examples, allow_unused=allow_unused)
+    with full_precision():
+        coupling = couple(model, examples, allow_unused=allow_unused)
     unused = coupling.unused
     if not allow_unused:
         warn_unused(model, unused)
@@ -71,33 +73,36 @@ def compact(
     called = dict.fromkeys(example.method for example in examples)
     methods = Plan(methods=tuple(name for name in called if name != "forward"))
     try:
-        shrunk = shrinking.run(coupling)
-        _warn_of_refused(shrunk)
-        surgery.apply(methods)
-        if shrunk.nothing_held:
-            raise VerificationError(_nothing_held(shrunk.removal.refused | shrunk.experts.refused))
-        report = CompactionReport(
-            params_before=count_parameters(before),
-            params_after=count_parameters(model),
-            macs_before=None,
-            macs_after=None,
-            bytes_before=count_bytes(before),
-            bytes_after=count_bytes(model),
-            max_abs_error=shrunk.errors.max_abs_error,
-            max_rel_error=shrunk.errors.max_rel_error,
-            groups=(
-                *shrunk.bypass.counts,
-                *shrunk.removal.plan.groups,
-                *shrunk.experts.plan.groups,
-            ),
-            plan=shrunk.plan.then(methods),
-            refused=shrunk.refused,
-            constant=shrunk.constants.kept,
-            unused=unused,
-            tried=shrinking.tried,
-            untried=shrinking.untried,
-        )
-        report = with_macs(with_frozen(report, model), before, model, examples)
+        with full_precision():
+            shrunk = shrinking.run(coupling)
+            _warn_of_refused(shrunk)
+            surgery.apply(methods)
+            if shrunk.nothing_held:
+                raise VerificationError(
+                    _nothing_held(shrunk.removal.refused | shrunk.experts.refused)
+                )
+            report = CompactionReport(
+                params_before=count_parameters(before),
+                params_after=count_parameters(model),
+                macs_before=None,
+                macs_after=None,
+                bytes_before=count_bytes(before),
+                bytes_after=count_bytes(model),
+                max_abs_error=shrunk.errors.max_abs_error,
+                max_rel_error=shrunk.errors.max_rel_error,
+                groups=(
+                    *shrunk.bypass.counts,
+                    *shrunk.removal.plan.groups,
+                    *shrunk.experts.plan.groups,
+                ),
+                plan=shrunk.plan.then(methods),
+                refused=shrunk.refused,
+                constant=shrunk.constants.kept,
+                unused=unused,
+                tried=shrinking.tried,
+                untried=shrinking.untried,
+            )
+            report = with_macs(with_frozen(report, model), before, model, examples)
         return with_latency(report, before, model, examples[0]) if latency else report
     except BaseException:
         surgery.undo()

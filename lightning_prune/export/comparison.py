@@ -11,6 +11,7 @@ from lightning_prune.formats.base import Runner
 from lightning_prune.formats.program import Exportable
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.nesting import tensors_in
+from lightning_prune.modules.precision import full_precision
 
 
 def largest_error(exportable: Exportable, run: Runner, *, calibrated: bool = False) -> float:
@@ -30,7 +31,7 @@ def largest_error(exportable: Exportable, run: Runner, *, calibrated: bool = Fal
     """
     errors = []
     for inputs in exportable.calibration if calibrated else _variants(exportable):
-        with torch.inference_mode():
+        with torch.inference_mode(), full_precision():
             expected = tensors_in(inputs.map(torch.clone)(exportable.model))
         errors.append(_error(expected, run(exportable.named(inputs))))
     return max(errors)

@@ -74,7 +74,9 @@ class Revived(L.Callback):
                 continue
             part = parameter.to_local() if hasattr(parameter, "to_local") else parameter
             zeros = part.detach() == 0
-            self.count += int((self.zeros.get(name, zeros) & ~zeros).sum())
+            before = self.zeros.get(name, zeros)
+            if before.shape == zeros.shape:  # else it has become compact
+                self.count += int((before & ~zeros).sum())
             self.zeros[name] = zeros
 
 

@@ -14,7 +14,7 @@ from lightning_prune.measure import Speedup
 TOLERANCE = 0.01
 """Relative difference of asked and measured speed-up that counts as none."""
 
-_MOST_NOISE = 0.04
+_MOST_NOISE = 0.02
 """The same where measurements differ among each other by as much."""
 
 _MISSED = 0.03
