@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from typing import Any, TypeVar
 
+import lightning as L
 from torch import nn
 
 from lightning_prune.callbacks.trainer.full_size import keepers
@@ -50,7 +51,7 @@ def compactable(kind: _Class) -> _Class:
         return kind
 
     @functools.wraps(load)
-    def on_load_checkpoint(self: nn.Module, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if is_compact(checkpoint) and plan_of(self) == Plan():
             for keeper in keepers(self):
                 keeper.keep_full_size(self)

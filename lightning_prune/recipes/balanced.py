@@ -1,4 +1,4 @@
-"""Recipes: callbacks that go well together, with the options that measured best."""
+"""The balanced recipe: less work, gradually, and what is left is fitted to the data."""
 
 from __future__ import annotations
 
