@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+from itertools import product
 
 import torch
 import torchvision
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--batch-sizes", nargs="*", type=int, default=[1, 64])
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--dtypes", nargs="*", default=["float32"])
     parser.add_argument("--backend", choices=["eager", "compile"], default="eager")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     arguments = parser.parse_args()
@@ -41,7 +42,7 @@ def main() -> None:
         torch.backends.cudnn.benchmark = True  # the fastest algorithm for each of both
     print(
         f"torch {torch.__version__}, {place}, {torch.get_num_threads()} threads, "
-        f"{arguments.dtype}, {arguments.backend}, {arguments.size} px"
+        f"{arguments.backend}, {arguments.size} px"
     )
     rows = []
     for name in arguments.models:
@@ -62,8 +63,10 @@ def main() -> None:
                 )
                 lp.compact(small, x, latency=False)
                 ratio = count_macs(dense, x) / count_macs(small, x)
-                both = [m.eval().to(getattr(torch, arguments.dtype)) for m in (dense, small)]
-                for batch_size in arguments.batch_sizes:
+                for dtype, batch_size in product(arguments.dtypes, arguments.batch_sizes):
+                    both = [
+                        copy.deepcopy(m).eval().to(getattr(torch, dtype)) for m in (dense, small)
+                    ]
                     turns = measure_in_turns(
                         both,
                         x,
@@ -75,6 +78,7 @@ def main() -> None:
                     rows.append(
                         [
                             name,
+                            dtype,
                             f"{sparsity:g}",
                             f"{round_to}",
                             f"{batch_size}",
@@ -84,8 +88,16 @@ def main() -> None:
                             f"{speedup.ratio / ratio:.2f}",
                         ]
                     )
-                dense.float()
-    head = ["model", "channels gone", "round_to", "batch", "dense ms", "MACs ratio", "measured"]
+    head = [
+        "model",
+        "type",
+        "channels gone",
+        "round_to",
+        "batch",
+        "dense ms",
+        "MACs ratio",
+        "measured",
+    ]
     print(format_table([*head, "kept of the ratio"], rows))
 
 

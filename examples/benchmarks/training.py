@@ -52,16 +52,12 @@ class LargeDigits(DigitsData):
     def setup(self, stage: str) -> None:
         """Load and enlarge."""
         super().setup(stage)
-        self.train, self.val, self.test = (
-            TensorDataset(
-                F.interpolate(images[: self.most], size=64).expand(-1, 3, -1, -1).contiguous(),
-                labels[: self.most],
-            )
-            for images, labels in (
-                [torch.stack(parts) for parts in zip(*split, strict=True)]
-                for split in (self.train, self.val, self.test)
-            )
-        )
+        parts = (self.train, self.val, self.test)
+        self.train, self.val, self.test = (self._enlarged(*part.tensors) for part in parts)
+
+    def _enlarged(self, images: Tensor, labels: Tensor) -> TensorDataset:
+        large = F.interpolate(images[: self.most], size=64).expand(-1, 3, -1, -1).contiguous()
+        return TensorDataset(large, labels[: self.most])
 
     def test_dataloader(self) -> DataLoader[Any]:
         """The test images."""
@@ -123,7 +119,11 @@ def train(name: str, seed: int, way: str, epochs: int, updates: int) -> Row:
     schedule = lp.Cubic(start_epoch=0, end_epoch=updates)
     pruning = lp.Pruning(0.75, schedule=schedule, of="macs")
     compaction = lp.Compaction(during=True, latency=False)
-    callbacks = {"dense": [], "masks only": [pruning], "compact in training": [pruning, compaction]}
+    callbacks: dict[str, list[L.Callback]] = {
+        "dense": [],
+        "masks only": [pruning],
+        "compact in training": [pruning, compaction],
+    }
     trainer = L.Trainer(
         accelerator="cpu",
         max_epochs=epochs,
