@@ -26,6 +26,7 @@ from lightning_prune.compaction.records import plan_of
 from lightning_prune.compaction.report import CompactionReport
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.errors import RewriteError
+from lightning_prune.modules.kernels import flatten_recurrent
 
 _Model = TypeVar("_Model", bound=nn.Module)
 
@@ -147,6 +148,7 @@ def _follow(model: nn.Module, plan: Plan, stored: Mapping[str, Stored]) -> None:
         surgery.apply(plan)
         for name, tensor in tensors_of(model, plan).items():
             surgery.replace(tensor, _loaded(stored[name]).to(tensor.device, copy=True))
+        flatten_recurrent(model)
     except (RewriteError, RuntimeError, TypeError) as error:
         surgery.undo()
         raise ValueError(

@@ -18,6 +18,7 @@ from lightning_prune.compaction.records import RECORD, Names, record_of
 from lightning_prune.compaction.rewriting import Edit, edits_of, joined, rewritten
 from lightning_prune.compaction.sizes import module_sizes
 from lightning_prune.errors import RewriteError
+from lightning_prune.modules.kernels import flatten_recurrent
 from lightning_prune.runtime.callees import callees_of
 from lightning_prune.runtime.encoder import TensorSizedEncoder
 from lightning_prune.runtime.swaps import SizeByTensors, Swap
@@ -71,6 +72,8 @@ class Surgery:
         changed = self._cut(plan, names)
         for name, data in plan.values.items():
             self.replace(names.tensors[name], data)
+        if changed:
+            flatten_recurrent(self._model)
         self._set_sizes(plan.attributes, changed)
         for name, swap in plan.swaps.items():
             self._swap(self._model.get_submodule(name), swap)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from lightning_prune.modules.flat import split_like
 from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.kernels import differentiable
 from lightning_prune.modules.shards import local
 
 if TYPE_CHECKING:
@@ -135,7 +137,7 @@ class Evidence(ABC):
         """
         model = self.subject.model
         model.zero_grad()
-        with torch.enable_grad():
+        with torch.enable_grad(), self.kernels(model):
             value = loss(model, batch)
             if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
                 raise ValueError(
@@ -145,6 +147,10 @@ class Evidence(ABC):
                 )
             self.differentiate(value)
         self.add()
+
+    def kernels(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Return a context in which a loss of the model has the derivatives that are read."""
+        return differentiable(model)
 
     def differentiate(self, value: Tensor) -> None:
         """Leave in ``.grad`` what `add` looks at.

@@ -15,6 +15,7 @@ from typing_extensions import override
 from lightning_prune.criteria.evidence.base import Evidence
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.modules.inputs import ExampleInputs, output_tensors
+from lightning_prune.modules.kernels import differentiable
 from lightning_prune.modules.names import parameters_by_any_name
 from lightning_prune.modules.twin import twin
 
@@ -63,7 +64,7 @@ def flow_gradients(
                 tensor.data = tensor.data.abs()  # not in place: a twin shares its memory
     parameters = parameters_by_any_name(positive)
     chosen = [parameters[name].requires_grad_(True) for name in names]
-    with torch.enable_grad():
+    with torch.enable_grad(), differentiable(positive):
         outputs = [t for e in examples for t in output_tensors(_of_ones(e, positive)(positive))]
         if not any(output.requires_grad for output in outputs):
             raise ExampleInputsError(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from lightning_prune.criteria.evidence.accumulator import Accumulator
 from lightning_prune.criteria.evidence.base import Evidence, Subject
+from lightning_prune.modules.kernels import twice_differentiable
 
 
 class Gradients(Evidence):
@@ -109,6 +111,11 @@ class Curvature(Gradients):
 
     name: ClassVar[str] = "curvature"
     in_training: ClassVar[bool] = False
+
+    @override
+    def kernels(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Return a context in which a loss has second derivatives."""
+        return twice_differentiable(model)
 
     @override
     def differentiate(self, value: Tensor) -> None:
