@@ -72,8 +72,6 @@ class Surgery:
         changed = self._cut(plan, names)
         for name, data in plan.values.items():
             self.replace(names.tensors[name], data)
-        if changed:
-            flatten_recurrent(self._model)
         self._set_sizes(plan.attributes, changed)
         for name, swap in plan.swaps.items():
             self._swap(self._model.get_submodule(name), swap)
@@ -85,6 +83,8 @@ class Surgery:
             self._ledger.freeze(names.tensors[name])
         for module, part in parts.items():
             self._ledger.set(module, RECORD, record_of(module).then(part))
+        if changed:
+            flatten_recurrent(self._model)
 
     def _cut(self, plan: Plan, names: Names) -> set[int]:
         """Cut every axis; return the identities of the tensors that changed."""

@@ -47,6 +47,30 @@ def test_the_setting_of_cudnn_comes_back(enabled: bool) -> None:
         torch.backends.cudnn.enabled = before
 
 
+def test_recurrent_layers_are_flattened_in_their_new_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def flatten(module: nn.RNNBase) -> None:
+        sizes.append((module.hidden_size, module.weight_hh_l0.shape[1]))
+
+    model = nn.ModuleDict({"rnn": nn.GRU(4, 8, batch_first=True), "head": nn.Linear(8, 2)})
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = model
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.parts["head"](self.parts["rnn"](x)[0][:, -1])
+
+    net, x = Net(), torch.randn(3, 5, 4)
+    lp.prune(net, x, sparsity=0.5, criterion=lp.Magnitude())
+    monkeypatch.setattr(nn.GRU, "flatten_parameters", flatten)
+    assert lp.compact(net, x, latency=False).removed > 0
+    assert sizes
+    assert all(attribute == weights < 8 for attribute, weights in sizes)
+
+
 def test_weights_of_recurrent_layers_keep_their_identity() -> None:
     model = nn.Sequential(nn.GRU(2, 3))
     before = [id(p) for p in model.parameters()]

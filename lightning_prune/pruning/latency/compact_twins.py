@@ -23,6 +23,10 @@ _MOST_REPEATS = 6
 """Times that the clock is asked again, while noise hides the tolerance."""
 
 
+_ROUGHLY = 0.03
+"""Relative spread of a speed-up that only leads to others."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """A measurement: the speed-up of a compact twin, and the p50 of the model in ms."""
@@ -55,11 +59,14 @@ class CompactTwins:
         self._clock, self._allow_unused = clock, allow_unused
         self._coupling: Coupling | None = None
 
-    def measured(self, kept: Sequence[Tensor]) -> Measured:
+    def measured(self, kept: Sequence[Tensor], asked: float | None = None) -> Measured:
         """Measure the twin that has only these units, on rank zero.
+
+        It is measured again while noise hides how far it is from what was asked.
 
         Args:
             kept: for each group, flags of its units.
+            asked: the speed-up; ``None`` = roughly is enough.
 
         Returns:
             The same on every rank.
@@ -69,7 +76,9 @@ class CompactTwins:
             models = [self._model, self._compact(kept)]
             runs_ms = self._clock(models, self._example)
             for _ in range(_MOST_REPEATS):
-                if paired_speedup(runs_ms[:, 0], runs_ms[:, 1]).spread <= TOLERANCE:
+                speedup = paired_speedup(runs_ms[:, 0], runs_ms[:, 1])
+                distance = _ROUGHLY if asked is None else abs(speedup.ratio / asked - 1) / 3
+                if speedup.spread <= max(TOLERANCE, distance):
                     break
                 runs_ms = np.concatenate([runs_ms, self._clock(models, self._example)])
             speedup = paired_speedup(runs_ms[:, 0], runs_ms[:, 1])

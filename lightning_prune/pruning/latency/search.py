@@ -242,7 +242,8 @@ class LatencySearch:
     def _try(self, level: float, sparsity: float, kept: list[Tensor]) -> Try:
         """Measure at a level; where that is as asked, once more, and the second time counts."""
         # The first was taken because it was as asked: by chance, it may be.
-        tried = Try(level, kept, self._twins.measured(kept).speedup, sparsity)
+        measured = self._twins.measured(kept, 1 / (1 - sparsity))
+        tried = Try(level, kept, measured.speedup, sparsity)
         self._points.append((level, tried.gone))
         if tried.agrees:
             again = self._again(tried)
@@ -254,7 +255,8 @@ class LatencySearch:
         return tried
 
     def _again(self, tried: Try) -> Try:
-        return replace(tried, speedup=self._twins.measured(tried.kept).speedup)
+        measured = self._twins.measured(tried.kept, 1 / (1 - tried.sparsity))
+        return replace(tried, speedup=measured.speedup)
 
     def state_dict(self) -> dict[str, float]:
         """Return what was asked for and reached."""
