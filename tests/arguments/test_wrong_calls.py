@@ -185,6 +185,7 @@ TABLE: list[tuple[Callable[..., Any], dict[str, Any], Wrong]] = [
             "compensation": (lp.LeastSquares, 0.1, "LeastSquares"),
             "renew_norms": NO_FLAGS,
             "calibration": (3,),
+            "score_every": integers(1),
             "name": NO_NAMES,
             "restart_early_stopping": NO_FLAGS,
             "dry_run": NO_FLAGS,
@@ -214,6 +215,8 @@ TABLE: list[tuple[Callable[..., Any], dict[str, Any], Wrong]] = [
         lp.Compaction,
         {},
         {
+            "during": NO_FLAGS,
+            "min_gain": numbers(0.0, 1.0),
             "path": (3, True, b"", ["small"]),
             "monitor": ("", 3, True),
             "mode": words("MIN"),

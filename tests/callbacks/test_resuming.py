@@ -115,7 +115,11 @@ POINTS = [("on_train_batch_start", 10, "exception"), ("on_train_batch_end", 9, "
 @pytest.mark.parametrize("kill", POINTS, ids=lambda p: p[2])
 @pytest.mark.parametrize(
     "options",
-    [{}, {"schedule": BY_STEP, "granularity": Weight()}, {"compensation": LeastSquares()}],
+    [
+        {"score_every": 3},
+        {"schedule": BY_STEP, "granularity": Weight()},
+        {"compensation": LeastSquares()},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("when", CHECKPOINTS)

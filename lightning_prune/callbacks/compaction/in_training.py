@@ -32,6 +32,7 @@ from lightning_prune.compaction.plan import Plan
 from lightning_prune.compaction.records import plan_of
 from lightning_prune.compaction.remaining import Remaining
 from lightning_prune.compaction.surgery import Surgery
+from lightning_prune.errors import VerificationError
 from lightning_prune.measure import count_parameters
 from lightning_prune.modules.inputs import ExampleInputs
 
@@ -69,7 +70,7 @@ class CompactionsInTraining:
             examples: returns what it runs on, the same on every rank.
 
         Returns:
-            What was removed; ``None`` if it was not the time.
+            What was removed; ``None`` if it was not the time, or the proof failed, with a warning.
         """
         masks = masks_in_force(trainer)
         if masks == self._masks or not all(c.can_narrow() for c in _narrowing(trainer)):
@@ -78,9 +79,14 @@ class CompactionsInTraining:
         if zero_share(pl_module) - self._zeros < self._min_gain or self._is_foreign(pl_module):
             return None
         started_s, before = time.perf_counter(), count_parameters(pl_module)
-        with random_numbers_kept():
-            report = self._compact(trainer, pl_module, examples())
-        self._zeros = zero_share(pl_module)
+        try:
+            with random_numbers_kept():
+                report = self._compact(trainer, pl_module, examples())
+        except VerificationError as error:
+            rank_zero_warn(f"The model trains on in the size that it has: {error}")
+            return None
+        finally:
+            self._zeros = zero_share(pl_module)
         seconds, after = time.perf_counter() - started_s, count_parameters(pl_module)
         say(
             pl_module,

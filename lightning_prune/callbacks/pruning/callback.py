@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_prune.allocations import Allocation, Global
-from lightning_prune.arguments import check_flags, check_kind, check_name
+from lightning_prune.arguments import check_flags, check_integer, check_kind, check_name
 from lightning_prune.callbacks.pruning.binding import Binding
 from lightning_prune.callbacks.pruning.rewinder import Rewinder
 from lightning_prune.callbacks.pruning.run import PruningRun
@@ -68,6 +68,8 @@ class Pruning(Callback):
             ``"openvino"`` or ``"executorch"``.
         include: glob patterns of the names of modules to prune; None for all.
         exclude: glob patterns of the names of modules to leave alone.
+        score_every: read the gradients of one of so many steps of every optimizer, at least 1; the
+            first after an update is always among them. More cost less, and tell less.
         rewind: return the kept weights, or the learning rate, to an earlier step after every
             update; None for not.
         regularization: shrink the units that the next update would remove; None for not.
@@ -117,6 +119,7 @@ class Pruning(Callback):
         backend: Backend = "eager",
         include: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
+        score_every: int = 1,
         rewind: Rewinding | None = None,
         regularization: Regularization | None = None,
         compensation: Compensation | None = None,
@@ -130,6 +133,7 @@ class Pruning(Callback):
         untried_strategy: bool = False,
     ) -> None:
         check_kind("schedule", schedule, Schedule)
+        check_integer("score_every", score_every, 1, "It is a number of steps.")
         check_name("name", name, "It is the prefix of the metrics and the key of the state.")
         check_flags(
             dry_run=dry_run,
@@ -164,6 +168,7 @@ class Pruning(Callback):
             calibration=calibration,
             dry_run=dry_run,
             restart_early_stopping=restart_early_stopping,
+            score_every=score_every,
         )
 
     @property

@@ -7,7 +7,7 @@ with zero: other weights may have been put there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_warn
@@ -23,6 +23,7 @@ from lightning_prune.callbacks.trainer.optimizers import (
 )
 from lightning_prune.modules.gathering import reshard
 from lightning_prune.modules.names import plain_name
+from lightning_prune.pruning import BasePruner
 from lightning_prune.pruning.shrinkage import Shrinkage
 
 
@@ -34,6 +35,7 @@ class Guard:
         binding: has the masks, once there are some.
         shrinkage: shrinks the units of the next update.
         next_target: returns the sparsity of the next update, ``None`` if none is to come.
+        score_every: of how many steps of an optimizer the gradients of one are read.
     """
 
     def __init__(
@@ -42,11 +44,14 @@ class Guard:
         binding: Binding,
         shrinkage: Shrinkage,
         next_target: Callable[[], float | None],
+        score_every: int = 1,
     ) -> None:
         self._name = name
         self._binding = binding
         self._shrinkage = shrinkage
         self._next_target = next_target
+        self._score_every = score_every
+        self._steps: dict[str, int] = {}
         self._hooks = StepHooks(self._before_step, self._after_step)
         self._revived = False
 
@@ -113,9 +118,35 @@ class Guard:
         if pruner is None:
             return
         if target is not None:
-            pruner.accumulate(parameters_of(optimizer), grad_scale(trainer, optimizer))
+            parameters = list(parameters_of(optimizer))
+            if self._is_scored(pruner, parameters):
+                pruner.accumulate(parameters, grad_scale(trainer, optimizer))
             self._shrinkage.choose(pruner, target)
         pruner.masks.apply_to_gradients()
+
+    def _is_scored(self, pruner: BasePruner, parameters: Sequence[Tensor]) -> bool:
+        """Count a step of an optimizer, and return whether its gradients are read."""
+        if self._score_every == 1:
+            return True
+        mine = {id(parameter) for parameter in parameters}
+        weights = pruner.masks.weights.items()
+        # An optimizer is known by its first weight, in a resumed run as well.
+        first = next((name for name, weight in weights if id(weight) in mine), "")
+        count = self._steps.get(first, 0)
+        self._steps[first] = count + 1
+        return count % self._score_every == 0
+
+    def restart(self) -> None:
+        """Read the gradients of the next step of every optimizer: an update has used the others."""
+        self._steps = {}
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the number of steps since the last update, by the optimizer's first weight."""
+        return dict(self._steps)
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Take over what `state_dict` returned."""
+        self._steps = dict(state)
 
     def _after_step(self, optimizer: Optimizer, fresh: set[int]) -> None:
         """Shrink the chosen units, and zero again what the optimizer has changed."""

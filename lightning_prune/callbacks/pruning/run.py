@@ -52,6 +52,7 @@ class PruningRun:
         calibration: batches for what is mended after an update, None for those of the training.
         dry_run: remove nothing, and tell what would be removed.
         restart_early_stopping: let no early stopping end the training before the last update.
+        score_every: of how many steps of an optimizer the gradients of one are read.
 
     Attributes:
         schedule: in steps or epochs once the training has started.
@@ -72,6 +73,7 @@ class PruningRun:
         calibration: Iterable[Any] | None,
         dry_run: bool,
         restart_early_stopping: bool,
+        score_every: int,
     ) -> None:
         self.schedule = self._given_schedule = schedule
         self.progress = Progress()
@@ -81,7 +83,7 @@ class PruningRun:
         self._binding, self._rewinder, self._shrinkage = binding, rewinder, shrinkage
         self._calibration = calibration
         self._loaded: dict[str, Any] | None = None
-        self.guard = Guard(name, binding, shrinkage, self.next_target)
+        self.guard = Guard(name, binding, shrinkage, self.next_target, score_every)
 
     @property
     def pruner(self) -> BasePruner | None:
@@ -143,6 +145,7 @@ class PruningRun:
             **self.progress.state_dict(),
             "rewind": self._rewinder.state_dict(),
             "regularizer": self._shrinkage.state_dict(),
+            "steps": self.guard.state_dict(),
             **self._binding.state_dict(),
         }
 
@@ -174,6 +177,7 @@ class PruningRun:
         self.progress.load_state_dict(self._loaded)
         self._rewinder.load_state_dict(self._loaded["rewind"])
         self._shrinkage.load_state_dict(self._loaded["regularizer"])
+        self.guard.load_state_dict(self._loaded["steps"])
         if self._binding.restore(pl_module, batch, self._loaded):
             self._loaded = None
 
@@ -200,6 +204,7 @@ class PruningRun:
             if report is not None:
                 self.report = report
                 self._shrinkage.forget()
+                self.guard.restart()
 
     def _calibration_at(
         self, trainer: L.Trainer, pl_module: L.LightningModule, due: int

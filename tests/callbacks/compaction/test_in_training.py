@@ -15,6 +15,8 @@ from support.fits import BATCHES, SAFELY, Validated, data, make_trainer
 from torch import nn
 
 import lightning_prune as lp
+from lightning_prune.callbacks.compaction import in_training
+from lightning_prune.errors import VerificationError
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Be aware that when using `ckpt_path`",
@@ -168,6 +170,17 @@ def test_single_weights_stay_masked_in_a_compact_model() -> None:
         assert torch.equal(one, other)
 
 
+def test_what_cannot_be_removed_trains_on_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(model: nn.Module, *_: Any, **__: Any) -> None:
+        raise VerificationError("Expected the same, but got another.")
+
+    monkeypatch.setattr(in_training, "compact", refuse)
+    with pytest.warns(UserWarning, match="in the size that it has"):
+        run = Run()
+    assert len(set(run.watch.sizes)) == 1
+    assert_same(run.model, Run(during=False).model)
+
+
 def test_too_little_is_not_worth_a_compaction() -> None:
     run = Run(min_gain=0.9)
     assert len(set(run.watch.sizes)) == 1
@@ -193,7 +206,7 @@ def _killed_and_resumed(
 def test_killed_and_resumed_it_ends_as_uninterrupted(schedule: lp.Schedule, tmp_path: Path) -> None:
     options = {"schedule": schedule}
     whole = Run(**options)
-    for step in random.Random(0).sample(range(2, 4 * BATCHES), 10):
+    for step in random.Random(0).sample(range(2, 4 * BATCHES), 4):
         _killed_and_resumed(step, whole, tmp_path / str(step), options)
 
 

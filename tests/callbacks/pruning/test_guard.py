@@ -8,7 +8,7 @@ from support.fits import Net, fit
 from lightning_prune.callbacks.pruning.callback import Pruning
 from lightning_prune.criteria import Magnitude
 from lightning_prune.granularities import Weight
-from lightning_prune.schedules import OneShot
+from lightning_prune.schedules import Linear, OneShot
 
 
 class Versions(L.Callback):
@@ -66,3 +66,26 @@ def test_a_guard_starts_anew_with_every_fit() -> None:
     for _ in range(2):
         with pytest.warns(UserWarning, match="zero again"):
             fit(Net(), pruning, Spoiling(0.5), epochs=2)
+
+
+@pytest.mark.parametrize(("score_every", "scored"), [(1, [4, 8]), (3, [2, 3]), (9, [1, 1])])
+def test_gradients_of_one_of_so_many_steps_are_read(score_every: int, scored: list[int]) -> None:
+    pruning = Pruning(0.5, schedule=OneShot(epoch=2), score_every=score_every)
+    read: list[int] = []
+
+    class Reading(L.Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            assert pruning.pruner is not None
+            state = pruning.pruner.scorer.state_dict()
+            if state is not None:
+                read.append(int(state["steps"].max()))
+
+    fit(Net(), pruning, Reading(), epochs=3)
+    assert read == scored
+
+
+def test_after_an_update_the_first_step_is_read() -> None:
+    pruning = Pruning(0.5, schedule=Linear(start_epoch=0, end_epoch=3), score_every=100)
+    fit(Net(), pruning)
+    assert pruning.pruner is not None
+    assert pruning.pruner.sparsity == pytest.approx(0.5, abs=0.1)
