@@ -28,6 +28,7 @@ from lightning_prune.callbacks.trainer.other_callbacks import averaged_modules
 from lightning_prune.callbacks.trainer.printing import say
 from lightning_prune.compaction import CompactionReport, compact
 from lightning_prune.compaction.full_size import FullSize
+from lightning_prune.compaction.interrupts import deferred_interrupts
 from lightning_prune.compaction.plan import Plan
 from lightning_prune.compaction.records import plan_of
 from lightning_prune.compaction.remaining import Remaining
@@ -80,7 +81,8 @@ class CompactionsInTraining:
             return None
         started_s, before = time.perf_counter(), count_parameters(pl_module)
         try:
-            with random_numbers_kept():
+            # An interrupt in between would leave the optimizers with another size than the model.
+            with deferred_interrupts(), random_numbers_kept():
                 report = self._compact(trainer, pl_module, examples())
         except VerificationError as error:
             rank_zero_warn(f"The model trains on in the size that it has: {error}")

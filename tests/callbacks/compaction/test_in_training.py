@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,27 @@ def test_what_cannot_be_removed_trains_on_masked(monkeypatch: pytest.MonkeyPatch
         run = Run()
     assert len(set(run.watch.sizes)) == 1
     assert_same(run.model, Run(during=False).model)
+
+
+def test_an_interrupt_waits_until_everything_has_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: Any, **options: Any) -> Any:
+        report = lp.compact(*args, **options)
+        signal.raise_signal(signal.SIGINT)
+        return report
+
+    model, pruning = Validated("AdamW"), lp.Pruning(0.6, schedule=BY_EPOCH)
+    trainer = make_trainer(pruning, lp.Compaction(during=True, min_gain=0.05, latency=False))
+    full = sum(p.numel() for p in model.parameters())
+    monkeypatch.setattr(in_training, "compact", interrupted)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        trainer.fit(model, data(same=True), data(same=True))
+    assert sum(p.numel() for p in model.parameters()) < full
+    moments = [(p, s["exp_avg"]) for p, s in trainer.optimizers[0].state.items()]
+    assert moments
+    assert all(parameter.shape == moment.shape for parameter, moment in moments)
+    assert pruning.pruner is not None
+    for name, mask in pruning.pruner.masks.items():
+        assert mask.shape == model.get_parameter(name).shape
 
 
 def test_too_little_is_not_worth_a_compaction() -> None:
