@@ -298,12 +298,7 @@ class BasePruner:
         needed again. After the last update that does not matter.
         """
         recipe = self._recipe
-        needs_full_size = (
-            recipe.regrows
-            or recipe.chooses
-            or recipe.compensation is not None
-            or recipe.of == "latency"
-        )
+        needs_full_size = recipe.regrows or recipe.chooses or recipe.of == "latency"
         return not needs_full_size and self.scorers.survive_compaction
 
     def narrow(self, remaining: Remaining) -> None:

@@ -74,10 +74,10 @@ class Compaction(Callback):
     Args:
         during: compact the model while it trains, too, after updates of the masks, so that the
             steps that follow take less time. Masks and, to rounding, weights are those of a
-            training that only masks; steps of mended or regularized pruning, of latency and of
-            criteria that read activations become cheaper after the last update only. The callback
-            has to be behind those that prune. Its checkpoints are compact, and a resumed run
-            starts with a new model of full size. Not with `AccuracyGuard`, nor of sharded models.
+            training that only masks. With `Auto`, rewinding, regularization, a target of latency
+            or criteria that read activations it waits for the last update. The callback has to be
+            behind those that prune. Its checkpoints are compact, and a resumed run starts with a
+            new model of full size. Not with `AccuracyGuard`, nor of sharded models.
         min_gain: for that, the fraction of the parameters that must have become zero, in (0, 1).
         path: where to write the compact model with `save_compact`, usually ``*.safetensors``;
             None to keep it in memory only. A sharded model (`ModelParallelStrategy`) keeps its

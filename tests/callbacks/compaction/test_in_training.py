@@ -114,6 +114,8 @@ def test_masks_and_weights_are_those_of_a_training_that_only_masks(
         {"criterion": lp.GeometricMedian()},
         {"allocation": lp.Uniform()},
         {"renew_norms": False},
+        {"compensation": lp.LeastSquares()},
+        {"compensation": lp.FoldMeans()},
     ],
     ids=str,
 )
@@ -126,7 +128,6 @@ def test_updates_go_on_in_a_compact_model(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"compensation": lp.LeastSquares()},
         {"regularization": lp.GroupLasso()},
         {"criterion": lp.ActivationRate()},
         {"rewind": lp.Rewinding(epoch=0)},
