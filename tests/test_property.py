@@ -26,7 +26,7 @@ from lightning_prune.errors import VerificationError
 EXAMPLES = 120
 REFUSED_SHARE = 0.05
 SETTINGS = settings(
-    max_examples=EXAMPLES // 2,
+    max_examples=EXAMPLES // 4,
     deadline=None,
     derandomize=True,
     database=None,

@@ -34,8 +34,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "digits"))
 from model import DigitsClassifier
 
 Built = tuple[nn.Module, Tensor]
-_PLACES = 7
-"""Copies that are measured beside the original: where weights lie in memory changes the time."""
 
 
 class SequenceClassifier(nn.Module):
@@ -84,7 +82,7 @@ MODELS: dict[str, Callable[[], Built]] = {
 }
 
 
-def attempt(model: nn.Module, x: Tensor, asked: float, backend: Any) -> str | Speedup:
+def attempt(model: nn.Module, x: Tensor, asked: float, backend: Any, copies: int) -> str | Speedup:
     """Return the speed-up of the compact model, or why it was refused.
 
     Args:
@@ -92,6 +90,7 @@ def attempt(model: nn.Module, x: Tensor, asked: float, backend: Any) -> str | Sp
         x: its input.
         asked: the speed-up.
         backend: what runs both models.
+        copies: of both, that are measured in the end.
     """
     small = copy.deepcopy(model)
     try:
@@ -106,17 +105,17 @@ def attempt(model: nn.Module, x: Tensor, asked: float, backend: Any) -> str | Sp
     except TargetError as error:
         return "refused: " + str(error).split(" the model ", 1)[1].split(";")[0]
     lp.compact(small, x, latency=False)
-    return compare(model, small, x, backend)
+    return compare(model, small, x, backend, copies)
 
 
-def compare(model: nn.Module, small: nn.Module, x: Tensor, backend: Any) -> Speedup:
+def compare(model: nn.Module, small: nn.Module, x: Tensor, backend: Any, copies: int) -> Speedup:
     """Return the ratio of p50s over all turns, on several copies of both: memory matters.
 
     On one thread that is of the time at work, as in the search.
     """
     clock, example, started_s = clock_of(backend), ExampleInputs.of(x), time.perf_counter()
     times_ms = clock([model, small], example)
-    for _ in range(_PLACES):
+    for _ in range(copies):
         if time.perf_counter() - started_s > 60:
             break
         both = [copy.deepcopy(one) for one in (model, small)]
@@ -140,6 +139,7 @@ def main() -> int:
     parser.add_argument("--backends", nargs="*", default=["eager", "onnxruntime"])
     parser.add_argument("--speedups", nargs="*", type=float, default=[1.5, 2.0, 3.0])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--copies", type=int, default=7, help="that are measured in the end")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -151,7 +151,8 @@ def main() -> int:
         model, x = MODELS[name]()
         for backend in arguments.backends:
             for asked in arguments.speedups:
-                found = [attempt(model.eval(), x, asked, backend) for _ in range(arguments.repeats)]
+                options = (model.eval(), x, asked, backend, arguments.copies)
+                found = [attempt(*options) for _ in range(arguments.repeats)]
                 measured = [one for one in found if isinstance(one, Speedup)]
                 obtained = sum(is_obtained(one, asked) for one in measured)
                 missed += len(measured) - obtained

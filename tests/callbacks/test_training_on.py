@@ -139,7 +139,7 @@ def _mixed() -> list[tuple[str, str, str]]:
     return [
         (optimizer, [*SCHEDULES][(row // 2 + column) % 2], granularity)
         for (row, optimizer), (column, granularity) in pairs
-        if (row + column) % 2
+        if (row + column) % 4 == 1
     ]
 
 

@@ -108,5 +108,5 @@ def test_a_compact_module_inside_another_pickled_and_copied():
 def test_the_dense_parameters_take_no_memory():
     net = make_net()
     states = FullSizeStates(net, [ExampleInputs((X,))])
-    assert sum(p.numel() for p in states._dense.parameters()) == 0
+    assert sum(p.numel() for p in states._dense._structure.parameters()) == 0
     assert net[0].weight.shape == (8, 4)

@@ -229,7 +229,7 @@ def _killed_and_resumed(
 def test_killed_and_resumed_it_ends_as_uninterrupted(schedule: lp.Schedule, tmp_path: Path) -> None:
     options = {"schedule": schedule}
     whole = Run(**options)
-    for step in random.Random(0).sample(range(2, 4 * BATCHES), 4):
+    for step in random.Random(0).sample(range(2, 4 * BATCHES), 3):
         _killed_and_resumed(step, whole, tmp_path / str(step), options)
 
 
