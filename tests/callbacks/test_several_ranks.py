@@ -82,45 +82,37 @@ def test_two_ranks_killed_and_resumed_end_as_one(
 def test_what_is_released_is_equal_on_two_ranks_and_when_they_were_killed_after_it(
     tmp_path: Path,
 ) -> None:
-    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    whole.mkdir()
-    resumed.mkdir()
     options = {"granularity": "Channel", "criterion": "Gradient", "falls": True}
-    ranks.main("single", str(whole), options)
-    run("ddp", whole, **options)
-    assert run("ddp", resumed, **options, save=str(resumed)) != 0
+    ranks.main("single", str(tmp_path), options)
+    assert run("ddp", tmp_path, **options, save=str(tmp_path)) != 0
     # It was killed in the epoch that starts with the release.
-    checkpoint = resumed / f"epoch={KILLED_IN_EPOCH - 1}.ckpt"
+    checkpoint = tmp_path / f"epoch={KILLED_IN_EPOCH - 1}.ckpt"
     masks = torch.load(checkpoint, weights_only=True)["callbacks"]["Pruning(pruning)"]
     assert masks["sparsity"] == pytest.approx(0.5, abs=0.05)
-    run("ddp", resumed, **options, resume=str(checkpoint))
-    two = [*results(whole, "ddp"), *results(resumed, "ddp")]
-    assert len(two) == 4
+    run("ddp", tmp_path, **options, resume=str(checkpoint))
+    two = results(tmp_path, "ddp")
+    assert len(two) == 2
     for rank in two:
         assert rank["sparsity"] == 0.0
         assert 0.0 not in rank["released"]
         assert rank["released"] == two[0]["released"]
         assert rank["weights"] == two[0]["weights"]
-    (one,) = results(whole, "single")
+    (one,) = results(tmp_path, "single")
     assert one["released"] == pytest.approx(two[0]["released"], rel=1e-3, abs=1e-5)
     assert one["weights"] == pytest.approx(two[0]["weights"], rel=1e-3, abs=1e-5)
 
 
 @pytest.mark.slow
 def test_two_ranks_have_one_teacher_killed_and_resumed(tmp_path: Path) -> None:
-    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    whole.mkdir()
-    resumed.mkdir()
     options = {"granularity": "Channel", "criterion": "Gradient", "distil": KILLED_IN_EPOCH - 1}
-    ranks.main("single", str(whole), options)
-    run("ddp", whole, **options)
-    assert run("ddp", resumed, **options, save=str(resumed)) != 0
-    checkpoint = resumed / f"epoch={KILLED_IN_EPOCH - 1}.ckpt"
-    run("ddp", resumed, **options, resume=str(checkpoint))
-    two = [*results(whole, "ddp"), *results(resumed, "ddp")]
-    assert len(two) == 4
+    ranks.main("single", str(tmp_path), options)
+    assert run("ddp", tmp_path, **options, save=str(tmp_path)) != 0
+    checkpoint = tmp_path / f"epoch={KILLED_IN_EPOCH - 1}.ckpt"
+    run("ddp", tmp_path, **options, resume=str(checkpoint))
+    two = results(tmp_path, "ddp")
+    assert len(two) == 2
     assert all(rank["weights"] == two[0]["weights"] for rank in two)
-    (one,) = results(whole, "single")
+    (one,) = results(tmp_path, "single")
     assert one["weights"] == pytest.approx(two[0]["weights"], rel=1e-3, abs=1e-5)
     ranks.main("single", str(tmp_path), {**options, "distil": 99})
     (alone,) = results(tmp_path, "single")

@@ -101,9 +101,8 @@ def test_masks_and_weights_are_those_of_a_training_that_only_masks(
     one, other = small.compaction.report, masked.compaction.report
     assert one is not None
     assert other is not None
-    assert str(one) == str(other)
     assert one.plan == other.plan
-    assert one.tried == other.tried
+    assert (one.removed, one.params_after) == (other.removed, other.params_after)
 
 
 @pytest.mark.parametrize(
