@@ -64,6 +64,7 @@ class Masks(Mapping[str, Tensor]):
         self.fixed = FixedValues(model, self.groups)
         self._enforcement = Enforcement(self.weights, {})
         self._masks: dict[str, Tensor] = {}
+        self._fingerprint: int | None = None
 
     @override
     def __getitem__(self, name: str) -> Tensor:
@@ -89,7 +90,7 @@ class Masks(Mapping[str, Tensor]):
             kept: for each group a boolean tensor of shape ``[units]`` on the CPU.
         """
         self._masks = self._made(kept)
-        self.kept = tuple(kept)
+        self.kept, self._fingerprint = tuple(kept), None
         self.removed = [int((~mask).count_nonzero()) for mask in kept]
         weights = {name: mask for name, mask in self._masks.items() if name in self.weights}
         self._enforcement = Enforcement(self.weights, weights)
@@ -173,7 +174,9 @@ class Masks(Mapping[str, Tensor]):
 
     def fingerprint(self) -> int:
         """Return a checksum of the masks, by which ranks compare them."""
-        return zlib.crc32(bytes(pack(torch.cat(self.kept)).tolist()))
+        if self._fingerprint is None:  # it may be asked for in every step
+            self._fingerprint = zlib.crc32(bytes(pack(torch.cat(self.kept)).tolist()))
+        return self._fingerprint
 
     def adopt(self, other: Masks) -> None:
         """Keep of the groups that other masks know what those keep."""
