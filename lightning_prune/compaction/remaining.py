@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lightning_prune.compaction.plan import Cut
 from lightning_prune.modules.names import plain_name, tensors_by_any_name
 from lightning_prune.units.group import Axis
+from lightning_prune.units.weight_mask import WeightMask
 
 
 class Remaining:
@@ -84,6 +85,36 @@ class Remaining:
             return tensor
         remains = torch.ones_like(self.narrowed(name, elsewhere), dtype=torch.bool)
         return torch.where(self.widened(name, remains), tensor, elsewhere.to(tensor))
+
+    def narrowed_mask(self, name: str, mask: WeightMask) -> WeightMask:
+        """Return what remains of the mask of a tensor of the full size."""
+        positions = dict(self._positions(name, next(iter(mask.lines.values())).device))
+        shape = torch.Size(
+            len(positions[d]) if d in positions else n for d, n in enumerate(mask.shape)
+        )
+        lines = {
+            dim: line.index_select(0, positions[dim]) if dim in positions else line
+            for dim, line in mask.lines.items()
+        }
+        if -1 in lines:
+            lines[-1] = self.narrowed(name, lines[-1].view(mask.shape)).flatten()
+        return WeightMask(shape, lines)
+
+    def widened_line(self, axis: Axis, line: Tensor, shape: torch.Size) -> Tensor:
+        """Return a value for each position along an axis in the full size, zeros elsewhere.
+
+        Args:
+            axis: of the tensor.
+            line: a value for each position that remains.
+            shape: of what remains of the tensor.
+        """
+        if axis.dim < 0:
+            return self.widened(axis.tensor, line.view(shape)).flatten()
+        cut = self._cuts.get(axis.tensor, {}).get(axis.dim)
+        if cut is None:
+            return line
+        kept = torch.tensor(cut.kept, dtype=torch.long, device=line.device)
+        return line.new_zeros(cut.size).index_copy_(0, kept, line)
 
     def _positions(self, name: str, device: torch.device) -> Iterator[tuple[int, Tensor]]:
         for dim, cut in self._cuts.get(name, {}).items():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def split_like(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return views of ``flat`` in the shapes of ``tensors``, one after the other."""
-    pieces = torch.split(flat, [t.numel() for t in tensors])
-    return [piece.view(t.shape) for piece, t in zip(pieces, tensors, strict=True)]
+def split_like(flat: Tensor, shapes: Sequence[torch.Size]) -> list[Tensor]:
+    """Return views of ``flat`` in these shapes, one after the other."""
+    pieces = torch.split(flat, [shape.numel() for shape in shapes])
+    return [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]

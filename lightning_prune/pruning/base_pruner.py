@@ -23,7 +23,7 @@ from lightning_prune.pruning.choosing.chooser import Chooser, choosers_of
 from lightning_prune.pruning.choosing.ranking import floors
 from lightning_prune.pruning.choosing.regrowth import exchange
 from lightning_prune.pruning.choosing.selection import nothing_to_prune
-from lightning_prune.pruning.choosing.sharded_choice import check_sharded
+from lightning_prune.pruning.choosing.weight_choice import check_sharded
 from lightning_prune.pruning.comparing.auto import Auto
 from lightning_prune.pruning.comparing.comparison import Comparison
 from lightning_prune.pruning.comparing.trials import try_all, unchanged

@@ -7,7 +7,7 @@ change all of them again, even where gradients are masked.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 import torch
@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
 from lightning_prune.modules.shards import local, shard_like
+from lightning_prune.units.weight_mask import WeightMask
 
 log = logging.getLogger(__name__)
 
@@ -23,23 +24,23 @@ log = logging.getLogger(__name__)
 class Enforcement:
     """Masks bound to weights.
 
-    The masks are kept as factors in the type of their weights: on a CPU, one multiplication by
-    those took half the time of one by booleans and a ninth of `Tensor.masked_fill_`.
+    On a CPU a weight is multiplied by the factors along its axes, a few numbers beside it; other
+    devices multiply by whole factors, as there a kernel takes longer to start than to read them.
 
     Of sharded weights each rank masks its part.
 
     Args:
         weights: parameters, by name.
-        masks: boolean masks of some of them, by name, ``True`` = kept.
+        masks: masks of some of them, by name.
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+    def __init__(self, weights: Mapping[str, Tensor], masks: Mapping[str, WeightMask]) -> None:
         self.masks = dict(masks)
         self._weights = [weights[name] for name in self.masks]
-        self._factors: list[Tensor] = []
+        self._factors: list[list[Tensor]] = []
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> Enforcement:
+    def of(cls, tensors: Mapping[str, Tensor], masks: Mapping[str, WeightMask]) -> Enforcement:
         """Bind masks to tensors, those of a name and a shape that they know."""
         known = {n: m for n, m in masks.items() if n in tensors and tensors[n].shape == m.shape}
         return cls(tensors, known)
@@ -52,16 +53,14 @@ class Enforcement:
             parameters: only weights among these are written to, ``None`` = all.
         """
         among = None if parameters is None else {id(parameter) for parameter in parameters}
-        weights, factors = [], []
-        for weight, factor in zip(self._weights, self._bound_factors(), strict=True):
-            if among is None or id(weight) in among:
-                weights.append(local(weight))
-                factors.append(factor)
-        if not weights:
-            return
-        torch._foreach_mul_(weights, factors)
-        if among is None:  # not after every step: products leave negative zeros, which files tell
-            torch._foreach_add_(weights, 0.0)
+        chosen = [
+            (local(weight), factors)
+            for weight, factors in zip(self._weights, self._bound_factors(), strict=True)
+            if among is None or id(weight) in among
+        ]
+        _multiply(chosen)
+        if among is None and chosen:  # not after every step: products leave negative zeros,
+            torch._foreach_add_([weight for weight, _ in chosen], 0.0)  # which files tell
 
     @torch.no_grad()
     def clear_weights(self) -> dict[str, int]:
@@ -73,30 +72,28 @@ class Enforcement:
             How many were finite and not zero, by the names of the weights that had some. What is
             not finite, a step has made of a loss that was not: no mask multiplies it to zero.
         """
-        weights, factors = [local(weight) for weight in self._weights], self._bound_factors()
-        if not weights:
+        if not self.masks:
             return {}
-        alive = torch._foreach_mul(weights, factors)
-        torch._foreach_sub_(alive, weights)  # zero where a weight is kept
-        if not torch.stack(torch._foreach_norm(alive, 1)).any():
-            return {}
+        # A weight at a time: all of them together would take as much memory as the model.
+        wrong = torch.stack([self._wrong(n).count_nonzero() for n in range(len(self._weights))])
         counts = {}
-        for name, weight, factor in zip(self.masks, weights, factors, strict=True):
-            wrong = (factor == 0) & (weight != 0)
-            counts[name] = int((wrong & weight.isfinite()).count_nonzero())
-            weight.masked_fill_(wrong, 0)
+        for number, (name, found) in enumerate(zip(self.masks, wrong.tolist(), strict=True)):
+            if found:
+                where, weight = self._wrong(number), local(self._weights[number])
+                counts[name] = int((where & weight.isfinite()).count_nonzero())
+                weight.masked_fill_(where, 0)
         return {name: count for name, count in counts.items() if count}
 
     @torch.no_grad()
     def mask_gradients(self) -> None:
         """Zero the masked elements of the gradients that there are; sparse ones stay."""
-        gradients, factors = [], []
-        for weight, factor in zip(self._weights, self._bound_factors(), strict=True):
-            if weight.grad is not None and not weight.grad.is_sparse:
-                gradients.append(local(weight.grad))
-                factors.append(factor)
-        if gradients:
-            torch._foreach_mul_(gradients, factors)
+        _multiply(
+            [
+                (local(weight.grad), factors)
+                for weight, factors in zip(self._weights, self._bound_factors(), strict=True)
+                if weight.grad is not None and not weight.grad.is_sparse
+            ]
+        )
 
     @torch.no_grad()
     def mask_optimizer_state(self, optimizer: Optimizer) -> None:
@@ -108,27 +105,52 @@ class Enforcement:
         Args:
             optimizer: any optimizer.
         """
-        tensors, factors = [], []
-        for weight, factor in zip(self._weights, self._bound_factors(), strict=True):
+        found = []
+        for weight, factors in zip(self._weights, self._bound_factors(), strict=True):
             for state in _state_of(weight, optimizer):
                 if type(state) not in {Tensor, nn.Parameter}:
-                    _mask_quantised(state, factor, type(optimizer).__name__)
+                    _mask_quantised(state, factors, type(optimizer).__name__)
                 elif state.is_floating_point():
-                    tensors.append(state)
-                    factors.append(factor)
+                    found.append((state, factors))
                 else:
                     _say_left_alone(type(optimizer).__name__, f"it holds codes of {state.dtype}")
-        if tensors:
-            torch._foreach_mul_(tensors, factors)
+        _multiply(found)
 
-    def _bound_factors(self) -> list[Tensor]:
+    def _wrong(self, number: int) -> Tensor:
+        """Return where a weight is masked and not zero."""
+        weight, mask = self._weights[number], list(self.masks.values())[number]
+        part = local(weight)
+        return (part != 0) & ~shard_like(mask.whole(), weight).to(part.device)
+
+    def _bound_factors(self) -> list[list[Tensor]]:
         """Return the factors on the device of the weights, which may move, in their type."""
-        if self._weights and (not self._factors or not _alike(self._factors[0], self._weights[0])):
+        if self._weights and (
+            not self._factors or not _alike(self._factors[0][0], self._weights[0])
+        ):
             self._factors = [
-                torch.empty_like(local(weight), requires_grad=False).copy_(shard_like(mask, weight))
+                _factors(mask, weight)
                 for weight, mask in zip(self._weights, self.masks.values(), strict=True)
             ]
         return self._factors
+
+
+def _factors(mask: WeightMask, weight: Tensor) -> list[Tensor]:
+    """Return factors that broadcast to what this rank holds of a weight, in its type."""
+    part = local(weight)
+    if part.device.type != "cpu":
+        return [torch.empty_like(part).copy_(shard_like(mask.whole(), weight))]
+    lines = {dim: mask.along(dim) for dim in mask.lines}
+    return [
+        (shard_like(line, weight) if dim <= 0 else line).to(part.dtype)
+        for dim, line in lines.items()
+    ]
+
+
+def _multiply(tensors: Sequence[tuple[Tensor, Sequence[Tensor]]]) -> None:
+    """Multiply tensors in place, each by all of its factors."""
+    pairs = [(tensor, factor) for tensor, factors in tensors for factor in factors]
+    if pairs:
+        torch._foreach_mul_(*map(list, zip(*pairs, strict=True)))
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:
@@ -142,10 +164,11 @@ def _state_of(weight: Tensor, optimizer: Optimizer) -> list[Tensor]:
     return [local(v) for v in values if isinstance(v, Tensor) and v.shape == weight.shape]
 
 
-def _mask_quantised(state: Tensor, factor: Tensor, optimizer: str) -> None:
+def _mask_quantised(state: Tensor, factors: Sequence[Tensor], optimizer: str) -> None:
     """Multiply state in a type of its own in place, if that type can be read and written."""
     try:
-        state.copy_(state.dequantize() * factor)
+        for factor in factors:
+            state.copy_(state.dequantize() * factor)
     except (RuntimeError, TypeError) as error:  # NotImplementedError is a RuntimeError
         _say_left_alone(optimizer, f"{type(state).__name__} cannot be multiplied ({error})")
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lightning_prune.modules.names import tensors_by_any_name
 from lightning_prune.modules.shards import local, shard_like, whole
 from lightning_prune.units.group import Group
+from lightning_prune.units.weight_mask import WeightMask
 
 
 class FixedValues:
@@ -39,11 +40,11 @@ class FixedValues:
         return {name: found[name] for name in self._names if not found[name].requires_grad}
 
     @torch.no_grad()
-    def keep(self, masks: Mapping[str, Tensor]) -> None:
+    def keep(self, masks: Mapping[str, WeightMask]) -> None:
         """Zero what is masked, and give back what was and is no more.
 
         Args:
-            masks: boolean masks by name, ``True`` = kept; what has none is kept whole.
+            masks: by name; what has none is kept whole.
         """
         for name, tensor in self.tensors.items():
             if name not in masks and name not in self._masks:
@@ -51,7 +52,7 @@ class FixedValues:
             value = whole(tensor.detach())
             everything = torch.ones_like(value, dtype=torch.bool)
             before = self._masks.get(name, everything).to(value.device)
-            after = masks.get(name, everything).to(value.device)
+            after = masks[name].whole().to(value.device) if name in masks else everything
             saved = self.saved.get(name, torch.zeros_like(value)).to(value)
             value = torch.where(before, value, saved)
             self.saved[name] = value.masked_fill(after, 0)
@@ -67,11 +68,12 @@ class FixedValues:
         self._masks = {name: narrowed(name, mask) for name, mask in self._masks.items()}
         self.saved = {name: narrowed(name, saved) for name, saved in self.saved.items()}
 
-    def restore(self, masks: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+    def restore(self, masks: Mapping[str, WeightMask], saved: Mapping[str, Tensor]) -> None:
         """Take over what was saved when these masks were applied."""
-        self._masks |= {name: mask for name, mask in masks.items() if name in saved}
+        self._masks |= {name: mask.whole() for name, mask in masks.items() if name in saved}
         self.saved |= {name: saved[name] for name in saved if name in self._names}
 
     def adopt(self, other: FixedValues) -> None:
         """Take over what another one has saved of the same tensors."""
-        self.restore(other._masks, other.saved)
+        self._masks |= other._masks
+        self.saved |= {name: other.saved[name] for name in other.saved if name in self._names}

@@ -25,12 +25,14 @@ from lightning_prune.pruning.state import VERSION, check_groups_match
 from lightning_prune.pruning.weights import binds, weights_of
 from lightning_prune.units.group import Group
 from lightning_prune.units.masks import parameter_masks
+from lightning_prune.units.weight_mask import WeightMask
 
 
 class Masks(Mapping[str, Tensor]):
     """Masks over the units of a model: a mapping of parameter names to boolean masks.
 
-    ``True`` = kept. Parameters of which everything is kept are not in it.
+    ``True`` = kept. Parameters of which everything is kept are not in it. What is held are flags
+    along axes; whole masks are made when they are asked for.
 
     Args:
         model: any module; its parameters are changed in place.
@@ -63,12 +65,12 @@ class Masks(Mapping[str, Tensor]):
         self.removed = [0] * len(self.groups)
         self.fixed = FixedValues(model, self.groups)
         self._enforcement = Enforcement(self.weights, {})
-        self._masks: dict[str, Tensor] = {}
+        self._masks: dict[str, WeightMask] = {}
         self._fingerprint: int | None = None
 
     @override
     def __getitem__(self, name: str) -> Tensor:
-        return self._enforcement.masks[name]
+        return self._enforcement.masks[name].whole()
 
     @override
     def __iter__(self) -> Iterator[str]:
@@ -91,12 +93,12 @@ class Masks(Mapping[str, Tensor]):
         """
         self._masks = self._made(kept)
         self.kept, self._fingerprint = tuple(kept), None
-        self.removed = [int((~mask).count_nonzero()) for mask in kept]
+        self.removed = [mask.numel() - int(mask.count_nonzero()) for mask in kept]
         weights = {name: mask for name, mask in self._masks.items() if name in self.weights}
         self._enforcement = Enforcement(self.weights, weights)
         self.apply()
 
-    def _made(self, kept: Sequence[Tensor]) -> dict[str, Tensor]:
+    def _made(self, kept: Sequence[Tensor]) -> dict[str, WeightMask]:
         """Return the masks of weights and fixed values for these units."""
         weight = next(iter(self.weights.values()))
         # Masks of sharded weights are whole, so they stay out of the accelerators' memory.
@@ -106,8 +108,8 @@ class Masks(Mapping[str, Tensor]):
         masks = parameter_masks(self.groups, kept, shapes, device)
         if not self.remaining:
             return masks
-        narrowed = {name: self.remaining.narrowed(name, mask) for name, mask in masks.items()}
-        return {name: mask for name, mask in narrowed.items() if not bool(mask.all())}
+        narrowed = {n: self.remaining.narrowed_mask(n, mask) for n, mask in masks.items()}
+        return {name: mask for name, mask in narrowed.items() if mask.removes}
 
     def widened(self, name: str, tensor: Tensor) -> Tensor:
         """Return a tensor in the full size, with zeros where something was removed.

@@ -11,13 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lightning_prune.compaction.remaining import Remaining
 from lightning_prune.criteria.base import Criterion
 from lightning_prune.criteria.evidence.base import Subject
 from lightning_prune.errors import TargetError
 from lightning_prune.modules.inputs import ExampleInputs
-from lightning_prune.modules.shards import join_like, sum_over_ranks
-from lightning_prune.units.group import Group
-from lightning_prune.units.scores import Reduce, scored_members, unit_rows, unit_scores
+from lightning_prune.modules.shards import is_sharded, join_like, local, sum_over_ranks
+from lightning_prune.modules.tiles import Piece, pieces_of
+from lightning_prune.units.group import Axis, Group
+from lightning_prune.units.scores import (
+    Reduce,
+    scored_members,
+    unit_rows,
+    unit_scores,
+    unit_sums,
+)
 
 _SAMPLED = 4096
 
@@ -32,7 +40,7 @@ class Scorer:
         criterion: gives the scores.
         reduce: how scores of weights become those of units.
         examples: example inputs, where the criterion needs some.
-        widened: returns the scores of a weight in the size that the groups are of, by its name.
+        remaining: returns what the model has of the size that the groups are of.
 
     Attributes:
         evidence: gathers what the criterion reads.
@@ -51,9 +59,9 @@ class Scorer:
         criterion: Criterion,
         reduce: Reduce = "sum",
         examples: Sequence[ExampleInputs] = (),
-        widened: Callable[[str, Tensor], Tensor] = lambda name, scores: scores,
+        remaining: Callable[[], Remaining] = Remaining,
     ) -> None:
-        self._groups, self._widened = tuple(groups), widened
+        self._groups, self._remaining = tuple(groups), remaining
         self._criterion = criterion
         self._reduce = reduce
         names = criterion.reads.observable(model, criterion.scored(model, list(weights)))
@@ -61,8 +69,10 @@ class Scorer:
         self._check_scored()
         self.sample: tuple[Tensor, ...] = ()
         units = {group.name: group.units for group in groups}
+        axes = self._axes()
+        sums = self._unit_sums if axes else None
         self.evidence = criterion.reads(
-            Subject(model, self._weights, criterion, self._unit_scores, units, examples)
+            Subject(model, self._weights, criterion, self._unit_scores, units, examples, axes, sums)
         )
 
     def weights_without_optimizer(self, stepped: Collection[int]) -> list[str]:
@@ -87,21 +97,53 @@ class Scorer:
         Raises:
             TargetError: if there are none, or some are not finite.
         """
+        self._check_ready()
+        scores = self.evidence.scores()
+        self._check_finite(torch.stack([score.sum() for score in scores]))
+        self.sample = tuple(every_nth(score).clone() for score in scores)
+        return scores
+
+    @torch.no_grad()
+    def weight_scores(self) -> Callable[[Piece], Tensor]:
+        """Return what gives the scores of single weights, a piece at a time, flat.
+
+        Of sharded weights it gives those of this rank's part.
+
+        Raises:
+            TargetError: if there are none, or some are not finite.
+        """
+        self._check_ready()
+        scores = self.evidence.weight_scores()
+        weights = [local(weight) for weight in self._weights.values()]
+        sampled: list[list[Tensor]] = [[] for _ in weights]
+        totals = []
+        for piece in pieces_of(weights):
+            found = scores(piece)
+            totals.append(found.sum().view(1))
+            n = step_of(weights[piece.index].numel())
+            sampled[piece.index].append(found[-piece.offset % n :: n].clone())
+        nothing = torch.zeros(1, device=weights[0].device)
+        self._check_finite(torch.cat([nothing, *totals]).sum())
+        self.sample = tuple(torch.cat([nothing[:0], *parts]) for parts in sampled)
+        return scores
+
+    def _check_ready(self) -> None:
+        """Refuse to score what nothing was seen of."""
         if not self.evidence.ready:
             raise TargetError(
                 f"Expected finite {self.evidence.name} other than zero before an update by "
                 f"`{self._criterion}`, but got none since the last one. Check the batches, and "
                 "the loss for NaN."
             )
-        scores = self.evidence.scores()
-        totals = torch.stack([score.sum() for score in scores])
-        if not sum_over_ranks(totals, next(iter(self._weights.values()))).isfinite().all():
+
+    def _check_finite(self, totals: Tensor) -> None:
+        """Refuse scores that do not add up to numbers."""
+        like = next(iter(self._weights.values()))
+        if not sum_over_ranks(totals, like).isfinite().all():
             raise TargetError(
                 "Expected the weights to be finite, but got NaN or infinity. The training has "
                 "diverged before the update; nothing was pruned."
             )
-        self.sample = tuple(every_nth(score).clone() for score in scores)
-        return scores
 
     def state_dict(self) -> dict[str, Any] | None:
         """Return what was seen since the last update, ``None`` if nothing was."""
@@ -122,13 +164,39 @@ class Scorer:
         # Single weights stay where they are; what several ranks hold of a unit is added up.
         if not all(group.single_weights for group in self._groups):
             scores = {name: join_like(s, self._weights[name]) for name, s in scores.items()}
-        scores = {name: self._widened(name, s) for name, s in scores.items()}
+        remaining = self._remaining()
+        scores = {name: remaining.widened(name, s) for name, s in scores.items()}
         if criterion.whole_units:
             return [
                 criterion.score_units(unit_rows(group, scores, criterion.sides))
                 for group in self._groups
             ]
         return [unit_scores(group, scores, self._reduce, criterion.sides) for group in self._groups]
+
+    def _axes(self) -> tuple[Axis, ...]:
+        """Return the axes along which scores may be summed as they are read, if they may."""
+        members = [
+            member
+            for group in self._groups
+            for member in scored_members(group, self._weights, self._criterion.sides)
+        ]
+        single = any(member.axis.dim < 0 for member in members)
+        sharded = is_sharded(next(iter(self._weights.values())))
+        if single or sharded or self._reduce not in {"sum", "mean"} or self._criterion.whole_units:
+            return ()
+        # One for each weight: its scores are part of the sum over all.
+        others = self._weights.keys() - {member.axis.tensor for member in members}
+        axes = [member.axis for member in members]
+        return tuple(dict.fromkeys([*axes, *(Axis(name, 0) for name in sorted(others))]))
+
+    def _unit_sums(self, lines: Mapping[Axis, Tensor]) -> list[Tensor]:
+        """Make unit scores of scores that are summed along axes."""
+        remaining = self._remaining()
+        shapes = {name: weight.shape for name, weight in self._weights.items()}
+        wide = {a: remaining.widened_line(a, line, shapes[a.tensor]) for a, line in lines.items()}
+        full = {name: remaining.full_shape(name, shape) for name, shape in shapes.items()}
+        mean, sides = self._reduce == "mean", self._criterion.sides
+        return [unit_sums(group, wide, full, mean=mean, sides=sides) for group in self._groups]
 
     def _check_scored(self) -> None:
         """Refuse groups without a score: they could not be compared with the others.
@@ -156,5 +224,9 @@ def every_nth(values: Tensor) -> Tensor:
     Args:
         values: of all units of a group, shape ``[units]``.
     """
-    n = -(-len(values) // _SAMPLED)
-    return values[::n] if n else values
+    return values[:: step_of(len(values))]
+
+
+def step_of(units: int) -> int:
+    """Return how far apart the units lie of which there are samples."""
+    return max(-(-units // _SAMPLED), 1)

@@ -143,7 +143,7 @@ def _measure(
     before = {name: tensors[name].clone() for name in masks}
     try:
         for name, mask in masks.items():
-            tensors[name].mul_(mask)
+            tensors[name].mul_(mask.whole())
         return number_of(metric(model, data))
     finally:
         for name, value in before.items():

@@ -103,8 +103,10 @@ class Member:
             elsewhere: the value of the positions that no unit owns.
 
         Returns:
-            Shape ``[size]``.
+            Shape ``[size]``; ``values`` themselves where there is one for each position.
         """
+        if self.owner is None and self.positions is None and values.numel() == self.size:
+            return values
         spread = torch.full((self.size,), elsewhere, dtype=values.dtype, device=values.device)
         if self.owner is not None:
             return spread.copy_(values[self.owner[0]])

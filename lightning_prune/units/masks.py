@@ -7,6 +7,7 @@ kept. Priorities say what is removed first: the **lowest**.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import reduce
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from lightning_prune.modules.shards import is_sharded, whole
 from lightning_prune.units.group import Axis, Group, Side
 from lightning_prune.units.threshold import nth_lowest
+from lightning_prune.units.weight_mask import WeightMask
 
 
 def protect_best(priorities: Sequence[Tensor], floors: Sequence[int] | None = None) -> list[Tensor]:
@@ -75,7 +77,7 @@ def parameter_masks(
     unit_masks: Sequence[Tensor],
     shapes: Mapping[str, torch.Size],
     device: torch.device,
-) -> dict[str, Tensor]:
+) -> dict[str, WeightMask]:
     """Return which elements of the parameters stay when units are removed.
 
     An element is removed if it writes or reads a removed unit. Of buffers, those are masked that
@@ -85,11 +87,11 @@ def parameter_masks(
         groups: the groups.
         unit_masks: for each group a boolean tensor of shape ``[units]``, ``True`` = kept.
         shapes: shape of every such parameter and buffer, by name.
-        device: where to put the masks.
+        device: where to put the masks. Those of single weights share memory with ``unit_masks``
+            that lie there.
 
     Returns:
-        Boolean masks in the shape of their parameters, by name, for those parameters only of
-        which something is removed.
+        Masks of the parameters, by name, for those only of which something is removed.
     """
     along: dict[Axis, Tensor] = {}
     for group, unit_mask in zip(groups, unit_masks, strict=True):
@@ -97,18 +99,11 @@ def parameter_masks(
         for member in group.zeroed:
             line = member.spread(unit_mask, elsewhere=True)
             along[member.axis] = along[member.axis] & line if member.axis in along else line
-    masks: dict[str, Tensor] = {}
+    lines: dict[str, dict[int, Tensor]] = defaultdict(dict)
     for axis, line in along.items():
-        if line.all():
-            continue
-        shape = shapes[axis.tensor]
-        if axis.dim < 0:
-            line = line.view(shape)
-        else:
-            line = line.view([-1 if d == axis.dim else 1 for d in range(len(shape))])
-        mask = masks.setdefault(axis.tensor, torch.ones(shape, dtype=torch.bool, device=device))
-        mask &= line
-    return masks
+        if not line.all():
+            lines[axis.tensor][axis.dim] = line
+    return {name: WeightMask(shapes[name], found) for name, found in lines.items()}
 
 
 def find_dead(

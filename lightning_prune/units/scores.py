@@ -7,14 +7,14 @@ owns, divided by the **mean** of its group.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from lightning_prune.modules.shards import whole
-from lightning_prune.units.group import Group, Member, Side
+from lightning_prune.units.group import Axis, Group, Member, Side
 
 Reduce = Literal["sum", "mean", "max", "l2"]
 Normalize = Literal["mean", "max", "none"]
@@ -38,21 +38,51 @@ def unit_scores(
     Returns:
         A score for each unit, shape ``[units]``; zeros where nothing counts.
     """
-    parts = [
-        (member, scores[member.axis.tensor]) for member in scored_members(group, scores, sides)
-    ]
-    if not parts:
-        return torch.zeros(group.units)
-    if reduce == "max":
-        maxima = [m.gather(_max_along(t, m.axis.dim), -torch.inf).amax(1) for m, t in parts]
+    members = scored_members(group, scores, sides)
+    if reduce == "max" and members:
+        parts = [(m, _max_along(scores[m.axis.tensor], m.axis.dim)) for m in members]
+        maxima = [m.gather(line, -torch.inf).amax(1) for m, line in parts]
         return torch.stack(maxima).amax(0)
     if reduce == "l2":
-        parts = [(m, t.square()) for m, t in parts]
-    total = sum_of([m.gather(_sum_along(t, m.axis.dim)).sum(1) for m, t in parts])
-    if reduce == "mean":
-        elements = sum(m.width * (1 if m.axis.dim < 0 else t.numel() // m.size) for m, t in parts)
-        return total / elements
+        scores = {m.axis.tensor: scores[m.axis.tensor].square() for m in members}
+    lines = {m.axis: sum_along(scores[m.axis.tensor], m.axis.dim) for m in members}
+    shapes = {m.axis.tensor: scores[m.axis.tensor].shape for m in members}
+    total = unit_sums(group, lines, shapes, mean=reduce == "mean", sides=sides)
     return total.sqrt() if reduce == "l2" else total
+
+
+def unit_sums(
+    group: Group,
+    lines: Mapping[Axis, Tensor],
+    shapes: Mapping[str, torch.Size],
+    *,
+    mean: bool = False,
+    sides: Sides = "both",
+) -> Tensor:
+    """Add up, for each unit, the scores of its weights, which are summed along axes already.
+
+    Args:
+        group: the units.
+        lines: by axis the sum over all other dimensions, shape ``[positions]``; an axis that is
+            missing counts nothing.
+        shapes: of the tensors, by name.
+        mean: divide by the number of weights that a unit owns.
+        sides: which members count.
+
+    Returns:
+        A score for each unit, shape ``[units]``; zeros where nothing counts.
+    """
+    members = [m for m in _members(group, sides) if m.axis in lines]
+    if not members:
+        return torch.zeros(group.units)
+    total = sum_of([_of_units(m, lines[m.axis]) for m in members])
+    if not mean:
+        return total
+    elements = sum(
+        m.width * (1 if m.axis.dim < 0 else shapes[m.axis.tensor].numel() // m.size)
+        for m in members
+    )
+    return total / elements
 
 
 def unit_rows(group: Group, values: Mapping[str, Tensor], sides: Sides = "both") -> list[Tensor]:
@@ -106,10 +136,9 @@ def comparable_scores(
     return scores / (living.mean() if normalize == "mean" else living.amax())
 
 
-def scored_members(group: Group, scores: Mapping[str, Tensor], sides: Sides) -> list[Member]:
-    """Return the members whose scores count."""
-    allowed: set[Side] = {"out", "in"} if sides == "both" else {sides}
-    return [m for m in group.parameters if m.side in allowed and m.axis.tensor in scores]
+def scored_members(group: Group, names: Container[str], sides: Sides) -> list[Member]:
+    """Return the members whose scores count: those on tensors of these names."""
+    return [m for m in _members(group, sides) if m.axis.tensor in names]
 
 
 def sum_of(tensors: list[Tensor]) -> Tensor:
@@ -120,10 +149,22 @@ def sum_of(tensors: list[Tensor]) -> Tensor:
     return total
 
 
-def _sum_along(tensor: Tensor, dim: int) -> Tensor:
+def sum_along(tensor: Tensor, dim: int) -> Tensor:
     """Sum over all dimensions but ``dim``, shape ``[size]``; flatten if ``dim`` is -1."""
     others = [d for d in range(tensor.dim()) if d != dim]
     return tensor.flatten() if dim < 0 else whole(tensor.sum(others) if others else tensor)
+
+
+def _members(group: Group, sides: Sides) -> list[Member]:
+    """Return the members on parameters whose side counts."""
+    allowed: set[Side] = {"out", "in"} if sides == "both" else {sides}
+    return [m for m in group.parameters if m.side in allowed]
+
+
+def _of_units(member: Member, line: Tensor) -> Tensor:
+    """Return the sum of what each unit owns of a line."""
+    alone = member.owner is None and member.positions is None
+    return line if alone else member.gather(line).sum(1)
 
 
 def _max_along(tensor: Tensor, dim: int) -> Tensor:

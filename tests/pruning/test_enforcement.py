@@ -3,8 +3,13 @@ import torch
 from torch import nn
 
 from lightning_prune.pruning.enforcement import Enforcement
+from lightning_prune.units.weight_mask import WeightMask
 
 MASK = torch.tensor([[True, False], [False, True]])
+
+
+def masked(mask):
+    return WeightMask(mask.shape, {-1: mask.flatten()})
 
 
 def bound(dtype=torch.float32):
@@ -12,7 +17,7 @@ def bound(dtype=torch.float32):
         "a": nn.Parameter(torch.ones(2, 2, dtype=dtype)),
         "b": nn.Parameter(torch.ones(3, dtype=dtype)),
     }
-    return weights, Enforcement(weights, {"a": MASK})
+    return weights, Enforcement(weights, {"a": masked(MASK)})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -44,9 +49,29 @@ def test_weights_that_change_type_later():
 def test_channels_last_weights_keep_their_layout():
     weight = nn.Parameter(torch.ones(2, 3, 4, 4).to(memory_format=torch.channels_last))
     mask = torch.rand(2, 3, 4, 4) > 0.5
-    Enforcement({"w": weight}, {"w": mask}).mask_weights()
+    Enforcement({"w": weight}, {"w": masked(mask)}).mask_weights()
     assert torch.equal(weight != 0, mask)
     assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_masks_of_axes():
+    mask = WeightMask(
+        torch.Size([3, 2, 4]),
+        {0: torch.tensor([True, False, True]), 2: torch.tensor([True, False, True, False])},
+    )
+    weight = nn.Parameter(torch.ones(3, 2, 4))
+    weight.grad = torch.ones(3, 2, 4)
+    enforcement = Enforcement({"w": weight}, {"w": mask})
+    enforcement.mask_weights()
+    enforcement.mask_gradients()
+    expected = torch.zeros(3, 2, 4)
+    expected[::2, :, ::2] = 1.0
+    assert torch.equal(weight.detach(), expected)
+    assert torch.equal(weight.grad, expected)
+    assert torch.equal(mask.whole(), expected.bool())
+    with torch.no_grad():
+        weight[1, 0, 0] = 2.0
+    assert enforcement.clear_weights() == {"w": 1}
 
 
 def test_gradients():
@@ -96,9 +121,9 @@ def test_weights_that_are_not_zero_are_counted_and_cleared():
 
 def test_the_same_masks_on_other_tensors():
     other = {"a": torch.ones(2, 2), "c": torch.ones(2, 2)}
-    assert Enforcement.of(other, {"a": MASK}).clear_weights() == {"a": 2}
+    assert Enforcement.of(other, {"a": masked(MASK)}).clear_weights() == {"a": 2}
     assert (other["c"] == 1).all()
-    assert Enforcement.of({"a": torch.ones(3)}, {"a": MASK}).clear_weights() == {}
+    assert Enforcement.of({"a": torch.ones(3)}, {"a": masked(MASK)}).clear_weights() == {}
 
 
 class Scaled(torch.Tensor):
@@ -129,7 +154,7 @@ def test_the_state_of_an_adam_of_8_bits(monkeypatch):
     optimizer = torchao.Adam8bit([weight], lr=0.01)
     weight.grad = torch.randn_like(weight)
     optimizer.step()
-    Enforcement({"w": weight}, {"w": mask}).mask_optimizer_state(optimizer)
+    Enforcement({"w": weight}, {"w": masked(mask)}).mask_optimizer_state(optimizer)
     for name in ("exp_avg", "exp_avg_sq"):
         assert not optimizer.state[weight][name].dequantize()[~mask].any()
         assert optimizer.state[weight][name].dequantize()[mask].any()

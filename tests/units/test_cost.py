@@ -15,6 +15,10 @@ from lightning_prune.units.group import Axis, Group, Member
 from lightning_prune.units.masks import keep_highest, parameter_masks, protect_best
 
 
+def whole_masks(groups, kept, shapes, device):
+    return {n: m.whole() for n, m in parameter_masks(groups, kept, shapes, device).items()}
+
+
 def member(tensor, dim, size, side="out", positions=None):
     positions = None if positions is None else torch.tensor(positions)
     return Member(Axis(tensor, dim), side, size, positions)
@@ -55,7 +59,7 @@ FLAT = [
 
 def brute_force(groups, kept, prices):
     """Count masked elements one by one."""
-    masks = parameter_masks(groups, kept, SHAPES, torch.device("cpu"))
+    masks = whole_masks(groups, kept, SHAPES, torch.device("cpu"))
     return sum((~m).sum().item() * prices.get(n, 0.0) for n, m in masks.items())
 
 

@@ -13,6 +13,10 @@ from lightning_prune.units.masks import (
 CPU = torch.device("cpu")
 
 
+def whole_masks(groups, kept, shapes, device):
+    return {n: m.whole() for n, m in parameter_masks(groups, kept, shapes, device).items()}
+
+
 def member(tensor, dim, size, side="out", positions=None, buffer=False):
     positions = None if positions is None else torch.tensor(positions)
     return Member(Axis(tensor, dim), side, size, positions, buffer)
@@ -89,7 +93,7 @@ def test_as_many_as_the_floor_are_protected():
 
 def test_masks_zero_both_sides_and_no_buffer():
     kept = torch.tensor([True, False, True])
-    masks = parameter_masks([CHANNELS], [kept], SHAPES, CPU)
+    masks = whole_masks([CHANNELS], [kept], SHAPES, CPU)
     assert set(masks) == set(SHAPES)
     for name, mask in masks.items():
         assert torch.equal(mask, ~owned(name, 1))
@@ -99,7 +103,7 @@ def test_axes_of_one_tensor_combine():
     rows = Group("a", 2, (member("w", 0, 2),))
     columns = Group("b", 3, (member("w", 1, 3, "in"),))
     kept = [torch.tensor([True, False]), torch.tensor([True, True, False])]
-    masks = parameter_masks([rows, columns], kept, {"w": torch.Size([2, 3])}, CPU)
+    masks = whole_masks([rows, columns], kept, {"w": torch.Size([2, 3])}, CPU)
     assert masks["w"].tolist() == [[True, True, False], [False, False, False]]
 
 
@@ -107,18 +111,18 @@ def test_groups_on_one_axis_combine():
     left = Group("a", 2, (member("w", 0, 4, positions=[[0], [1]]),))
     right = Group("b", 1, (member("w", 0, 4, positions=[[2, 3]]),))
     kept = [torch.tensor([False, True]), torch.tensor([False])]
-    masks = parameter_masks([left, right], kept, {"w": torch.Size([4])}, CPU)
+    masks = whole_masks([left, right], kept, {"w": torch.Size([4])}, CPU)
     assert masks["w"].tolist() == [False, True, False, False]
 
 
 def test_masks_of_single_weights():
     kept = torch.tensor([True, False, True, True])
-    masks = parameter_masks([flat("w", 4)], [kept], {"w": torch.Size([2, 2])}, CPU)
+    masks = whole_masks([flat("w", 4)], [kept], {"w": torch.Size([2, 2])}, CPU)
     assert masks["w"].tolist() == [[True, False], [True, True]]
 
 
 def test_untouched_parameters_have_no_mask():
-    assert parameter_masks([CHANNELS], [torch.ones(3, dtype=torch.bool)], SHAPES, CPU) == {}
+    assert whole_masks([CHANNELS], [torch.ones(3, dtype=torch.bool)], SHAPES, CPU) == {}
 
 
 def ones(**zeroed):
@@ -167,7 +171,7 @@ def test_groups_without_a_side_are_not_dead_by_it():
 
 def test_what_is_masked_is_dead():
     kept = [torch.tensor([True, False, False])]
-    masks = parameter_masks([CHANNELS], kept, SHAPES, CPU)
+    masks = whole_masks([CHANNELS], kept, SHAPES, CPU)
     tensors = {name: torch.rand(shape) + 1 for name, shape in SHAPES.items()}
     masked = {name: tensors[name] * masks[name] for name in SHAPES}
     assert torch.equal(find_dead([CHANNELS], masked)[0], ~kept[0])
@@ -196,6 +200,6 @@ def test_a_member_that_only_gives_the_shape_is_never_zeroed_or_looked_at():
     tensors = {"g": torch.tensor([[0.0], [1.0]]), "v": torch.ones(2, 3)}
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     kept = [torch.tensor([False, True])]
-    assert set(parameter_masks([group], kept, shapes, torch.device("cpu"))) == {"g"}
+    assert set(whole_masks([group], kept, shapes, torch.device("cpu"))) == {"g"}
     assert find_dead([group], tensors)[0].tolist() == [True, False]
     assert find_erased([group], tensors)[0].tolist() == [True, False]

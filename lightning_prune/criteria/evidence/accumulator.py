@@ -1,16 +1,19 @@
 """The accumulator: scores averaged over the optimizer steps between two mask updates.
 
 It reads gradients and writes only its own buffers; it knows no masks. Adding a step neither
-synchronises with the device nor allocates memory of the model's size.
+synchronises with the device nor allocates memory of the model's size: scores are written a tile at
+a time, and summed along axes at once where nobody asks for those of single weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from lightning_prune.modules.cpu_copies import cpu_copies
 from lightning_prune.modules.flat import split_like
@@ -22,6 +25,7 @@ from lightning_prune.modules.shards import (
     sum_over_ranks,
     whole,
 )
+from lightning_prune.modules.tiles import Piece, most_of, tiles_of
 
 if TYPE_CHECKING:
     from lightning_prune.criteria.base import Criterion
@@ -30,7 +34,7 @@ _TINY = torch.finfo(torch.float32).tiny
 
 
 class Accumulator:
-    """Scores summed over steps, all in one flat float32 buffer.
+    """Scores summed over steps, in one flat float32 buffer.
 
     A step whose scores are not all finite, as after an overflow of mixed precision, does not
     count; nor does one whose scores are all zero, by which no weight differs from another. The
@@ -39,31 +43,30 @@ class Accumulator:
     Args:
         weights: the weights to score, all on one device.
         criterion: a criterion that reads gradients.
-        fold: makes other scores of those of the weights in every step, before they are summed:
-            those of units scored as wholes; ``None`` = sum those of the weights.
-        sizes: how many scores ``fold`` returns in each of its tensors, by a name for each. Then
-            every step counts for all of them.
+        tile: elements of the weights that are scored at once, ``None`` = what suits the device.
+            Scores that depend on those of other weights are all written at once.
     """
 
     def __init__(
-        self,
-        weights: Sequence[Tensor],
-        criterion: Criterion,
-        fold: Callable[[Sequence[Tensor]], Sequence[Tensor]] | None = None,
-        sizes: Mapping[str, int] | None = None,
+        self, weights: Sequence[Tensor], criterion: Criterion, *, tile: int | None = None
     ) -> None:
         self._weights = list(weights)
         self._criterion = criterion
-        device = self._weights[0].device
-        self._step = torch.zeros(sum(local(w).numel() for w in self._weights), device=device)
-        self._fold = fold
-        self._slots: dict[object, Tensor] = {id(w): local(w.detach()) for w in self._weights}
-        if sizes is not None:
-            self._slots = {name: torch.empty(n, device="meta") for name, n in sizes.items()}
-        self._sum = torch.zeros(sum(s.numel() for s in self._slots.values()), device=device)
-        self._steps = torch.zeros(len(self._slots), device=device)
-        self._views = split_like(self._step, [local(w.detach()) for w in self._weights])
+        parts = [local(w.detach()) for w in self._weights]
+        self._device = parts[0].device
+        size = sum(part.numel() for part in parts)
+        most = tile or most_of(self._device)
+        most = most if criterion.elementwise and not criterion.whole_units else max(size, 1)
+        self._tiles = _tiles([part.shape for part in parts], most, self._device)
+        self._slots = self._shapes(parts)
+        elements = sum(shape.numel() for shape in self._slots.values())
+        self._sum = torch.zeros(elements, device=self._device)
+        self._steps = torch.zeros(len(self._slots), device=self._device)
         self._offered: dict[tuple[int, ...], Tensor] = {}
+
+    def _shapes(self, parts: Sequence[Tensor]) -> dict[object, torch.Size]:
+        """Return the shape of each sum, by what it is of."""
+        return {id(w): part.shape for w, part in zip(self._weights, parts, strict=True)}
 
     @property
     def ready(self) -> bool:
@@ -86,37 +89,58 @@ class Accumulator:
         """
         among = None if parameters is None else {id(p) for p in parameters}
         chosen = [i for i, w in enumerate(self._weights) if among is None or id(w) in among]
-        present = [i for i in chosen if self._weights[i].grad is not None]
-        if not present:
-            return
-        if len(present) < len(self._weights):
-            self._step.zero_()
-        weights = [self._weights[i] for i in present]
-        self._criterion.write(
-            [self._views[i] for i in present],
-            [local(w) for w in weights],
-            _gradients(weights, grad_scale),
-        )
-        step = self._step if self._fold is None else torch.cat(list(self._fold(self._views)))
-        total = sum_over_ranks(step.sum(), self._weights[0])
-        finite = total.isfinite()
+        step = _Step(self._weights, chosen, grad_scale)
+        if step.gradients:
+            total = self._add(step)
+            # Scores may have a sign; that they add up to nothing means that all are zero.
+            counts = total.isfinite() & (total != 0)
+            self._steps.add_(self._indicator(tuple(chosen)) * counts)
+
+    def _add(self, step: _Step) -> Tensor:
+        """Add the scores of a step; return their sum over all weights."""
+        written = [self._write(tile, step).sum() for tile in self._tiles]
+        total = torch.stack([self._sum.new_zeros(()), *written]).sum()
+        total = sum_over_ranks(total, self._weights[0])
+        sums = self._sum.split([tile.scores.numel() for tile in self._tiles])
+        last = len(self._tiles) - 1
+        for number in range(last, -1, -1):
+            if number != last:  # the scores of the last tile are still there
+                self._write(self._tiles[number], step)
+            self._add_scaled(sums[number], self._tiles[number].scores, total)
+        return total
+
+    def _write(self, tile: _Tile, step: _Step) -> Tensor:
+        """Write the scores of a tile, zero where there is no gradient, and return them, flat."""
+        here = [n for n, piece in enumerate(tile.pieces) if piece.index in step.gradients]
+        if len(here) < len(tile.pieces):
+            tile.scores.zero_()
+        if here:
+            weights, gradients = step.read([tile.pieces[n] for n in here])
+            self._criterion.write([tile.outs[n] for n in here], weights, gradients)
+        return tile.scores
+
+    def _add_scaled(self, sums: Tensor, scores: Tensor, total: Tensor) -> None:
+        """Add scores to sums, divided by their total where the criterion shares."""
         # Zero all bits of a step that is not finite: no branch waits for the device, and unlike
         # NaN * 0 the product is 0.
-        step.view(torch.int32).mul_(finite.to(torch.int32))
-        scale = (
-            total.clamp_min(_TINY).reciprocal() if self._criterion.shares else total.new_ones(())
-        )
-        self._sum.addcmul_(step, scale.nan_to_num(0.0, posinf=0.0))
-        # Scores may have a sign; that they add up to nothing means that all are zero.
-        self._steps.add_(self._indicator(tuple(chosen)) * (finite & (total != 0)))
+        scores.view(torch.int32).mul_(total.isfinite().to(torch.int32))
+        if self._criterion.shares:
+            scale = total.clamp_min(_TINY).reciprocal().nan_to_num(0.0, posinf=0.0)
+            sums.addcmul_(scores, scale)
+        else:
+            sums.add_(scores)
 
     def mean(self) -> list[Tensor]:
-        """Return the average score over the steps that count, one tensor for each weight.
-
-        Where the scores are folded, one tensor for each that the fold returns.
-        """
+        """Return the average scores over the steps that count, a tensor for each sum."""
         sums = split_like(self._sum, list(self._slots.values()))
         return list(torch._foreach_div(sums, list(self._steps.clamp_min(1.0))))
+
+    def mean_of(self, piece: Piece) -> Tensor:
+        """Return a piece of what `mean` returns, flat."""
+        before = sum(shape.numel() for shape in list(self._slots.values())[: piece.index])
+        start = before + piece.offset
+        sums = self._sum[start : start + piece.shape.numel()]
+        return sums / self._steps[piece.index].clamp_min(1.0)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the sums, of all ranks, and the numbers of steps, copied to the CPU."""
@@ -130,7 +154,8 @@ class Accumulator:
         """Take over what `state_dict` returned for the same weights."""
         total = state["sum"]
         if is_sharded(self._weights[0]):
-            pieces = zip(split_like(total, self._weights), self._weights, strict=True)
+            shapes = [w.shape for w in self._weights]
+            pieces = zip(split_like(total, shapes), self._weights, strict=True)
             total = torch.cat([shard_like(p, w).flatten() for p, w in pieces])
         self._sum.copy_(total)
         self._steps.copy_(state["steps"])
@@ -150,19 +175,166 @@ class Accumulator:
                 view.copy_(total)
 
     def _indicator(self, chosen: tuple[int, ...]) -> Tensor:
-        """Return 1 for each slot to which the step adds, else 0; made once, as copying waits."""
+        """Return 1 for each sum to which the step adds, else 0; made once, as copying waits."""
         if chosen not in self._offered:
-            flags = torch.zeros(len(self._slots))
-            flags[slice(None) if self._fold else list(chosen)] = 1.0
-            self._offered[chosen] = flags.to(self._steps.device)
+            self._offered[chosen] = self._flags(chosen).to(self._device)
         return self._offered[chosen]
 
+    def _flags(self, chosen: Sequence[int]) -> Tensor:
+        """Return 1 for each sum that is of one of these weights, else 0."""
+        flags = torch.zeros(len(self._slots))
+        flags[list(chosen)] = 1.0
+        return flags
 
-def _gradients(weights: Sequence[Tensor], scale: float | Tensor | None) -> list[Tensor]:
-    """Return the gradients of weights that all have one, unscaled and none in a sparse layout."""
-    gradients = [
-        w.grad.to_dense() if w.grad.is_sparse else local(w.grad)
-        for w in weights
-        if w.grad is not None
+
+class LineAccumulator(Accumulator):
+    """Scores summed along axes of the weights as they are read: a number for every position.
+
+    Args:
+        weights: as of `Accumulator`.
+        criterion: an elementwise one.
+        dims: for each weight, the dimensions along which numbers are wanted, at least one.
+        tile: as of `Accumulator`.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        criterion: Criterion,
+        dims: Sequence[Sequence[int]],
+        *,
+        tile: int | None = None,
+    ) -> None:
+        self._dims = [tuple(found) for found in dims]
+        super().__init__(weights, criterion, tile=tile)
+        self._step = torch.zeros_like(self._sum)
+        views = iter(split_like(self._step, list(self._slots.values())))
+        self._lines = [{dim: next(views) for dim in found} for found in self._dims]
+        # Each line of a weight adds up to the same: the first ones count.
+        firsts = [float(dim == found[0]) for found in self._dims for dim in found]
+        sizes = torch.tensor([shape.numel() for shape in self._slots.values()])
+        counted = torch.tensor(firsts).repeat_interleave(sizes)
+        self._counted = counted.to(self._device)
+
+    @override
+    def _shapes(self, parts: Sequence[Tensor]) -> dict[object, torch.Size]:
+        pairs = zip(self._weights, parts, self._dims, strict=True)
+        return {(id(w), d): part.shape[d : d + 1] for w, part, dims in pairs for d in dims}
+
+    @override
+    def _add(self, step: _Step) -> Tensor:
+        self._step.zero_()
+        for tile in self._tiles:
+            self._write(tile, step)
+            for piece, part in zip(tile.pieces, tile.outs, strict=True):
+                for dim, line in self._lines[piece.index].items():
+                    others = [d for d in range(part.dim()) if d != dim]
+                    summed = part.sum(others) if others else part
+                    (line[piece.start : piece.stop] if dim == 0 else line).add_(summed)
+        total = self._step.dot(self._counted)
+        self._add_scaled(self._sum, self._step, total)
+        return total
+
+    @override
+    def _flags(self, chosen: Sequence[int]) -> Tensor:
+        among = set(chosen)
+        return torch.tensor([float(i in among) for i, dims in enumerate(self._dims) for _ in dims])
+
+
+class UnitAccumulator(Accumulator):
+    """Scores of units as wholes, made of those of the weights in every step.
+
+    Every step counts for all units.
+
+    Args:
+        weights: as of `Accumulator`.
+        criterion: one that scores whole units.
+        fold: makes scores of units of those of the weights.
+        sizes: how many scores ``fold`` returns in each of its tensors, by a name for each.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        criterion: Criterion,
+        fold: Callable[[Sequence[Tensor]], Sequence[Tensor]],
+        sizes: Mapping[str, int],
+    ) -> None:
+        self._fold, self._sizes = fold, dict(sizes)
+        super().__init__(weights, criterion)
+
+    @override
+    def _shapes(self, parts: Sequence[Tensor]) -> dict[object, torch.Size]:
+        return {name: torch.Size([size]) for name, size in self._sizes.items()}
+
+    @override
+    def _add(self, step: _Step) -> Tensor:
+        (tile,) = self._tiles
+        self._write(tile, step)
+        folded = torch.cat(list(self._fold(tile.outs)))
+        total = sum_over_ranks(folded.sum(), self._weights[0])
+        self._add_scaled(self._sum, folded, total)
+        return total
+
+    @override
+    def _flags(self, chosen: Sequence[int]) -> Tensor:
+        return torch.ones(len(self._slots))
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Pieces of weights, and where their scores are written; all tiles share that memory.
+
+    Args:
+        pieces: consecutive ones.
+        scores: of all of them, flat.
+        outs: views of that, one for each piece.
+    """
+
+    pieces: list[Piece]
+    scores: Tensor
+    outs: list[Tensor]
+
+
+def _tiles(shapes: Sequence[torch.Size], most: int, device: torch.device) -> list[_Tile]:
+    """Return tiles of at most ``most`` elements, if no row of a tensor has more."""
+    tiles = tiles_of(shapes, most)
+    sizes = [sum(piece.shape.numel() for piece in pieces) for pieces in tiles]
+    scratch = torch.zeros(max(sizes, default=0), device=device)
+    return [
+        _Tile(pieces, scratch[:size], split_like(scratch[:size], [p.shape for p in pieces]))
+        for pieces, size in zip(tiles, sizes, strict=True)
     ]
-    return gradients if scale is None else list(torch._foreach_div(gradients, scale))
+
+
+class _Step:
+    """What one step has left on the weights, read a piece at a time.
+
+    Args:
+        weights: all weights.
+        chosen: which of them the step is of.
+        scale: what the gradients were multiplied with, ``None`` = nothing.
+
+    Attributes:
+        gradients: those that there are, none in a sparse layout, by the index of their weight.
+    """
+
+    def __init__(
+        self, weights: Sequence[Tensor], chosen: Sequence[int], scale: float | Tensor | None
+    ) -> None:
+        self._scale = scale
+        self.gradients: dict[int, Tensor] = {}
+        for index in chosen:
+            gradient = weights[index].grad
+            if gradient is not None:
+                dense = gradient.to_dense() if gradient.is_sparse else local(gradient)
+                self.gradients[index] = dense
+        self._weights = {index: local(weights[index]) for index in self.gradients}
+
+    def read(self, pieces: Sequence[Piece]) -> tuple[list[Tensor], list[Tensor]]:
+        """Return pieces of the weights and of their gradients, unscaled."""
+        weights = [piece.of(self._weights) for piece in pieces]
+        gradients = [piece.of(self.gradients) for piece in pieces]
+        if self._scale is not None:
+            gradients = list(torch._foreach_div(gradients, self._scale))
+        return weights, gradients

@@ -19,6 +19,8 @@ from lightning_prune.modules.flat import split_like
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.kernels import differentiable
 from lightning_prune.modules.shards import local
+from lightning_prune.modules.tiles import Piece
+from lightning_prune.units.group import Axis
 
 if TYPE_CHECKING:
     from lightning_prune.criteria.base import Criterion
@@ -35,6 +37,9 @@ class Subject:
         unit_scores: makes scores of units, a tensor for each group, of those of weights.
         units: how many units every group has, by its name.
         examples: example inputs, if the evidence needs some.
+        axes: where the scores of a unit are sums of those of its weights, the axes along which
+            these may be summed as they are read; none where they may not.
+        unit_sums: makes scores of units of such sums.
     """
 
     model: nn.Module
@@ -43,6 +48,8 @@ class Subject:
     unit_scores: Callable[[Mapping[str, Tensor]], list[Tensor]]
     units: Mapping[str, int]
     examples: Sequence[ExampleInputs] = ()
+    axes: Sequence[Axis] = ()
+    unit_sums: Callable[[Mapping[Axis, Tensor]], list[Tensor]] | None = None
 
 
 class Evidence(ABC):
@@ -198,9 +205,31 @@ class Evidence(ABC):
         """Return the scores of each group's units, each of shape ``[units]``."""
         weights = [local(weight) for weight in self.subject.weights.values()]
         flat = torch.empty(sum(w.numel() for w in weights), device=weights[0].device)
-        scores = split_like(flat, weights)
+        scores = split_like(flat, [w.shape for w in weights])
         self.subject.criterion.write(scores, weights, self.observed())
         return self.subject.unit_scores(dict(zip(self.subject.weights, scores, strict=True)))
+
+    @torch.no_grad()
+    def weight_scores(self) -> Callable[[Piece], Tensor]:
+        """Return what gives the scores of a piece of the weights, flat, where these are units.
+
+        Of sharded weights it gives those of this rank's part.
+        """
+        criterion = self.subject.criterion
+        if not criterion.elementwise:
+            scores = self.scores()
+            return lambda piece: piece.of_flat(scores)
+        weights = [local(weight.detach()) for weight in self.subject.weights.values()]
+        observed = self.observed()
+        seen = [o.expand(w.shape) for o, w in zip(observed, weights, strict=bool(observed))]
+
+        def read(piece: Piece) -> Tensor:
+            part = piece.of(weights)
+            out = torch.empty(piece.shape, device=part.device)
+            criterion.write([out], [part], [piece.of(seen)] if seen else [])
+            return out.flatten()
+
+        return read
 
     def state_dict(self) -> dict[str, Any] | None:
         """Return what was gathered since the last update, ``None`` if nothing was."""

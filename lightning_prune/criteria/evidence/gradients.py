@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Self
 
@@ -10,9 +10,15 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from lightning_prune.criteria.evidence.accumulator import Accumulator
+from lightning_prune.criteria.evidence.accumulator import (
+    Accumulator,
+    LineAccumulator,
+    UnitAccumulator,
+)
 from lightning_prune.criteria.evidence.base import Evidence, Subject
 from lightning_prune.modules.kernels import twice_differentiable
+from lightning_prune.modules.tiles import Piece
+from lightning_prune.units.group import Axis
 
 
 class Gradients(Evidence):
@@ -67,11 +73,28 @@ class Gradients(Evidence):
 
     @override
     def scores(self) -> list[Tensor]:
-        """Return the averages of the scores of units, or those of the scores of weights."""
+        """Return the averages of the scores of units, or of what these are made of."""
         subject, means = self.subject, self.observed()
         if subject.criterion.whole_units:
             return means
+        if subject.unit_sums is not None:
+            return subject.unit_sums(dict(zip(self._axes, means, strict=True)))
         return subject.unit_scores(dict(zip(subject.weights, means, strict=True)))
+
+    @override
+    @torch.no_grad()
+    def weight_scores(self) -> Callable[[Piece], Tensor]:
+        """Return what gives average scores."""
+        accumulator = self._accumulator
+        if accumulator is None:
+            raise ValueError("Expected a step before scores are asked for, but got none.")
+        return accumulator.mean_of
+
+    @property
+    def _axes(self) -> list[Axis]:
+        """The axes along which scores are summed, in the order of the weights."""
+        axes = self.subject.axes
+        return [a for name in self.subject.weights for a in axes if a.tensor == name]
 
     @override
     def state_dict(self) -> dict[str, Any] | None:
@@ -94,16 +117,19 @@ class Gradients(Evidence):
             self._accumulator.adopt(other._accumulator)
 
     def _new_accumulator(self) -> Accumulator:
-        """Return an accumulator over weights, or over units where they are scored as wholes."""
+        """Return an accumulator over units scored as wholes, along axes, or over weights."""
         subject = self.subject
-        weights = list(subject.weights.values())
-        if not subject.criterion.whole_units:
-            return Accumulator(weights, subject.criterion)
+        weights, criterion = list(subject.weights.values()), subject.criterion
 
-        def fold(views: Sequence[Tensor]) -> list[Tensor]:
-            return subject.unit_scores(dict(zip(subject.weights, views, strict=True)))
+        def fold(scores: Sequence[Tensor]) -> list[Tensor]:
+            return subject.unit_scores(dict(zip(subject.weights, scores, strict=True)))
 
-        return Accumulator(weights, subject.criterion, fold, subject.units)
+        if criterion.whole_units:
+            return UnitAccumulator(weights, criterion, fold, subject.units)
+        if subject.unit_sums is not None:
+            dims = [[a.dim for a in self._axes if a.tensor == n] for n in subject.weights]
+            return LineAccumulator(weights, criterion, dims)
+        return Accumulator(weights, criterion)
 
 
 class Curvature(Gradients):

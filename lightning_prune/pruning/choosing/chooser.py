@@ -13,7 +13,7 @@ from lightning_prune.pruning.choosing.ranking import (
     per_cost,
     removal_priorities,
 )
-from lightning_prune.pruning.choosing.sharded_choice import choose_shards
+from lightning_prune.pruning.choosing.weight_choice import choose_weights, single_weights
 from lightning_prune.pruning.masks import Masks
 from lightning_prune.pruning.prunable import Prunable
 from lightning_prune.pruning.recipe import Recipe
@@ -62,7 +62,7 @@ class Chooser:
             criterion=recipe.criterion,
             reduce=recipe.granularity.rules.reduce,
             examples=prunable.examples,
-            widened=masks.widened,
+            remaining=lambda: masks.remaining,
         )
         if recipe.of != "latency":
             most = [g.units - floor for g, floor in zip(groups, self.floors, strict=True)]
@@ -78,10 +78,12 @@ class Chooser:
         Returns:
             A boolean tensor for each group, of shape ``[units]``.
         """
-        scores, masks, recipe = self.scorer.scores(), self._masks, self.recipe
-        if masks.sharded and masks.groups[0].single_weights:
+        masks, recipe = self._masks, self.recipe
+        if single_weights(recipe, masks.groups, self._cost) and not masks.remaining:
             weights = list(masks.weights.values())
-            return choose_shards(scores, masks.kept, weights, self._cost, level)
+            scores_of = self.scorer.weight_scores()
+            return choose_weights(scores_of, masks.kept, weights, self._cost, level)
+        scores = self.scorer.scores()
         tensors = {**masks.weights, **masks.fixed.tensors}
         full = {name: masks.widened(name, tensor) for name, tensor in tensors.items()}
         erased = find_erased(masks.groups, full)
