@@ -82,9 +82,10 @@ def measure(way: str, weights: int) -> dict[str, float]:
     before, started_s = peak_bytes(), time.perf_counter()
     WAYS[way](model)
     seconds = time.perf_counter() - started_s
+    peak = peak_bytes()
     zeros = sum(int((p == 0).sum()) for p in model.parameters())
     total = sum(p.numel() for p in model.parameters())
-    extra = (peak_bytes() - before) / total
+    extra = (peak - before) / total
     return {"seconds": seconds, "bytes": extra, "sparsity": zeros / total}
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, reduce
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
 from lightning_prune.modules.shards import local, shard_like
+from lightning_prune.modules.tiles import Piece, pieces_of
 from lightning_prune.units.weight_mask import WeightMask
 
 log = logging.getLogger(__name__)
@@ -24,8 +26,9 @@ log = logging.getLogger(__name__)
 class Enforcement:
     """Masks bound to weights.
 
-    On a CPU a weight is multiplied by the factors along its axes, a few numbers beside it; other
-    devices multiply by whole factors, as there a kernel takes longer to start than to read them.
+    On a CPU a weight is multiplied a few rows at a time, which stay in the cache, by factors along
+    its axes; beside the weight they are small. Other devices multiply it by a factor for each of
+    its elements, as there a kernel takes longer to start than to read them.
 
     Of sharded weights each rank masks its part.
 
@@ -37,7 +40,8 @@ class Enforcement:
     def __init__(self, weights: Mapping[str, Tensor], masks: Mapping[str, WeightMask]) -> None:
         self.masks = dict(masks)
         self._weights = [weights[name] for name in self.masks]
-        self._factors: list[list[Tensor]] = []
+        self._factors: list[list[_Rows]] = []
+        self._bound_to: tuple[torch.device, torch.dtype] | None = None
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], masks: Mapping[str, WeightMask]) -> Enforcement:
@@ -54,8 +58,8 @@ class Enforcement:
         """
         among = None if parameters is None else {id(parameter) for parameter in parameters}
         chosen = [
-            (local(weight), factors)
-            for weight, factors in zip(self._weights, self._bound_factors(), strict=True)
+            (local(weight), rows)
+            for weight, rows in zip(self._weights, self._bound_factors(), strict=True)
             if among is None or id(weight) in among
         ]
         _multiply(chosen)
@@ -89,8 +93,8 @@ class Enforcement:
         """Zero the masked elements of the gradients that there are; sparse ones stay."""
         _multiply(
             [
-                (local(weight.grad), factors)
-                for weight, factors in zip(self._weights, self._bound_factors(), strict=True)
+                (local(weight.grad), rows)
+                for weight, rows in zip(self._weights, self._bound_factors(), strict=True)
                 if weight.grad is not None and not weight.grad.is_sparse
             ]
         )
@@ -106,12 +110,14 @@ class Enforcement:
             optimizer: any optimizer.
         """
         found = []
-        for weight, factors in zip(self._weights, self._bound_factors(), strict=True):
+        bound = self._bound_factors()
+        for weight, mask, rows in zip(self._weights, self.masks.values(), bound, strict=True):
             for state in _state_of(weight, optimizer):
                 if type(state) not in {Tensor, nn.Parameter}:
-                    _mask_quantised(state, factors, type(optimizer).__name__)
+                    kept = shard_like(mask.whole(), weight)
+                    _mask_quantised(state, kept, type(optimizer).__name__)
                 elif state.is_floating_point():
-                    found.append((state, factors))
+                    found.append((state, rows))
                 else:
                     _say_left_alone(type(optimizer).__name__, f"it holds codes of {state.dtype}")
         _multiply(found)
@@ -122,40 +128,61 @@ class Enforcement:
         part = local(weight)
         return (part != 0) & ~shard_like(mask.whole(), weight).to(part.device)
 
-    def _bound_factors(self) -> list[list[Tensor]]:
+    def _bound_factors(self) -> list[list[_Rows]]:
         """Return the factors on the device of the weights, which may move, in their type."""
-        if self._weights and (
-            not self._factors or not _alike(self._factors[0][0], self._weights[0])
-        ):
-            self._factors = [
-                _factors(mask, weight)
-                for weight, mask in zip(self._weights, self.masks.values(), strict=True)
-            ]
+        if self._weights:
+            here = (self._weights[0].device, self._weights[0].dtype)
+            if here != self._bound_to:
+                pairs = zip(self._weights, self.masks.values(), strict=True)
+                self._factors = [_factors(mask, weight) for weight, mask in pairs]
+                self._bound_to = here
         return self._factors
 
 
-def _factors(mask: WeightMask, weight: Tensor) -> list[Tensor]:
-    """Return factors that broadcast to what this rank holds of a weight, in its type."""
-    part = local(weight)
+@dataclass(frozen=True)
+class _Rows:
+    """Some rows of a weight, and the factors of their elements.
+
+    Args:
+        piece: the rows.
+        factors: each broadcasts to them.
+    """
+
+    piece: Piece
+    factors: list[Tensor]
+
+
+def _factors(mask: WeightMask, weight: Tensor) -> list[_Rows]:
+    """Return factors of what this rank holds of a weight."""
+    part = local(weight.detach())
     if part.device.type != "cpu":
-        return [torch.empty_like(part).copy_(shard_like(mask.whole(), weight))]
-    lines = {dim: mask.along(dim) for dim in mask.lines}
+        whole = torch.empty_like(part).copy_(shard_like(mask.whole(), weight))
+        return [_Rows(Piece(0, 0, 0, part.shape), [whole])]
+    along_rows = []
+    if 0 in mask.lines:
+        along_rows.append(shard_like(mask.along(0), weight).to(part.dtype))
+    if -1 in mask.lines:
+        # Flags as numbers: the conversion of booleans takes eight times as long.
+        along_rows.append(shard_like(mask.along(-1), weight).view(torch.uint8))
+    across = [mask.along(dim) for dim in mask.lines if dim > 0]
+    row = [reduce(torch.logical_and, across).expand(1, *part.shape[1:])] if across else []
+    row = [line.to(part.dtype, memory_format=torch.contiguous_format) for line in row]
     return [
-        (shard_like(line, weight) if dim <= 0 else line).to(part.dtype)
-        for dim, line in lines.items()
+        _Rows(piece, row + [line[piece.start : piece.stop] for line in along_rows])
+        for piece in pieces_of([part])
     ]
 
 
-def _multiply(tensors: Sequence[tuple[Tensor, Sequence[Tensor]]]) -> None:
-    """Multiply tensors in place, each by all of its factors."""
-    pairs = [(tensor, factor) for tensor, factors in tensors for factor in factors]
+def _multiply(tensors: Sequence[tuple[Tensor, Sequence[_Rows]]]) -> None:
+    """Multiply tensors in place by their factors."""
+    pairs = [
+        (rows.piece.of([tensor]), factor)
+        for tensor, all_rows in tensors
+        for rows in all_rows
+        for factor in rows.factors
+    ]
     if pairs:
         torch._foreach_mul_(*map(list, zip(*pairs, strict=True)))
-
-
-def _alike(a: Tensor, b: Tensor) -> bool:
-    """Return whether two tensors share device and type."""
-    return a.device == b.device and a.dtype == b.dtype
 
 
 def _state_of(weight: Tensor, optimizer: Optimizer) -> list[Tensor]:
@@ -164,11 +191,10 @@ def _state_of(weight: Tensor, optimizer: Optimizer) -> list[Tensor]:
     return [local(v) for v in values if isinstance(v, Tensor) and v.shape == weight.shape]
 
 
-def _mask_quantised(state: Tensor, factors: Sequence[Tensor], optimizer: str) -> None:
+def _mask_quantised(state: Tensor, kept: Tensor, optimizer: str) -> None:
     """Multiply state in a type of its own in place, if that type can be read and written."""
     try:
-        for factor in factors:
-            state.copy_(state.dequantize() * factor)
+        state.copy_(state.dequantize() * kept.to(state.device))
     except (RuntimeError, TypeError) as error:  # NotImplementedError is a RuntimeError
         _say_left_alone(optimizer, f"{type(state).__name__} cannot be multiplied ({error})")
 

@@ -61,7 +61,8 @@ class Masks(Mapping[str, Tensor]):
         self._shapes = {name: weight.shape for name, weight in self.weights.items()}
         full = self.remaining.full_shape
         self.shapes = {name: full(name, shape) for name, shape in self._shapes.items()}
-        self.kept = tuple(torch.ones(g.units, dtype=torch.bool) for g in self.groups)
+        # One flag stands for all, until units are removed.
+        self.kept = tuple(torch.ones((), dtype=torch.bool).expand(g.units) for g in self.groups)
         self.removed = [0] * len(self.groups)
         self.fixed = FixedValues(model, self.groups)
         self._enforcement = Enforcement(self.weights, {})

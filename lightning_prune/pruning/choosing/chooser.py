@@ -82,7 +82,7 @@ class Chooser:
         if single_weights(recipe, masks.groups, self._cost) and not masks.remaining:
             weights = list(masks.weights.values())
             scores_of = self.scorer.weight_scores()
-            return choose_weights(scores_of, masks.kept, weights, self._cost, level)
+            return choose_weights(scores_of, masks.kept, masks.removed, weights, self._cost, level)
         scores = self.scorer.scores()
         tensors = {**masks.weights, **masks.fixed.tensors}
         full = {name: masks.widened(name, tensor) for name, tensor in tensors.items()}

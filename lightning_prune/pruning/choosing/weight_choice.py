@@ -86,6 +86,7 @@ def check_sharded(recipe: Recipe, groups: Sequence[Group], cost: Cost) -> None:
 def choose_weights(
     scores: Callable[[Piece], Tensor],
     kept: Sequence[Tensor],
+    removed: Sequence[int],
     weights: Sequence[Tensor],
     cost: Cost,
     sparsity: float,
@@ -96,6 +97,7 @@ def choose_weights(
         scores: gives the scores of a piece of what this rank holds of the weights, flat; float32,
             finite.
         kept: the masks so far, ``True`` = kept, flat and whole, on the CPU.
+        removed: how many weights of each tensor those do not keep.
         weights: the weight tensors.
         cost: what weights cost, each the same.
         sparsity: the fraction to remove, in [0, 1).
@@ -111,16 +113,20 @@ def choose_weights(
 
     def keys(piece: Piece) -> Tensor:
         part = piece.of(parts)
-        dead = (part == 0).logical_or_(piece.of(old).logical_not().to(part.device))
-        return _ordered(scores(piece)).masked_fill_(dead.flatten(), _GOES)
+        dead = part == 0
+        if removed[piece.index]:
+            dead.logical_or_(piece.of(old).logical_not().to(part.device))
+        # The highest key plus one is the lowest: what is dead gets no other.
+        most = dead.flatten().view(torch.uint8).to(torch.int32).add_(_STAYS)
+        return torch.minimum(_ordered(scores(piece)), most)
 
     pieces = pieces_of(parts)
     mine = [torch.empty(part.numel(), dtype=torch.bool) for part in parts]
     for piece, stays in _choose(keys, pieces, cost, sparsity, weights[0]):
+        here = mine[piece.index][piece.offset : piece.offset + stays.numel()].copy_(stays)
         # Where all of a tensor was erased, one weight is protected that may have been removed
         # before.
-        stays = stays.cpu().logical_and_(piece.of(old).flatten())
-        mine[piece.index][piece.offset : piece.offset + stays.numel()] = stays
+        here.logical_and_(piece.of(old).flatten())
     if not is_sharded(weights[0]):
         return mine
     return [
@@ -159,15 +165,19 @@ def _choose(
     check_reachable(cost, sparsity, may_go * price)
     remove = max(dead, min(may_go, math.ceil(sparsity * cost.prunable / price - 0.5)))
     threshold, spare = (_GOES, 0) if remove == 0 else _threshold(protected, pieces, remove, like)
-    before = _ties_before(protected, pieces, groups, threshold, like) if spare else [0] * groups
+    before = _ties_before(protected, pieces, groups, threshold, like) if is_sharded(like) else None
+    seen = 0
     for piece in pieces:
+        if before is not None and piece.start == 0:
+            seen = before[piece.index]
         found = protected(piece)
-        goes = found < threshold
-        if before[piece.index] < spare:
-            ties = found == threshold
-            goes |= ties & (ties.cumsum(0) <= spare - before[piece.index])
-            before[piece.index] += int(ties.count_nonzero())
-        yield piece, goes.logical_not_()
+        ties = int((found == threshold).count_nonzero()) if seen < spare else 0
+        if ties and ties > spare - seen:
+            tied = found == threshold
+            yield piece, (found > threshold) | (tied & (tied.cumsum(0) > spare - seen))
+        else:
+            yield piece, found > threshold if ties else found >= threshold
+        seen += ties
 
 
 def _survey(
@@ -218,26 +228,39 @@ def _threshold(
     The upper halves of the keys are counted first, then the lower halves of those that share the
     one that is found.
     """
-    upper, left = _counted(lambda piece: (keys(piece) >> 16) + _HALF // 2, pieces, count, like)
+    upper, left = _counted(lambda found: found >> 16, -_HALF // 2, keys, pieces, count, like)
 
-    def lower_halves(piece: Piece) -> Tensor:
-        found = keys(piece)
-        return found[(found >> 16) == upper - _HALF // 2] & (_HALF - 1)
+    def lower_halves(found: Tensor) -> Tensor:
+        return torch.where((found >> 16) == upper, found & (_HALF - 1), -1)
 
-    lower, left = _counted(lower_halves, pieces, left, like)
-    return (upper - _HALF // 2) * _HALF + lower, left
+    lower, left = _counted(lower_halves, 0, keys, pieces, left, like)
+    return upper * _HALF + lower, left
 
 
 def _counted(
-    values: Callable[[Piece], Tensor], pieces: Sequence[Piece], count: int, like: Tensor
+    values: Callable[[Tensor], Tensor],
+    lowest: int,
+    keys: Callable[[Piece], Tensor],
+    pieces: Sequence[Piece],
+    count: int,
+    like: Tensor,
 ) -> tuple[int, int]:
-    """Return the ``count``-th lowest of values in [0, 65536), and its place among its equals."""
-    found = torch.zeros(_HALF, dtype=torch.int64, device=like.device)
+    """Return the ``count``-th lowest of 65536 values, and its place among its equals.
+
+    Args:
+        values: makes them of keys; one below the lowest does not count.
+        lowest: of the values.
+        keys: gives the keys of a piece.
+        pieces: of all tensors.
+        count: at least 1.
+        like: a weight.
+    """
+    found = torch.zeros(_HALF + 1, dtype=torch.int64, device=like.device)
     for piece in pieces:
-        found += torch.bincount(values(piece), minlength=_HALF)
-    upto = sum_over_ranks(found, like).cumsum(0).cpu()
+        found += torch.bincount(values(keys(piece)).sub_(lowest - 1), minlength=_HALF + 1)
+    upto = sum_over_ranks(found[1:], like).cumsum(0).cpu()
     value = int(torch.searchsorted(upto, count))
-    return value, count - (int(upto[value - 1]) if value else 0)
+    return value + lowest, count - (int(upto[value - 1]) if value else 0)
 
 
 def _ties_before(

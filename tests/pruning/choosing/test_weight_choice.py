@@ -98,7 +98,7 @@ def test_what_is_removed_stays_removed() -> None:
     kept = [torch.tensor([False, True, True, True]), torch.ones(4, dtype=torch.bool)]
     cost = Cost((4, 4), tuple(Term(1.0, 1, ((4, ((i, 1),)),)) for i in range(2)))
     scores = [torch.tensor([9.0, 9.0, 3.0, 4.0]), torch.tensor([1.0, 5.0, 1.0, 5.0])]
-    found = choose_weights(lambda piece: piece.of_flat(scores), kept, weights, cost, 3 / 8)
+    found = choose_weights(lambda piece: piece.of_flat(scores), kept, [1, 0], weights, cost, 3 / 8)
     assert found[0].tolist() == [False, False, True, True]
     assert found[1].tolist() == [False, True, True, True]
 
