@@ -214,8 +214,10 @@ def _group(labels: Labels, table: _Table, rows: Ids, marks: _Marks) -> Group:
         buffer, added = axis.tensor in labels.buffers, axis.tensor in labels.added
         only_cut = marks.shape[index] or (buffer and not added)
         side: Side = "shape" if only_cut else "in" if marks.reading[index] else "out"
-        own = torch.from_numpy(positions)
-        members.append(Member(axis, side, labels.sizes[axis], own, buffer, added))
+        size = labels.sizes[axis]
+        in_order = np.array_equal(positions, np.arange(size)[:, None])
+        own = None if in_order else torch.from_numpy(positions)
+        members.append(Member(axis, side, size, own, buffer, added))
     constant = torch.from_numpy(marks.constant[components])
     exposed = torch.from_numpy(marks.exposed[components])
     name = next(m.axis.tensor for m in members if m.side == "out" and not m.buffer)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ON_CPU = 2**18
+ON_CPU = 2**17
 """Elements of a tile that a cache of a processor's core holds, with what is read beside it."""
 ELSEWHERE = 2**24
 """Elements of a tile on an accelerator, where starting a kernel takes long."""

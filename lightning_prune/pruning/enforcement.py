@@ -158,17 +158,13 @@ def _factors(mask: WeightMask, weight: Tensor) -> list[_Rows]:
     if part.device.type != "cpu":
         whole = torch.empty_like(part).copy_(shard_like(mask.whole(), weight))
         return [_Rows(Piece(0, 0, 0, part.shape), [whole])]
-    along_rows = []
-    if 0 in mask.lines:
-        along_rows.append(shard_like(mask.along(0), weight).to(part.dtype))
-    if -1 in mask.lines:
-        # Flags as numbers: the conversion of booleans takes eight times as long.
-        along_rows.append(shard_like(mask.along(-1), weight).view(torch.uint8))
-    across = [mask.along(dim) for dim in mask.lines if dim > 0]
-    row = [reduce(torch.logical_and, across).expand(1, *part.shape[1:])] if across else []
-    row = [line.to(part.dtype, memory_format=torch.contiguous_format) for line in row]
+    # Flags as numbers: the conversion of booleans takes eight times as long.
+    lines = {dim: mask.along(dim).view(torch.uint8) for dim in mask.lines}
+    along_rows = [shard_like(line, weight) for dim, line in lines.items() if dim <= 0]
+    across = [line for dim, line in lines.items() if dim > 0]
+    row = [reduce(torch.mul, across).expand(1, *part.shape[1:]).contiguous()] if across else []
     return [
-        _Rows(piece, row + [line[piece.start : piece.stop] for line in along_rows])
+        _Rows(piece, row + [piece.of([line]) for line in along_rows])
         for piece in pieces_of([part])
     ]
 

@@ -211,10 +211,9 @@ class LineAccumulator(Accumulator):
         views = iter(split_like(self._step, list(self._slots.values())))
         self._lines = [{dim: next(views) for dim in found} for found in self._dims]
         # Each line of a weight adds up to the same: the first ones count.
-        firsts = [float(dim == found[0]) for found in self._dims for dim in found]
+        firsts = torch.tensor([dim == found[0] for found in self._dims for dim in found])
         sizes = torch.tensor([shape.numel() for shape in self._slots.values()])
-        counted = torch.tensor(firsts).repeat_interleave(sizes)
-        self._counted = counted.to(self._device)
+        self._counted = firsts.repeat_interleave(sizes).to(self._device)
 
     @override
     def _shapes(self, parts: Sequence[Tensor]) -> dict[object, torch.Size]:
@@ -226,14 +225,23 @@ class LineAccumulator(Accumulator):
         self._step.zero_()
         for tile in self._tiles:
             self._write(tile, step)
-            for piece, part in zip(tile.pieces, tile.outs, strict=True):
-                for dim, line in self._lines[piece.index].items():
-                    others = [d for d in range(part.dim()) if d != dim]
-                    summed = part.sum(others) if others else part
-                    (line[piece.start : piece.stop] if dim == 0 else line).add_(summed)
-        total = self._step.dot(self._counted)
+            for piece, scores in zip(tile.pieces, tile.outs, strict=True):
+                self._add_lines(self._lines[piece.index], piece, scores)
+        total = (self._step * self._counted).sum()
         self._add_scaled(self._sum, self._step, total)
         return total
+
+    def _add_lines(self, lines: Mapping[int, Tensor], piece: Piece, scores: Tensor) -> None:
+        """Add the scores of some rows of a weight, summed along each of its axes."""
+        if 0 in lines:
+            along_rows = scores.flatten(1).sum(1) if scores.dim() > 1 else scores
+            lines[0][piece.start : piece.stop].add_(along_rows)
+        across = [dim for dim in lines if dim > 0]
+        # Over the rows first: what is left to sum along other axes is small.
+        row = scores.sum(0) if across else scores
+        for dim in across:
+            others = [d for d in range(row.dim()) if d != dim - 1]
+            lines[dim].add_(row.sum(others) if others else row)
 
     @override
     def _flags(self, chosen: Sequence[int]) -> Tensor:
