@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
+from scipy.stats import bootstrap
 from torch import Tensor, nn
 
 import lightning_prune as lp
 from lightning_prune.errors import TargetError
-from lightning_prune.measure.speedup import Speedup, speedup_of
+from lightning_prune.measure.speedup import Speedup
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.pruning.latency.clock import clock_of
 
@@ -109,18 +110,21 @@ def attempt(model: nn.Module, x: Tensor, asked: float, backend: Any, copies: int
 
 
 def compare(model: nn.Module, small: nn.Module, x: Tensor, backend: Any, copies: int) -> Speedup:
-    """Return the ratio of p50s over all turns, on several copies of both: memory matters.
+    """Return the median ratio of p50s over several copies of both: memory matters.
 
-    On one thread that is of the time at work, as in the search.
+    Its interval is a bootstrap over the copies, as turns of the same copies resemble each other.
+    On one thread the times are those at work, as in the search.
     """
     clock, example, started_s = clock_of(backend), ExampleInputs.of(x), time.perf_counter()
-    times_ms = clock([model, small], example)
+    ratios, both = [], [model, small]
     for _ in range(copies):
-        if time.perf_counter() - started_s > 60:
+        dense_ms, small_ms = np.median(clock(both, example), axis=0)
+        ratios.append(dense_ms / small_ms)
+        if time.perf_counter() - started_s > 60 and len(ratios) > 2:
             break
         both = [copy.deepcopy(one) for one in (model, small)]
-        times_ms = np.concatenate([times_ms, clock(both, example)])
-    return speedup_of(times_ms[:, 0], times_ms[:, 1])
+    found = bootstrap([ratios], np.median, method="percentile", rng=0).confidence_interval
+    return Speedup(float(np.median(ratios)), float(found.low), float(found.high))
 
 
 def is_obtained(speedup: Speedup, asked: float) -> bool:
@@ -139,7 +143,7 @@ def main() -> int:
     parser.add_argument("--backends", nargs="*", default=["eager", "onnxruntime"])
     parser.add_argument("--speedups", nargs="*", type=float, default=[1.5, 2.0, 3.0])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--copies", type=int, default=7, help="that are measured in the end")
+    parser.add_argument("--copies", type=int, default=9, help="that are measured in the end")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

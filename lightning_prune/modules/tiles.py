@@ -14,7 +14,7 @@ from torch import Tensor
 
 ON_CPU = 2**17
 """Elements of a tile that a cache of a processor's core holds, with what is read beside it."""
-ELSEWHERE = 2**24
+ELSEWHERE = 2**26
 """Elements of a tile on an accelerator, where starting a kernel takes long."""
 
 

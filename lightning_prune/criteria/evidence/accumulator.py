@@ -153,6 +153,12 @@ class Accumulator:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take over what `state_dict` returned for the same weights."""
         total = state["sum"]
+        if not is_sharded(self._weights[0]) and total.numel() != self._sum.numel():
+            raise ValueError(
+                f"Expected {self._sum.numel()} sums of scores in the checkpoint, but got "
+                f"{total.numel()}: it was written between two updates on another kind of device. "
+                "Resume on that, or from a checkpoint of the step after an update."
+            )
         if is_sharded(self._weights[0]):
             shapes = [w.shape for w in self._weights]
             pieces = zip(split_like(total, shapes), self._weights, strict=True)
@@ -185,6 +191,16 @@ class Accumulator:
         flags = torch.zeros(len(self._slots))
         flags[list(chosen)] = 1.0
         return flags
+
+
+def saves_by_lines(weights: Sequence[Tensor]) -> bool:
+    """Return whether to sum scores along axes, where that is enough.
+
+    It is less to hold, and on a CPU faster. An accelerator needs several kernels for every weight;
+    for small models these take longer to start than the memory is worth.
+    """
+    device = weights[0].device
+    return device.type == "cpu" or sum(w.numel() for w in weights) > most_of(device)
 
 
 class LineAccumulator(Accumulator):

@@ -14,6 +14,7 @@ from lightning_prune.criteria.evidence.accumulator import (
     Accumulator,
     LineAccumulator,
     UnitAccumulator,
+    saves_by_lines,
 )
 from lightning_prune.criteria.evidence.base import Evidence, Subject
 from lightning_prune.modules.kernels import twice_differentiable
@@ -77,7 +78,7 @@ class Gradients(Evidence):
         subject, means = self.subject, self.observed()
         if subject.criterion.whole_units:
             return means
-        if subject.unit_sums is not None:
+        if isinstance(self._accumulator, LineAccumulator) and subject.unit_sums is not None:
             return subject.unit_sums(dict(zip(self._axes, means, strict=True)))
         return subject.unit_scores(dict(zip(subject.weights, means, strict=True)))
 
@@ -126,7 +127,7 @@ class Gradients(Evidence):
 
         if criterion.whole_units:
             return UnitAccumulator(weights, criterion, fold, subject.units)
-        if subject.unit_sums is not None:
+        if subject.unit_sums is not None and saves_by_lines(weights):
             dims = [[a.dim for a in self._axes if a.tensor == n] for n in subject.weights]
             return LineAccumulator(weights, criterion, dims)
         return Accumulator(weights, criterion)
