@@ -164,8 +164,7 @@ def _factors(mask: WeightMask, weight: Tensor) -> list[_Rows]:
     across = [line for dim, line in lines.items() if dim > 0]
     row = [reduce(torch.mul, across).expand(1, *part.shape[1:]).contiguous()] if across else []
     return [
-        _Rows(piece, row + [piece.of([line]) for line in along_rows])
-        for piece in pieces_of([part])
+        _Rows(piece, row + [piece.of([line]) for line in along_rows]) for piece in pieces_of([part])
     ]
 
 
