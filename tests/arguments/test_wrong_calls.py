@@ -167,7 +167,11 @@ TABLE: list[tuple[Callable[..., Any], dict[str, Any], Wrong]] = [
     ),
     (lp.FoldMeans, {}, {"samples": integers(1)}),
     (lp.LeastSquares, {}, {"samples": integers(1), "ridge": numbers(0.0, -1.0)}),
-    (lp.GroupLasso, {}, {"strength": numbers(0.0), "growth": numbers(-1.0), "refresh": integers(1)}),
+    (
+        lp.GroupLasso,
+        {},
+        {"strength": numbers(0.0), "growth": numbers(-1.0), "refresh": integers(1)},
+    ),
     (lp.Rewinding, {}, {"epoch": integers(0), "step": (-1, 1.5, True)}),
     (
         lp.Rewinding,
