@@ -257,7 +257,7 @@ def tensor_bytes(except_for: list[Tensor]) -> int:
     known = {t.untyped_storage().data_ptr() for t in except_for}
     storages = {}
     for value in gc.get_objects():
-        if issubclass(type(value), Tensor) and value.layout == torch.strided:
+        if type(value) in (Tensor, nn.Parameter) and value.layout == torch.strided:
             storage = value.untyped_storage()
             storages[storage.data_ptr()] = storage.nbytes()
     return sum(size for pointer, size in storages.items() if pointer not in known)

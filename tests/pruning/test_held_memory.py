@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 import torchvision
+from support.memory import storages
 from torch import Tensor, nn
 
 from lightning_prune.allocations import Uniform
 from lightning_prune.criteria import Fisher, Gradient
 from lightning_prune.granularities import Channel, Weight
 from lightning_prune.pruning import BasePruner, Recipe, find_prunable
-from tests.support.memory import bytes_of_tensors
 
 
 def held(model: nn.Module, recipe: Recipe, x: Tensor) -> float:
@@ -22,7 +22,7 @@ def held(model: nn.Module, recipe: Recipe, x: Tensor) -> float:
 
     backward()
     gradients = [p.grad for p in model.parameters()]  # only what Python knows of is counted
-    before = bytes_of_tensors()
+    before = storages()
     pruner = BasePruner(model, recipe, find_prunable(recipe, model, x))
     pruner.accumulate()
     pruner.update(recipe.sparsity)
@@ -31,7 +31,8 @@ def held(model: nn.Module, recipe: Recipe, x: Tensor) -> float:
     pruner.masks.apply_to_gradients()
     pruner.masks.apply()
     assert all(g is not None for g in gradients)
-    return (bytes_of_tensors() - before) / sum(p.numel() for p in model.parameters())
+    new = sum(size for address, size in storages().items() if address not in before)
+    return new / sum(p.numel() for p in model.parameters())
 
 
 def layers() -> nn.Sequential:

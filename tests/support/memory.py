@@ -5,14 +5,14 @@ from __future__ import annotations
 import gc
 
 import torch
+from torch import nn
 
 
-def bytes_of_tensors() -> int:
-    """Return the bytes of all tensors that are alive, memory that they share counted once."""
+def storages() -> dict[int, int]:
+    """Return the bytes of the memory of all tensors that are alive, by its address."""
     gc.collect()
-    storages = {
+    return {
         tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
         for tensor in gc.get_objects()
-        if issubclass(type(tensor), torch.Tensor) and tensor.device.type == "cpu"
+        if type(tensor) in (torch.Tensor, nn.Parameter) and tensor.device.type == "cpu"
     }
-    return sum(storages.values())
