@@ -7,6 +7,7 @@ does something else than was recorded.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
@@ -23,10 +24,13 @@ from lightning_prune.compaction.repair.fixes import Arguments, Expectation, Fix
 from lightning_prune.compaction.repair.size_fixes import cut_bounds, cut_correction, fix_for
 from lightning_prune.coupling.forecast import Forecast, Trace
 from lightning_prune.coupling.graph import Node, Ref
+from lightning_prune.coupling.outlining import NumbersNeededError, Outlining, can_outline
 from lightning_prune.coupling.record import OpObserver
 from lightning_prune.coupling.replay import run_twin, twin_as_recorded
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.errors import ExampleInputsError
+
+log = logging.getLogger(__name__)
 
 _AHEAD = 12
 _COMING_AND_GOING = frozenset({"aten::slice", "aten::contiguous"})
@@ -53,7 +57,8 @@ class Followed:
         stale: calls to correct.
         right: operations that need no correction.
         given: the numbers among the arguments of every operation, by name.
-        outputs: what the model returned, with every stale call made rightly.
+        outputs: what the model returned, with every stale call made rightly; of ``numbers`` alone
+            that holds for more than their sizes.
         stopped: the operation at which the run ended early, None if it did not.
         reason: why.
         compared: the attribute whose comparison with a width has ended it, with that width.
@@ -68,22 +73,42 @@ class Followed:
     compared: Change | None = None
 
 
-def follow(model: nn.Module, trace: Trace, forecast: Forecast) -> Followed:
+def follow(
+    model: nn.Module, trace: Trace, forecast: Forecast, *, numbers: bool = False
+) -> Followed:
     """Run ``model`` beside a recording of it in full size.
 
     Args:
         model: the smaller model; it is left alone.
         trace: the recording.
         forecast: what stays of the recorded values.
+        numbers: compute all numbers, also those that only the outputs need.
 
     Returns:
         What is stale.
     """
+    if not numbers and can_outline(model, trace.inputs.tensors):
+        try:
+            run = _follow(model, trace, forecast, Outlining())
+            if run.stopped is None:  # else it may be a made-up number that has ended it
+                return run
+        except NumbersNeededError as error:
+            log.debug("%s is followed with numbers: %s", type(model).__name__, error)
+    return _follow(model, trace, forecast)
+
+
+def _follow(
+    model: nn.Module, trace: Trace, forecast: Forecast, outlining: Outlining | None = None
+) -> Followed:
     follower = _Follower(trace, forecast)
     copy = twin_as_recorded(model, trace)
     try:
-        outputs = run_twin(copy, trace, follower)
+        outputs = run_twin(copy, trace, [mode for mode in (outlining, follower) if mode])
+        if outlining is not None:
+            outlining.finish()
     except ExampleInputsError as error:
+        if outlining is not None:
+            outlining.finish()
         cause = error.__cause__ or error
         compared = stale_attribute(copy, cause)
         stopped, reason = follower.expected, _told(cause)
