@@ -49,6 +49,7 @@ class Forecast:
         self._trace = trace
         self._gone = torch.from_numpy(gone)
         self._kept: dict[Ref, list[Tensor | None]] = {}
+        self._of_ids: dict[int, dict[int, Tensor]] = {}
         self._shapes: dict[Ref, tuple[int, ...]] = {}
 
     def kept(self, ref: Ref, dim: int) -> Tensor | None:
@@ -80,14 +81,24 @@ class Forecast:
         if ref not in self._kept:
             found: list[Tensor | None] = [None] * len(self._trace.graph[ref].shape)
             for plane in self._trace.planes.get(ref, ()):
-                gone = self._gone[plane.ids]
-                for dim in plane.varying if bool(gone.any()) else ():
-                    others = [d for d in range(gone.dim()) if d != dim]
-                    line = gone.all(others) if others else gone
-                    if found[dim] is None and bool(line.any()):
-                        found[dim] = ~line
+                for dim, line in self._along(plane).items():
+                    if found[dim] is None:
+                        found[dim] = line
             self._kept[ref] = found if any(line is not None for line in found) else []
         return self._kept[ref]
+
+    def _along(self, plane: Plane) -> dict[int, Tensor]:
+        """Return what stays along each dimension that shrinks; values share many of their ids."""
+        if id(plane.ids) not in self._of_ids:
+            gone = self._gone[plane.ids]
+            lines = {}
+            for dim in plane.varying if bool(gone.any()) else ():
+                others = [d for d in range(gone.dim()) if d != dim]
+                line = gone.all(others) if others else gone
+                if bool(line.any()):
+                    lines[dim] = ~line
+            self._of_ids[id(plane.ids)] = lines
+        return self._of_ids[id(plane.ids)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ anything, in Python, as an index or as a condition, the run ends: it must then b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -38,6 +38,9 @@ _UPDATING = frozenset({"aten::batch_norm", "aten::instance_norm"})
 """Operations that may write into their arguments, though their schemas do not say so."""
 
 
+_NESTING = frozenset({tuple, list, dict})
+
+
 class NumbersNeededError(BaseException):
     """A made-up number was about to decide something; no handler of a model's own may catch it."""
 
@@ -63,7 +66,7 @@ class Outlining(TorchDispatchMode):
         if result is not None:
             self._make_up(result)
             return result
-        name, given = base_name(func), list(_tensors((args, kwargs)))
+        name, given = base_name(func), _tensors((args, kwargs))
         if name in _SHAPES_ALONE or not any(map(self.is_made_up, given)):
             return func(*args, **kwargs)
         result = None if name in _READING else func(*args, **kwargs)
@@ -115,18 +118,23 @@ def can_outline(model: nn.Module, inputs: Iterable[Tensor]) -> bool:
     return all(type(t) in PLAIN and t.device.type == "cpu" for t in held)
 
 
-def _leaves(nested: Any) -> Iterator[Any]:
-    if isinstance(nested, (tuple, list)):
-        for one in nested:
-            yield from _leaves(one)
-    elif isinstance(nested, dict):
-        yield from _leaves(list(nested.values()))
-    else:
-        yield nested
+def _leaves(nested: Any) -> list[Any]:
+    kind = type(nested)
+    if kind is dict:
+        nested = list(nested.values())
+    elif kind not in (tuple, list):
+        return [nested]
+    found = []
+    for one in nested:
+        if type(one) in _NESTING:
+            found += _leaves(one)
+        else:
+            found.append(one)
+    return found
 
 
-def _tensors(nested: Any) -> Iterator[Tensor]:
-    return (leaf for leaf in _leaves(nested) if isinstance(leaf, Tensor))
+def _tensors(nested: Any) -> list[Tensor]:
+    return [leaf for leaf in _leaves(nested) if isinstance(leaf, Tensor)]
 
 
 def _may_be_made_up(leaf: Any) -> bool:

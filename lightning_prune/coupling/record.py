@@ -167,14 +167,14 @@ class _Recorder(OpObserver):
         def as_input(tensor: Tensor) -> Ref:
             return self.ref(tensor, "constant")
 
-        recorded_args, recorded_kwargs = _mapped(args, as_input), _mapped(kwargs, as_input)
+        recorded_args, recorded_kwargs = mapped(args, as_input), mapped(kwargs, as_input)
         output = func(*args, **kwargs)
         written = _written(func, args, kwargs)
         aliases = tuple(a for tensor in written for a in self._aliases(tensor))
         for tensor in written:
             self._number(tensor, "activation")
 
-        outputs = _mapped(output, lambda tensor: self.ref(tensor, "activation"))
+        outputs = mapped(output, lambda tensor: self.ref(tensor, "activation"))
         site = self._sites.here()
         module = site.module if site is not None else ""
         self.graph.nodes.append(
@@ -192,15 +192,20 @@ class _Recorder(OpObserver):
         return output
 
 
-def _mapped(nested: Any, transform: Callable[[Tensor], Any]) -> Any:
-    """Return a nesting of arguments with every tensor replaced."""
+def mapped(nested: Any, transform: Callable[[Tensor], Any]) -> Any:
+    """Return a nesting of arguments with every tensor replaced.
+
+    Args:
+        nested: arguments of an operation, or what it returned.
+        transform: returns what takes the place of a tensor.
+    """
     if isinstance(nested, Tensor):
         return transform(nested)
     kind = type(nested)
     if kind in (tuple, list):
-        return kind([_mapped(one, transform) for one in nested])
+        return kind([mapped(one, transform) for one in nested])
     if kind is dict:
-        return {key: _mapped(one, transform) for key, one in nested.items()}
+        return {key: mapped(one, transform) for key, one in nested.items()}
     if kind in _SIMPLE:
         return nested
     return tree_map(lambda leaf: transform(leaf) if isinstance(leaf, Tensor) else leaf, nested)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ class Known:
     varies: Tensor
     numbers: Tensor
 
-    @property
+    @cached_property
     def counts(self) -> Tensor:
         """``True`` where an element varies or is not zero."""
         return self.varies | (self.numbers != 0)

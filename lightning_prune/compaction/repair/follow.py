@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
-from torch.utils._pytree import tree_map
 from typing_extensions import override
 
 from lightning_prune.compaction.repair.comparisons import Change, place_of, stale_attribute
@@ -25,7 +24,7 @@ from lightning_prune.compaction.repair.size_fixes import cut_bounds, cut_correct
 from lightning_prune.coupling.forecast import Forecast, Trace
 from lightning_prune.coupling.graph import Node, Ref
 from lightning_prune.coupling.outlining import NumbersNeededError, Outlining, can_outline
-from lightning_prune.coupling.record import OpObserver
+from lightning_prune.coupling.record import OpObserver, mapped
 from lightning_prune.coupling.replay import run_twin, twin_as_recorded
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.errors import ExampleInputsError
@@ -229,9 +228,7 @@ class _Follower(OpObserver):
         """Return the arguments; they must have the sizes that the labels predict."""
         refs = iter(node.inputs)
 
-        def check(leaf: Any) -> Any:
-            if not isinstance(leaf, Tensor):
-                return leaf
+        def check(leaf: Tensor) -> Tensor:
             ref = next(refs, None)
             if ref is None:
                 return leaf
@@ -246,7 +243,7 @@ class _Follower(OpObserver):
                 )
             return leaf
 
-        return tree_map(check, args), tree_map(check, kwargs)
+        return mapped(args, check), mapped(kwargs, check)
 
 
 def _same_index(node: Node, other: Node) -> bool:
