@@ -1,8 +1,8 @@
 """Outlining: run a model for its shapes, without the numbers that costly operations would compute.
 
 What a recording needs of a pass is which operations run, on what and in which sizes. As long as
-none of this depends on computed numbers, costly operations need not run: a tensor of zeros stands
-for their result. `Outlining` follows where such made-up numbers go. Before one could decide
+none of this depends on computed numbers, costly operations need not run: any tensor of that shape
+stands for their result, of zeros if another operation reads it. `Outlining` follows where such made-up numbers go. Before one could decide
 anything, in Python, as an index or as a condition, the run ends: it must then be made with numbers.
 """
 
@@ -34,6 +34,15 @@ _SHAPES_ALONE = frozenset(
 _READING = frozenset({"aten::resolve_conj", "aten::resolve_neg", "aten::set"})
 """Operations before numbers are read as a list or an array, or copied past what a mode sees."""
 
+_VIEWING = frozenset(
+    f"aten::{name}"
+    for name in (
+        "transpose t permute view unsqueeze squeeze slice select expand detach alias chunk split "
+        "split_with_sizes unbind narrow movedim"
+    ).split()
+)
+"""Operations that look at sizes alone, and whose results lie in the memory of what they view."""
+
 _UPDATING = frozenset({"aten::batch_norm", "aten::instance_norm"})
 """Operations that may write into their arguments, though their schemas do not say so."""
 
@@ -51,6 +60,7 @@ class Outlining(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._made_up: dict[int, StorageWeakRef] = {}  # a reference keeps the key from coming again
+        self._unset: set[int] = set()
         self._needed = ""
 
     @override
@@ -64,11 +74,14 @@ class Outlining(TorchDispatchMode):
         kwargs = kwargs or {}
         result = outlined(func, args, kwargs)
         if result is not None:
-            self._make_up(result)
+            if self._make_up(result) and not func._schema.is_mutable:
+                self._unset.add(result.untyped_storage()._cdata)
             return result
         name, given = base_name(func), _tensors((args, kwargs))
         if name in _SHAPES_ALONE or not any(map(self.is_made_up, given)):
             return func(*args, **kwargs)
+        if not (name in _VIEWING or (name == "aten::dropout" and not args[-1])):
+            self._set(given)
         result = None if name in _READING else func(*args, **kwargs)
         if name in _READING or not all(map(_may_be_made_up, _leaves(result))):
             self._end(name)
@@ -91,10 +104,21 @@ class Outlining(TorchDispatchMode):
         self._needed = why
         raise NumbersNeededError(why)
 
-    def _make_up(self, tensor: Tensor) -> None:
+    def _make_up(self, tensor: Tensor) -> bool:
+        """Note that numbers in the memory of a tensor are made up; tell whether that is new."""
         memory = tensor.untyped_storage()
-        if memory._cdata not in self._made_up:
-            self._made_up[memory._cdata] = StorageWeakRef(memory)
+        if memory._cdata in self._made_up:
+            return False
+        self._made_up[memory._cdata] = StorageWeakRef(memory)
+        return True
+
+    def _set(self, tensors: Iterable[Tensor]) -> None:
+        """Let memory hold zeros that nothing was written to."""
+        for tensor in tensors:
+            memory = tensor.untyped_storage()
+            if memory._cdata in self._unset:
+                self._unset.remove(memory._cdata)
+                memory.fill_(0)
 
     def is_made_up(self, tensor: Tensor) -> bool:
         """Tell whether numbers in the memory of a tensor are made up.

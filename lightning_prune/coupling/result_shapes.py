@@ -1,7 +1,7 @@
 """Result shapes: what the costly operations return, but for the numbers in it.
 
-Each function takes the arguments of one kind of operation and returns a tensor of zeros as the
-operation would return it: of the same sizes and strides. It returns None where it is not certain
+Each function takes the arguments of one kind of operation and returns a tensor as the operation
+would return it: of the same sizes and strides, with whatever is in its memory. It returns None where it is not certain
 of these, or where the operation might fail: then the operation itself must run.
 """
 
@@ -21,7 +21,6 @@ Outline = Callable[[Sequence[Any]], Tensor | None]
 PLAIN = frozenset({Tensor, nn.Parameter})
 """The types of tensors whose operations are torch's own."""
 
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 _aten = torch.ops.aten
 
 
@@ -67,8 +66,8 @@ def _is_simple(*tensors: Any) -> bool:
     )
 
 
-def _zeros(shape: Sequence[int], like: Tensor) -> Tensor:
-    return torch.zeros(shape, dtype=like.dtype)
+def _unset(shape: Sequence[int], like: Tensor) -> Tensor:
+    return torch.empty(shape, dtype=like.dtype)
 
 
 def _linear(args: Sequence[Any]) -> Tensor | None:
@@ -79,7 +78,7 @@ def _linear(args: Sequence[Any]) -> Tensor | None:
     fits = x.dim() > 1 and x.shape[-1] == weight.shape[1]
     if not fits or (bias is not None and bias.shape != weight.shape[:1]):
         return None
-    return _zeros((*x.shape[:-1], weight.shape[0]), x)
+    return _unset((*x.shape[:-1], weight.shape[0]), x)
 
 
 def _convolution(dims: int) -> Outline:
@@ -99,16 +98,19 @@ def _convolution(dims: int) -> Outline:
             (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
             for size, kernel, stride, padding, dilation in lengths
         ]
-        return _zeros((x.shape[0], weight.shape[0], *sizes), x) if min(sizes) > 0 else None
+        return _unset((x.shape[0], weight.shape[0], *sizes), x) if min(sizes) > 0 else None
 
     return outline
 
 
 def _is_channels_first(tensor: Tensor) -> bool:
-    """Tell whether a tensor lies in memory in the order of its dimensions, and in no other."""
-    other = _CHANNELS_LAST.get(tensor.dim())
-    is_other = other is not None and tensor.is_contiguous(memory_format=other)
-    return tensor.is_contiguous() and not is_other
+    """Tell whether a tensor lies in memory in the order of its dimensions, also those of size 1."""
+    step = 1
+    for size, stride in zip(reversed(tensor.shape), reversed(tensor.stride()), strict=True):
+        if stride != step:
+            return False
+        step *= size
+    return True
 
 
 def _matmul(args: Sequence[Any]) -> Tensor | None:
@@ -117,7 +119,7 @@ def _matmul(args: Sequence[Any]) -> Tensor | None:
     if not _is_simple(a, b) or not a.is_contiguous():
         return None
     alike = a.dim() == b.dim() > 2 and a.shape[:-2] == b.shape[:-2] and a.shape[-1] == b.shape[-2]
-    return _zeros((*a.shape[:-1], b.shape[-1]), a) if alike else None
+    return _unset((*a.shape[:-1], b.shape[-1]), a) if alike else None
 
 
 def _batch_norm(args: Sequence[Any]) -> Tensor | None:
@@ -128,7 +130,7 @@ def _batch_norm(args: Sequence[Any]) -> Tensor | None:
         return None
     if not x.is_contiguous() or any(t.shape != x.shape[1:2] for t in of_channels):
         return None
-    return _zeros(x.shape, x)
+    return _unset(x.shape, x)
 
 
 def _layer_norm(args: Sequence[Any]) -> Tensor | None:
@@ -137,13 +139,13 @@ def _layer_norm(args: Sequence[Any]) -> Tensor | None:
     if not _is_simple(x, weight, bias) or not x.is_contiguous() or len(shape) > x.dim():
         return None
     fits = all(t is None or t.shape == torch.Size(shape) for t in (weight, bias))
-    return _zeros(x.shape, x) if fits and x.shape[x.dim() - len(shape) :] == torch.Size(shape) else None
+    return _unset(x.shape, x) if fits and x.shape[x.dim() - len(shape) :] == torch.Size(shape) else None
 
 
 def _elementwise(args: Sequence[Any]) -> Tensor | None:
     # y = f(x)
     x = args[0]
-    return _zeros(x.shape, x) if _is_simple(x) and x.is_contiguous() else None
+    return _unset(x.shape, x) if _is_simple(x) and x.is_contiguous() else None
 
 
 def _in_place(args: Sequence[Any]) -> Tensor | None:
@@ -157,7 +159,7 @@ def _sum(args: Sequence[Any]) -> Tensor | None:
     a, b = args[:2]
     if not _is_simple(a, b) or a.shape != b.shape:
         return None
-    return _zeros(a.shape, a) if a.is_contiguous() and b.is_contiguous() else None
+    return _unset(a.shape, a) if a.is_contiguous() and b.is_contiguous() else None
 
 
 def _sum_in_place(args: Sequence[Any]) -> Tensor | None:
@@ -179,7 +181,7 @@ def _cat(args: Sequence[Any]) -> Tensor | None:
     if len(rest) > 1 or not all(map(_is_channels_first, tensors)):
         return None
     size = sum(t.shape[dim] for t in tensors)
-    return _zeros((*first.shape[:dim], size, *first.shape[dim + 1 :]), first)
+    return _unset((*first.shape[:dim], size, *first.shape[dim + 1 :]), first)
 
 
 _OUTLINES: dict[Any, Outline] = {

@@ -55,7 +55,7 @@ class Sites:
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
             if not _is_transparent(frame.f_code):
-                calls.append(Frame(frame.f_code, _position(frame.f_code, frame.f_lasti)))
+                calls.append(_frame(frame.f_code, frame.f_lasti))
                 if frame.f_code in self._codes:
                     owner = frame.f_locals.get(frame.f_code.co_varnames[0])
                     method = self._methods.get(type(owner), {}).get(frame.f_code)
@@ -159,7 +159,7 @@ def _users_file(code: CodeType) -> str:
 
 
 @lru_cache(maxsize=_CODES)
-def _position(code: CodeType, instruction: int) -> Position:
+def _frame(code: CodeType, instruction: int) -> Frame:
     positions = next(islice(code.co_positions(), instruction // 2, None))
     line, end_line, column, end_column = (p if p is not None else -1 for p in positions)
-    return Position(line, end_line, column, end_column)
+    return Frame(code, Position(line, end_line, column, end_column))

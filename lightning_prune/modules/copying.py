@@ -159,13 +159,13 @@ class _ModuleCopies:
             return value
         if id(value) in self._memo:
             return self._memo[id(value)]
-        if kind is tuple and all(type(one) in _ATOMIC for one in value):
+        if kind is tuple and _ATOMIC.issuperset(map(type, value)):
             return value
         if kind in (dict, set) and not value:  # what modules hold most of
             made = self._memo[id(value)] = kind()
             return made
         is_dict = kind is dict or (kind is OrderedDict and not vars(value))
-        if is_dict and all(type(key) is str for key in value):
+        if is_dict and _ATOMIC.issuperset(map(type, value)):
             made = self._memo[id(value)] = kind()
             for key, one in value.items():
                 made[key] = self._copied(one)
