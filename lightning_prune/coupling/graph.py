@@ -116,9 +116,7 @@ def _places(op: OpOverload) -> dict[str, _Place]:
     places: dict[str, _Place] = {}
     for index, argument in enumerate(op._schema.arguments):
         default = argument.default_value if argument.has_default_value() else None
-        places.setdefault(
-            argument.name, _Place(index, argument.has_default_value(), default)
-        )
+        places.setdefault(argument.name, _Place(index, argument.has_default_value(), default))
     return places
 
 

@@ -139,7 +139,11 @@ def _layer_norm(args: Sequence[Any]) -> Tensor | None:
     if not _is_simple(x, weight, bias) or not x.is_contiguous() or len(shape) > x.dim():
         return None
     fits = all(t is None or t.shape == torch.Size(shape) for t in (weight, bias))
-    return _unset(x.shape, x) if fits and x.shape[x.dim() - len(shape) :] == torch.Size(shape) else None
+    return (
+        _unset(x.shape, x)
+        if fits and x.shape[x.dim() - len(shape) :] == torch.Size(shape)
+        else None
+    )
 
 
 def _elementwise(args: Sequence[Any]) -> Tensor | None:

@@ -90,7 +90,9 @@ def _maps_to_zero(p: Propagation, node: Node, zero: dict[Ref, bool]) -> bool | N
     order = {ref: index for index, ref in enumerate(dict.fromkeys(node.inputs))}
 
     def described(leaf: Any) -> Any:
-        return (order[leaf], zero.get(leaf, False), p.dtype(leaf)) if isinstance(leaf, Ref) else leaf
+        return (
+            (order[leaf], zero.get(leaf, False), p.dtype(leaf)) if isinstance(leaf, Ref) else leaf
+        )
 
     # Whatever else it depends on is the same in all of a recording, random numbers included.
     asked = repr((node.op, tree_map(described, (node.args, node.kwargs))))
