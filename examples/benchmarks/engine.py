@@ -38,7 +38,7 @@ MODELS = (
 ).split()
 SPARSITY = 0.5
 _LETTERS = 60
-_MOST_SECONDS = 300
+_MOST_SECONDS = 120
 _MOST_BYTES = 8 * 2**30
 """A process that takes more memory has failed; it must not take that of others."""
 

@@ -105,7 +105,7 @@ def _add_refs(nested: Any, found: list[Ref]) -> None:
 class _Place(NamedTuple):
     """Where an operation takes an argument, and what it takes if none is given."""
 
-    index: int
+    position: int
     has_default: bool
     default: Any
 
@@ -179,8 +179,8 @@ class Node:
         found = _places(self.op).get(name)
         if found is None:
             return default
-        if found.index < len(self.args):
-            return self.args[found.index]
+        if found.position < len(self.args):
+            return self.args[found.position]
         return found.default if found.has_default else default
 
     @override

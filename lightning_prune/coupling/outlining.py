@@ -2,8 +2,10 @@
 
 What a recording needs of a pass is which operations run, on what and in which sizes. As long as
 none of this depends on computed numbers, costly operations need not run: any tensor of that shape
-stands for their result, of zeros if another operation reads it. `Outlining` follows where such made-up numbers go. Before one could decide
-anything, in Python, as an index or as a condition, the run ends: it must then be made with numbers.
+stands for their result, of zeros if another operation reads it. `Outlining` follows where such
+made-up numbers go. Before one could decide anything, in Python, as an index or as a condition, the
+run ends: it must then be made with numbers. What code outside of torch reads by an address in
+memory is not seen.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ _SHAPES_ALONE = frozenset(
         "new_empty new_zeros new_ones new_full new_empty_strided"
     ).split()
 )
-"""Operations that look at sizes and types of tensors only, so that their results are not made up."""
+"""Operations that look at sizes and types alone, so that their results are not made up."""
 
 _READING = frozenset({"aten::resolve_conj", "aten::resolve_neg", "aten::set"})
 """Operations before numbers are read as a list or an array, or copied past what a mode sees."""
@@ -118,10 +120,13 @@ class Outlining(TorchDispatchMode):
             memory = tensor.untyped_storage()
             if memory._cdata in self._unset:
                 self._unset.remove(memory._cdata)
-                memory.fill_(0)
+                torch.empty(0, dtype=torch.uint8).set_(memory).zero_()
 
     def is_made_up(self, tensor: Tensor) -> bool:
-        """Tell whether numbers in the memory of a tensor are made up.
+        """Return whether numbers in the memory of a tensor are made up.
+
+        Args:
+            tensor: any tensor.
 
         Raises:
             NumbersNeededError: if it is of a kind of which nothing is known.
@@ -132,7 +137,7 @@ class Outlining(TorchDispatchMode):
 
 
 def can_outline(model: nn.Module, inputs: Iterable[Tensor]) -> bool:
-    """Tell whether a model holds and takes nothing but plain tensors on the CPU.
+    """Return whether a model holds and takes nothing but plain tensors on the CPU.
 
     Args:
         model: any module.

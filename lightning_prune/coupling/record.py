@@ -30,7 +30,6 @@ from lightning_prune.modules.fast_paths import no_fast_paths
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.nesting import tensors_in
 
-
 _SIMPLE = frozenset({type(None), bool, int, float, str, torch.dtype, torch.device})
 
 

@@ -1,8 +1,8 @@
 """Result shapes: what the costly operations return, but for the numbers in it.
 
 Each function takes the arguments of one kind of operation and returns a tensor as the operation
-would return it: of the same sizes and strides, with whatever is in its memory. It returns None where it is not certain
-of these, or where the operation might fail: then the operation itself must run.
+would return it: of the same sizes and strides, with whatever is in its memory. It returns None
+where it is not certain of these, or where the operation might fail: then that itself must run.
 """
 
 from __future__ import annotations

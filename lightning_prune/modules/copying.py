@@ -144,7 +144,8 @@ class _ModuleCopies:
 
     def add(self, model: nn.Module) -> None:
         """Make the copies of a model and of the modules in it, as far as they are of this kind."""
-        usual = [it for it in model.modules() if id(it) not in self._memo and is_usual(type(it))]
+        new = [it for it in model.modules() if id(it) not in self._memo]
+        usual = [it for it in new if _is_usual(it)]
         for module in usual:
             kind: Any = type(module)
             self._memo[id(module)] = kind.__new__(kind)
@@ -185,7 +186,8 @@ def _forget_compiled_calls(module: nn.Module) -> None:
     """
     held = vars(module)
     held.pop(COMPILED_CALL, None)
-    callables = _callables_of(type(module))
+    kind: Any = type(module)
+    callables = _callables_of(kind)
     methods = [name for name in held if name in callables]
     for name in methods:
         if hasattr(held[name], "_torchdynamo_orig_callable"):
@@ -193,6 +195,11 @@ def _forget_compiled_calls(module: nn.Module) -> None:
             wrapped = module._modules.get("_orig_mod")
             if wrapped is not None:  # the wrapper that ``torch.compile`` returns has no own forward
                 held[name] = wrapped.__call__
+
+
+def _is_usual(module: nn.Module) -> bool:
+    kind: Any = type(module)
+    return is_usual(kind)
 
 
 @lru_cache(maxsize=1024)

@@ -115,7 +115,8 @@ def is_outside(value: Any) -> bool:
     These are trainers with what belongs to them, data, and what connects processes: a copy refers
     to the same ones.
     """
-    return is_outside_kind(type(value))
+    kind: Any = type(value)
+    return is_outside_kind(kind)
 
 
 def is_weak(value: Any) -> bool:
@@ -221,7 +222,7 @@ def _is_opaque(kind: Any) -> bool:
 
 @lru_cache(maxsize=_CLASSES)
 def is_usual(kind: Any) -> bool:
-    """Tell whether a class of modules leaves it to Python how its objects are copied.
+    """Return whether a class of modules leaves it to Python how its objects are copied.
 
     Args:
         kind: any class.

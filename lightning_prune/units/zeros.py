@@ -10,19 +10,19 @@ _GLANCE = 256
 
 
 def is_zero(tensor: Tensor) -> bool:
-    """Tell whether a tensor holds nothing but zeros.
+    """Return whether a tensor holds nothing but zeros.
 
     Args:
         tensor: of any type and shape.
     """
-    if tensor.numel() > _GLANCE and not is_sharded(tensor) and tensor.is_contiguous():
-        if bool(tensor.view(-1)[:_GLANCE].any()):  # as in most of them
-            return False
+    is_long = tensor.numel() > _GLANCE and not is_sharded(tensor) and tensor.is_contiguous()
+    if is_long and bool(tensor.view(-1)[:_GLANCE].any()):  # as in most of them
+        return False
     return not bool(tensor.any())
 
 
 def where_not_zero(tensor: Tensor, dim: int) -> Tensor:
-    """Tell where along a dimension a tensor holds anything but zeros.
+    """Return where along a dimension a tensor holds anything but zeros.
 
     Args:
         tensor: of any type and shape.
