@@ -18,10 +18,8 @@ def test_lines_are_those_that_any_finds(shape, dtype):
         others = [d for d in range(len(shape)) if d != dim]
         expected = (tensor != 0).any(others) if others else tensor != 0
         assert torch.equal(where_not_zero(tensor, dim), expected)
-        assert torch.equal(
-            where_not_zero(tensor.flip(0).mT if len(shape) > 1 else tensor, -1),
-            (tensor.flip(0).mT if len(shape) > 1 else tensor).ne(0).flatten(),
-        )
+        assert torch.equal(where_not_zero(tensor.movedim(dim, 0), 0), expected)
+    assert torch.equal(where_not_zero(tensor, -1), (tensor != 0).flatten())
 
 
 def test_what_is_no_number_is_not_zero():
