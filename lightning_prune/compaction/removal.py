@@ -43,6 +43,7 @@ class Checks:
         coupling: of the model.
         tolerances: largest relative error allowed, by the type of the arithmetic.
         recorded: variants of the examples that the coupling has seen; None if it sees no more.
+        full: a twin of the model, if there is one already.
     """
 
     def __init__(
@@ -52,11 +53,12 @@ class Checks:
         coupling: Coupling,
         tolerances: Mapping[torch.dtype, float] = TOLERANCES,
         recorded: Sequence[ExampleInputs] | None = None,
+        full: nn.Module | None = None,
     ) -> None:
         self.verification = verification
         self.recorded = recorded
         self.tolerances = tolerances
-        self.repair = Repair(model, coupling.traces)
+        self.repair = Repair(model, coupling.traces, full)
 
     def raise_counterexample(self, reason: str) -> None:
         """Tell of inputs on which the last model differed, if a recording of them may help.

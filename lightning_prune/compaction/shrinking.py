@@ -99,6 +99,8 @@ class Shrinking:
     ) -> None:
         self.before = twin(model)
         self.surgery = Surgery(model)
+        self._first_mark = self.surgery.mark()
+        self._known_dead: tuple[tuple[Coupling, int, int], list[Tensor]] | None = None
         self._model = model
         self._examples = examples
         self._allow_unused = allow_unused
@@ -149,6 +151,13 @@ class Shrinking:
         return couple(self._model, examples, allow_unused=self._allow_unused)
 
     def _dead(self, coupling: Coupling, round_to: int = 1) -> list[Tensor]:
+        """Return which units are dead now; of the last answer, if nothing has changed since."""
+        asked = coupling, round_to, self.surgery.mark()
+        if self._known_dead is None or self._known_dead[0] != asked:
+            self._known_dead = asked, self._find_dead(coupling, round_to)
+        return self._known_dead[1]
+
+    def _find_dead(self, coupling: Coupling, round_to: int) -> list[Tensor]:
         tensors = dict(self._model.named_parameters()) | dict(self._model.named_buffers())
         detached = {name: tensor.detach() for name, tensor in tensors.items()}
         return find_dead(coupling.groups, detached, round_to)
@@ -183,6 +192,7 @@ class Shrinking:
         # A path that only other inputs take, such as one for larger images, was not recorded. Where
         # the smaller model differs on such inputs, they are recorded too, and it is tried again.
         start = self.surgery.mark()
+        full = self.before if start == self._first_mark else None  # else it has changed already
         recorded: list[ExampleInputs] = []
         lost: dict[str, str] = {}
         while True:
@@ -191,7 +201,7 @@ class Shrinking:
             seen = recorded if len(recorded) < _MOST_COUNTEREXAMPLES else None
             try:
                 if removal.wanted:
-                    checks = Checks(self._model, self.check, coupling, tolerances, seen)
+                    checks = Checks(self._model, self.check, coupling, tolerances, seen, full)
                     removal.attempt(removal.wanted, checks)
                 break
             except CounterexampleError as found:

@@ -9,6 +9,7 @@ and products are all uses of this.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -152,12 +153,12 @@ def _add(p: Propagation, joined: list[Joined], new: Joined, tie: Tie) -> list[Jo
     return result if left is None else [*result, left]
 
 
-def _leads(plane: Plane, dims: set[int]) -> bool:
+def _leads(plane: Plane, dims: AbstractSet[int]) -> bool:
     """Tell whether a plane may lose all variation but that along ``dims``."""
     return plane.uniform or min(plane.varying) in dims
 
 
-def _tied(one: Joined, other: Joined, shared: set[int], tie: Tie) -> Joined:
+def _tied(one: Joined, other: Joined, shared: AbstractSet[int], tie: Tie) -> Joined:
     tie(one.plane.ids, other.plane.ids)
     # Along a dimension that only one of the two knows, everything is tied now.
     ids = one.plane.ids
@@ -172,7 +173,7 @@ def _tied(one: Joined, other: Joined, shared: set[int], tie: Tie) -> Joined:
     return Joined(Plane(ids, zero=False, uniform=uniform), zero, fixed)
 
 
-def _without(p: Propagation, one: Joined, dims: set[int]) -> list[Joined]:
+def _without(p: Propagation, one: Joined, dims: AbstractSet[int]) -> list[Joined]:
     fused = p.fuse(one.plane, dims, "shared by all along a leading dimension")
     return [] if fused is None else [replace(one, plane=fused)]
 

@@ -88,7 +88,8 @@ def find_branches(recordings: Sequence[Recording]) -> tuple[Branch, ...]:
         Branches that share no parameter; their names differ.
     """
     graphs = [recording.graph for recording in recordings]
-    found = [{b.parameters: b for b in _Uses(graph).branches()} for graph in graphs]
+    by_graph = {id(graph): _Uses(graph).branches() for graph in _different(graphs)}
+    found = [{b.parameters: b for b in by_graph[id(graph)]} for graph in graphs]
     used = [{value.name for value in graph.values} for graph in graphs]
     names: list[str] = []
     branches = []
@@ -102,6 +103,10 @@ def find_branches(recordings: Sequence[Recording]) -> tuple[Branch, ...]:
             sums = tuple(added for i in runs for added in found[i][parameters].sums)
             branches.append(replace(branch, name=name, sums=sums, recordings=tuple(recordings)))
     return tuple(branches)
+
+
+def _different(graphs: Sequence[Graph]) -> list[Graph]:
+    return list({id(graph): graph for graph in graphs}.values())
 
 
 def _all_of(name: str, shape: torch.Size) -> Member:

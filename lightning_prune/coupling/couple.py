@@ -7,7 +7,7 @@ Nothing of the user's model is changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,8 +20,9 @@ from lightning_prune.coupling.branches import Branch, find_branches
 from lightning_prune.coupling.buffers import unchangeable_buffers
 from lightning_prune.coupling.expert_lists import ExpertList, find_expert_lists
 from lightning_prune.coupling.forecast import Trace, Traces
+from lightning_prune.coupling.graph import Ref
 from lightning_prune.coupling.groups import Frozen, build_groups
-from lightning_prune.coupling.labels import OUTPUT, Labels
+from lightning_prune.coupling.labels import OUTPUT, Labels, Plane
 from lightning_prune.coupling.mixtures import Mixture, find_mixtures
 from lightning_prune.coupling.modes import Recording, record_modes
 from lightning_prune.coupling.propagate import Propagation
@@ -207,11 +208,15 @@ class _Labelled:
 def _label(recordings: Sequence[Recording], labels: Labels) -> _Labelled:
     prices: dict[str, float] = {}
     traces = []
+    followed: dict[int, Mapping[Ref, list[Plane]]] = {}
     for recording in recordings:  # those in eval mode come first, and there those that are measured
-        planes = Propagation(recording.graph, labels, RULES).run()
+        is_measured = recording.inputs.measured and not recording.training
+        planes = followed.get(id(recording.graph))
+        if planes is None or is_measured:  # what the same pass costs counts again
+            planes = Propagation(recording.graph, labels, RULES).run()
+            followed[id(recording.graph)] = planes
         traces.append(Trace(recording.graph, planes, recording.inputs, recording.training))
-        counts = recording.inputs.measured and not recording.training
-        prices = dict(labels.prices) if counts else prices
+        prices = dict(labels.prices) if is_measured else prices
     return _Labelled(tuple(traces), labels, solve(labels), prices)
 
 

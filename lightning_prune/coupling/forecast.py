@@ -48,6 +48,9 @@ class Forecast:
     def __init__(self, trace: Trace, gone: NDArray[np.bool_]) -> None:
         self._trace = trace
         self._gone = torch.from_numpy(gone)
+        self._kept: dict[Ref, list[Tensor | None]] = {}
+        self._of_ids: dict[int, dict[int, Tensor]] = {}
+        self._shapes: dict[Ref, tuple[int, ...]] = {}
 
     def kept(self, ref: Ref, dim: int) -> Tensor | None:
         """Return what stays of a value along a dimension.
@@ -59,23 +62,43 @@ class Forecast:
         Returns:
             ``True`` = stays, shape ``[size of dim]``; None if all of it stays.
         """
-        for plane in self._trace.planes.get(ref, ()):
-            if dim in plane.varying:
-                gone = self._gone[plane.ids]
-                others = [d for d in range(gone.dim()) if d != dim]
-                line = gone.all(others) if others else gone
-                if bool(line.any()):
-                    return ~line
-        return None
+        lines = self._lines(ref)
+        return lines[dim] if lines else None
 
     def shape(self, ref: Ref) -> tuple[int, ...]:
         """Return the sizes that a value will have."""
-        sizes = self._trace.graph[ref].shape
-        lines = [self.kept(ref, dim) for dim in range(len(sizes))]
-        return tuple(
-            size if line is None else int(line.sum())
-            for size, line in zip(sizes, lines, strict=True)
-        )
+        if ref not in self._shapes:
+            sizes = self._trace.graph[ref].shape
+            lines = self._lines(ref) or [None] * len(sizes)
+            self._shapes[ref] = tuple(
+                size if line is None else int(line.count_nonzero())
+                for size, line in zip(sizes, lines, strict=True)
+            )
+        return self._shapes[ref]
+
+    def _lines(self, ref: Ref) -> list[Tensor | None]:
+        """Return what stays along every dimension, or nothing if all of the value stays."""
+        if ref not in self._kept:
+            found: list[Tensor | None] = [None] * len(self._trace.graph[ref].shape)
+            for plane in self._trace.planes.get(ref, ()):
+                for dim, line in self._along(plane).items():
+                    if found[dim] is None:
+                        found[dim] = line
+            self._kept[ref] = found if any(line is not None for line in found) else []
+        return self._kept[ref]
+
+    def _along(self, plane: Plane) -> dict[int, Tensor]:
+        """Return what stays along each dimension that shrinks; values share many of their ids."""
+        if id(plane.ids) not in self._of_ids:
+            gone = self._gone[plane.ids]
+            lines = {}
+            for dim in plane.varying if bool(gone.any()) else ():
+                others = [d for d in range(gone.dim()) if d != dim]
+                line = gone.all(others) if others else gone
+                if bool(line.any()):
+                    lines[dim] = ~line
+            self._of_ids[id(plane.ids)] = lines
+        return self._of_ids[id(plane.ids)]
 
 
 @dataclass(frozen=True, eq=False)

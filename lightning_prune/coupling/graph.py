@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from types import CodeType
 from typing import Any, Literal, NamedTuple
 
@@ -77,9 +78,46 @@ class Site:
     calls: tuple[Frame, ...]
 
 
+_SIMPLE = frozenset({type(None), bool, int, float, str, torch.dtype, torch.device})
+
+
 def refs_in(nested: Any) -> list[Ref]:
     """Return every reference in a nesting of arguments, in order."""
-    return [leaf for leaf in tree_leaves(nested) if isinstance(leaf, Ref)]
+    found: list[Ref] = []
+    _add_refs(nested, found)
+    return found
+
+
+def _add_refs(nested: Any, found: list[Ref]) -> None:
+    kind = type(nested)
+    if kind is Ref:
+        found.append(nested)
+    elif kind in (tuple, list):
+        for one in nested:
+            _add_refs(one, found)
+    elif kind is dict:
+        for one in nested.values():
+            _add_refs(one, found)
+    elif kind not in _SIMPLE:
+        found += [leaf for leaf in tree_leaves(nested) if isinstance(leaf, Ref)]
+
+
+class _Place(NamedTuple):
+    """Where an operation takes an argument, and what it takes if none is given."""
+
+    position: int
+    has_default: bool
+    default: Any
+
+
+@lru_cache(maxsize=4096)
+def _places(op: OpOverload) -> dict[str, _Place]:
+    """Return the arguments of an operation by name."""
+    places: dict[str, _Place] = {}
+    for index, argument in enumerate(op._schema.arguments):
+        default = argument.default_value if argument.has_default_value() else None
+        places.setdefault(argument.name, _Place(index, argument.has_default_value(), default))
+    return places
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,22 +144,22 @@ class Node:
     line: str = ""
     site: Site | None = None
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Name of the operation without overload and in-place mark, such as ``aten::relu``."""
         return base_name(self.op)
 
-    @property
+    @cached_property
     def inputs(self) -> list[Ref]:
-        """References among the arguments, in order."""
+        """References among the arguments, in order; not to be changed."""
         return refs_in((self.args, self.kwargs))
 
-    @property
+    @cached_property
     def results(self) -> list[Ref]:
-        """References among the outputs, in order."""
+        """References among the outputs, in order; not to be changed."""
         return refs_in(self.outputs)
 
-    @property
+    @cached_property
     def writes(self) -> bool:
         """Whether the operation writes into one of its arguments."""
         return any(a.alias_info and a.alias_info.is_write for a in self.op._schema.arguments)
@@ -138,12 +176,12 @@ class Node:
         """
         if name in self.kwargs:
             return self.kwargs[name]
-        for index, argument in enumerate(self.op._schema.arguments):
-            if argument.name == name:
-                if index < len(self.args):
-                    return self.args[index]
-                return argument.default_value if argument.has_default_value() else default
-        return default
+        found = _places(self.op).get(name)
+        if found is None:
+            return default
+        if found.position < len(self.args):
+            return self.args[found.position]
+        return found.default if found.has_default else default
 
     @override
     def __str__(self) -> str:
@@ -183,6 +221,14 @@ class Graph:
                 used.update(node.inputs)
         return unused
 
+    def is_same(self, other: Graph) -> bool:
+        """Tell whether another recording did the very same, called from the same places."""
+        return (
+            (self.values, self.inputs, self.outputs) == (other.values, other.inputs, other.outputs)
+            and len(self.nodes) == len(other.nodes)
+            and all(map(_are_same, self.nodes, other.nodes))
+        )
+
     def __getitem__(self, ref: Ref) -> Value:
         return self.values[ref.index]
 
@@ -190,6 +236,14 @@ class Graph:
         return iter(self.nodes)
 
 
+def _are_same(one: Node, other: Node) -> bool:
+    places = [(n.op, n.module, n.aliases, n.line, n.site) for n in (one, other)]
+    # As texts: numbers that are equal may be of different types.
+    taken = [repr((n.args, n.kwargs, n.outputs)) for n in (one, other)]
+    return places[0] == places[1] and taken[0] == taken[1]
+
+
+@lru_cache(maxsize=4096)
 def base_name(op: OpOverload) -> str:
     """Return the name of an operation without its overload and without the in-place mark.
 

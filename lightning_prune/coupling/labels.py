@@ -11,6 +11,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -43,10 +44,10 @@ class Plane:
     uniform: bool = False
     fixed: frozenset[str] = frozenset()
 
-    @property
-    def varying(self) -> set[int]:
+    @cached_property
+    def varying(self) -> frozenset[int]:
         """Dimensions along which the ids differ."""
-        return {dim for dim, size in enumerate(self.ids.shape) if size > 1}
+        return frozenset(dim for dim, size in enumerate(self.ids.shape) if size > 1)
 
     def unfixed(self) -> Plane:
         """Return the labels of what is no longer zero where some weights are."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from lightning_prune.coupling.graph import Graph
+from lightning_prune.coupling.outlining import NumbersNeededError, Outlining, can_outline
 from lightning_prune.coupling.record import record
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.coupling.unused import unused_parameters
@@ -59,14 +60,18 @@ def record_modes(model: nn.Module, examples: Sequence[ExampleInputs]) -> list[Re
     Raises:
         ExampleInputsError: if the model does not run on an example in eval mode.
     """
+    return _sharing(_record_all(model, examples))
+
+
+def _record_all(model: nn.Module, examples: Sequence[ExampleInputs]) -> list[Recording]:
     examples = sorted(examples, key=lambda example: not example.measured)
     devices = list({p.device for p in model.parameters() if p.device.type == "cuda"})
     with torch.random.fork_rng(devices=devices):
-        recordings = [_record_small(in_mode(model, False), one, False) for one in examples]
+        recordings = [_record_small(model, one, False) for one in examples]
         whole = list(examples)
         for one in examples:
             try:
-                recordings.append(_record_small(in_mode(model, True), one, True))
+                recordings.append(_record_small(model, one, True))
                 whole.append(one)
             except ExampleInputsError as error:
                 kind = type(model).__name__
@@ -75,6 +80,17 @@ def record_modes(model: nn.Module, examples: Sequence[ExampleInputs]) -> list[Re
             return recordings
         pairs = zip(recordings, whole, strict=True)
         return [_with_more(model, recording, one) for recording, one in pairs]
+
+
+def _sharing(recordings: Sequence[Recording]) -> list[Recording]:
+    """Let recordings that did the very same hold the same graph, which is then followed once."""
+    graphs: list[Graph] = []
+    shared = []
+    for recording in recordings:
+        same = next((graph for graph in graphs if graph.is_same(recording.graph)), recording.graph)
+        graphs += [same] if same is recording.graph else []
+        shared.append(replace(recording, graph=same))
+    return shared
 
 
 def in_mode(model: nn.Module, training: bool) -> nn.Module:
@@ -111,11 +127,22 @@ def _record_small(model: nn.Module, inputs: ExampleInputs, training: bool) -> Re
     """Record with a small batch; with the whole one if the model does not run on less."""
     small = inputs.narrowed(_TRACE_BATCH_SIZE)
     try:
-        return Recording(record(model, small, RULES.__contains__), small, training)
+        return Recording(_recorded(model, small, training), small, training)
     except ExampleInputsError:
         if small is inputs:
             raise
-        return Recording(record(model, inputs, RULES.__contains__), inputs, training)
+        return Recording(_recorded(model, inputs, training), inputs, training)
+
+
+def _recorded(model: nn.Module, inputs: ExampleInputs, training: bool) -> Graph:
+    """Record a twin of a model, with numbers only where these decide what runs."""
+    if can_outline(model, inputs.tensors):
+        try:
+            copy = in_mode(model, training)
+            return record(copy, inputs, RULES.__contains__, outlining=Outlining())
+        except (NumbersNeededError, ExampleInputsError) as error:
+            log.debug("%s is recorded with numbers: %s", type(model).__name__, error)
+    return record(in_mode(model, training), inputs, RULES.__contains__)
 
 
 def _with_more(model: nn.Module, small: Recording, inputs: ExampleInputs) -> Recording:
@@ -126,7 +153,7 @@ def _with_more(model: nn.Module, small: Recording, inputs: ExampleInputs) -> Rec
     if small.inputs is inputs:
         return small
     try:
-        graph = record(in_mode(model, small.training), inputs, RULES.__contains__)
+        graph = _recorded(model, inputs, small.training)
     except ExampleInputsError:
         return small
     counts = [len(unused_parameters(model, [one])) for one in (small.graph, graph)]

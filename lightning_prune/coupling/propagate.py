@@ -50,6 +50,7 @@ class Propagation:
 
     Attributes:
         on_weights: the node at hand computes with parameters, buffers and constants alone.
+        mapped_to_zero: what is known of operations on single numbers, by their description.
     """
 
     def __init__(self, graph: Graph, labels: Labels, rules: dict[str, Rule]) -> None:
@@ -67,6 +68,7 @@ class Propagation:
         self._whole = {ref for node in graph for ref in node.inputs if node.name not in _CUTTING}
         self._node: Node | None = None
         self.on_weights = False
+        self.mapped_to_zero: dict[str, bool | None] = {}
 
     def run(self) -> Mapping[Ref, Planes]:
         """Apply the rule of every node in order, then freeze the model's outputs.

@@ -22,6 +22,7 @@ from typing_extensions import override
 
 from lightning_prune.coupling.foreach import is_of_lists, one_by_one
 from lightning_prune.coupling.graph import Graph, Kind, Node, Ref, Value, base_name
+from lightning_prune.coupling.outlining import Outlining
 from lightning_prune.coupling.sites import Sites
 from lightning_prune.modules.caches import results
 from lightning_prune.modules.fake import fake_mode, faking
@@ -29,8 +30,16 @@ from lightning_prune.modules.fast_paths import no_fast_paths
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.nesting import tensors_in
 
+_SIMPLE = frozenset({type(None), bool, int, float, str, torch.dtype, torch.device})
 
-def record(model: nn.Module, inputs: ExampleInputs, has_rule: Callable[[str], bool]) -> Graph:
+
+def record(
+    model: nn.Module,
+    inputs: ExampleInputs,
+    has_rule: Callable[[str], bool],
+    *,
+    outlining: Outlining | None = None,
+) -> Graph:
     """Run ``model`` once and return what it did.
 
     The model runs as it is: choose its training flags before, and pass a twin when its modules
@@ -40,17 +49,23 @@ def record(model: nn.Module, inputs: ExampleInputs, has_rule: Callable[[str], bo
         model: the module to run.
         inputs: arguments for its ``forward``, on its device.
         has_rule: tells whether an operation, by its base name, is to be kept whole.
+        outlining: makes up the numbers that costly operations would compute; None to compute them.
 
     Returns:
         The recorded graph.
+
+    Raises:
+        NumbersNeededError: if made-up numbers would decide what runs.
     """
     recorder = _Recorder(model, has_rule)
     mode = fake_mode([*model.parameters(), *inputs.tensors])
     with composite_operations(), faking(mode):
         inputs = inputs.map(torch.clone)  # the model may write into them
         recorder.graph.inputs.extend(recorder.ref(t, "input") for t in inputs.tensors)
-        with recorder:
+        with outlining or contextlib.nullcontext(), recorder:
             output = results(inputs, model)
+        if outlining is not None:
+            outlining.finish()
         recorder.graph.outputs.extend(recorder.ref(t, "activation") for t in tensors_in(output))
     return recorder.graph
 
@@ -148,20 +163,17 @@ class _Recorder(OpObserver):
     def see(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Write the operation into the graph."""
 
-        def as_input(leaf: Any) -> Any:
-            return self.ref(leaf, "constant") if isinstance(leaf, Tensor) else leaf
+        def as_input(tensor: Tensor) -> Ref:
+            return self.ref(tensor, "constant")
 
-        recorded_args, recorded_kwargs = tree_map(as_input, args), tree_map(as_input, kwargs)
+        recorded_args, recorded_kwargs = mapped(args, as_input), mapped(kwargs, as_input)
         output = func(*args, **kwargs)
         written = _written(func, args, kwargs)
         aliases = tuple(a for tensor in written for a in self._aliases(tensor))
         for tensor in written:
             self._number(tensor, "activation")
 
-        def as_output(leaf: Any) -> Any:
-            return self.ref(leaf, "activation") if isinstance(leaf, Tensor) else leaf
-
-        outputs = tree_map(as_output, output)
+        outputs = mapped(output, lambda tensor: self.ref(tensor, "activation"))
         site = self._sites.here()
         module = site.module if site is not None else ""
         self.graph.nodes.append(
@@ -177,6 +189,25 @@ class _Recorder(OpObserver):
             )
         )
         return output
+
+
+def mapped(nested: Any, transform: Callable[[Tensor], Any]) -> Any:
+    """Return a nesting of arguments with every tensor replaced.
+
+    Args:
+        nested: arguments of an operation, or what it returned.
+        transform: returns what takes the place of a tensor.
+    """
+    if isinstance(nested, Tensor):
+        return transform(nested)
+    kind = type(nested)
+    if kind in (tuple, list):
+        return kind([mapped(one, transform) for one in nested])
+    if kind is dict:
+        return {key: mapped(one, transform) for key, one in nested.items()}
+    if kind in _SIMPLE:
+        return nested
+    return tree_map(lambda leaf: transform(leaf) if isinstance(leaf, Tensor) else leaf, nested)
 
 
 def _is_number(tensor: Tensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,14 +23,14 @@ def twin_as_recorded(model: nn.Module, trace: Trace) -> nn.Module:
 
 
 def run_twin(
-    copy: nn.Module, trace: Trace, mode: TorchDispatchMode | None = None
+    copy: nn.Module, trace: Trace, modes: Sequence[TorchDispatchMode] = ()
 ) -> tuple[Tensor, ...]:
     """Run a twin that `twin_as_recorded` has made, on the inputs of the recording.
 
     Args:
         copy: the twin.
         trace: the recording.
-        mode: sees every operation.
+        modes: see every operation, the last one first.
 
     Returns:
         The tensors that the model returned.
@@ -39,5 +40,7 @@ def run_twin(
     """
     inputs = trace.inputs.map(torch.clone)
     devices = {tensor.device for tensor in [*copy.parameters(), *inputs.tensors]}
-    with seeded(0, devices), composite_operations(), mode or contextlib.nullcontext():
+    with seeded(0, devices), composite_operations(), contextlib.ExitStack() as stack:
+        for mode in modes:
+            stack.enter_context(mode)
         return tuple(tensors_in(results(inputs, copy)))

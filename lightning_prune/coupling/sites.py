@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+from functools import lru_cache
 from itertools import islice
 from types import CodeType, FrameType
 from typing import Any
@@ -31,6 +32,9 @@ _TRANSPARENT = (
 
 _COPY = "<copy of "
 
+_CODES = 4096
+"""How many functions, or places in them, to remember something about."""
+
 
 class Sites:
     """Finds the sites of operations of one model.
@@ -50,8 +54,8 @@ class Sites:
         calls: list[Frame] = []
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
-            if not frame.f_code.co_filename.startswith(_TRANSPARENT):
-                calls.append(Frame(frame.f_code, _position(frame)))
+            if not _is_transparent(frame.f_code):
+                calls.append(_frame(frame.f_code, frame.f_lasti))
                 if frame.f_code in self._codes:
                     owner = frame.f_locals.get(frame.f_code.co_varnames[0])
                     method = self._methods.get(type(owner), {}).get(frame.f_code)
@@ -65,8 +69,8 @@ class Sites:
         """Return file and line of the innermost code that is neither torch's nor this package's."""
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
-            path = file_of(frame.f_code)
-            if not path.startswith((_TORCH, _PACKAGE, "<")):
+            path = _users_file(frame.f_code)
+            if path:
                 return f"{os.path.basename(path)}:{frame.f_lineno}"
             frame = frame.f_back
         return ""
@@ -142,7 +146,20 @@ def file_of_copy(code: CodeType, digest: str) -> str:
     return f"{_COPY}{file_of(code)} {digest}>"
 
 
-def _position(frame: FrameType) -> Position:
-    positions = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None))
+@lru_cache(maxsize=_CODES)
+def _is_transparent(code: CodeType) -> bool:
+    return code.co_filename.startswith(_TRANSPARENT)
+
+
+@lru_cache(maxsize=_CODES)
+def _users_file(code: CodeType) -> str:
+    """Return the file of a function, nothing if it is torch's, this package's or has none."""
+    path = file_of(code)
+    return "" if path.startswith((_TORCH, _PACKAGE, "<")) else path
+
+
+@lru_cache(maxsize=_CODES)
+def _frame(code: CodeType, instruction: int) -> Frame:
+    positions = next(islice(code.co_positions(), instruction // 2, None))
     line, end_line, column, end_column = (p if p is not None else -1 for p in positions)
-    return Position(line, end_line, column, end_column)
+    return Frame(code, Position(line, end_line, column, end_column))

@@ -13,6 +13,8 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import BuiltinFunctionType, CodeType
 from typing import Any, TypeVar
 
 import torch
@@ -23,13 +25,27 @@ from torch.utils.hooks import RemovableHandle
 from typing_extensions import override
 
 from lightning_prune.modules.fake import real
-from lightning_prune.modules.parts import Part, everything_in, is_outside, is_weak, parts
+from lightning_prune.modules.parts import (
+    COMPILED_CALL,
+    Part,
+    everything_in,
+    is_outside_kind,
+    is_usual,
+    is_weak_kind,
+    parts,
+)
 from lightning_prune.modules.relinking import Relinking
 from lightning_prune.modules.tensor_copies import is_plain
 from lightning_prune.modules.trainers import attach_like
 
 _Model = TypeVar("_Model", bound=nn.Module)
 _CopyTensor = Callable[[Tensor], Tensor]
+_ATOMIC = {
+    *(type(None), bool, int, float, complex, str, bytes, range, type, property),
+    *(BuiltinFunctionType, CodeType, torch.dtype, torch.device, torch.Size),
+}
+"""Types of what is its own copy."""
+
 _LONGEST_WAY = 30
 """Steps from a model to what cannot be copied; what is nested too deeply has no innermost part."""
 
@@ -53,9 +69,9 @@ def copy_model(model: _Model, copy_tensor: _CopyTensor) -> _Model:
         for key, it in held.items():
             if key not in known and isinstance(it, nn.Parameter) and not is_lazy(it):
                 known[key] = copy_tensor(it)
-        memo = known | _copies_of_empty_dicts(model)
-        with _Tensors(copy_tensor):
-            copied = _deepcopy(model, memo, known)
+        memo, tensors = dict(known), _Tensors(copy_tensor)
+        copied = _deepcopy(model, memo, known, tensors)
+        with tensors:
             for module in copied.modules():
                 _forget_compiled_calls(module)
             attach_like([it for it in held.values() if issubclass(type(it), nn.Module)], memo)
@@ -63,24 +79,28 @@ def copy_model(model: _Model, copy_tensor: _CopyTensor) -> _Model:
     return copied
 
 
-def _copies_of_empty_dicts(model: nn.Module) -> dict[int, Any]:
-    """Return copies, by id, of what modules hold most of: dicts without a hook or a parameter."""
-    held = (value for module in model.modules() for value in vars(module).values())
-    # `copy.deepcopy` takes twenty times as long for an empty OrderedDict.
-    return {id(it): type(it)() for it in held if type(it) in (dict, OrderedDict) and not it}
-
-
-def _deepcopy(model: _Model, memo: dict[int, Any], known: Mapping[int, Any]) -> _Model:
+def _deepcopy(
+    model: _Model, memo: dict[int, Any], known: Mapping[int, Any], tensors: _Tensors
+) -> _Model:
     try:
-        return copy.deepcopy(model, memo)
+        _ModuleCopies(memo, tensors).add(model)
+        with tensors:
+            return copy.deepcopy(model, memo)
     except Exception as error:  # whatever the code of what the model holds raises
         raise TypeError(_refusal(model, known, error)) from error
 
 
 def _stays(value: Any) -> bool:
     """Tell whether a copy refers to the very same object."""
-    is_spent = type(value) is RemovableHandle and value.hooks_dict_ref() is None
-    return is_weak(value) or is_outside(value) or is_spent  # of a hook of a module that is gone
+    kind: Any = type(value)
+    if kind is RemovableHandle:
+        return value.hooks_dict_ref() is None  # of a hook of a module that is gone
+    return _stay(kind)
+
+
+@lru_cache(maxsize=1024)
+def _stay(kind: Any) -> bool:
+    return is_weak_kind(kind) or is_outside_kind(kind)
 
 
 class _Tensors(TorchFunctionMode):
@@ -94,13 +114,67 @@ class _Tensors(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not Tensor.__deepcopy__:
             return func(*args, **(kwargs or {}))
-        tensor, memo = args
+        return self.copied(*args)
+
+    def copied(self, tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+        """Return the copy of a tensor, with copies of its attributes."""
         if id(tensor) not in memo:
             made = memo[id(tensor)] = self._copy_tensor(tensor)
-            if is_plain(made):
+            if is_plain(made) and vars(tensor):
                 with self:  # for the tensors among its attributes
                     vars(made).update(copy.deepcopy(vars(tensor), memo))
-        return memo[id(tensor)]
+        found: Tensor = memo[id(tensor)]
+        return found
+
+
+class _ModuleCopies:
+    """Copies modules as `copy.deepcopy` does, in a fraction of its time.
+
+    Only those whose class says nothing of its own about copies; what they hold besides numbers,
+    tensors and modules is left to `copy.deepcopy`.
+
+    Args:
+        memo: the copies that were made so far, by the id of what they are copies of.
+        tensors: copies tensors.
+    """
+
+    def __init__(self, memo: dict[int, Any], tensors: _Tensors) -> None:
+        self._memo = memo
+        self._tensors = tensors
+
+    def add(self, model: nn.Module) -> None:
+        """Make the copies of a model and of the modules in it, as far as they are of this kind."""
+        new = [it for it in model.modules() if id(it) not in self._memo]
+        usual = [it for it in new if _is_usual(it)]
+        for module in usual:
+            kind: Any = type(module)
+            self._memo[id(module)] = kind.__new__(kind)
+        for module in reversed(usual):  # those inside of others first
+            held = vars(module).items()
+            state = {name: self._copied(it) for name, it in held if name != COMPILED_CALL}
+            self._memo[id(module)].__setstate__(state)
+
+    def _copied(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in _ATOMIC:
+            return value
+        if id(value) in self._memo:
+            return self._memo[id(value)]
+        if kind is tuple and _ATOMIC.issuperset(map(type, value)):
+            return value
+        if kind in (dict, set) and not value:  # what modules hold most of
+            made = self._memo[id(value)] = kind()
+            return made
+        is_dict = kind is dict or (kind is OrderedDict and not vars(value))
+        if is_dict and _ATOMIC.issuperset(map(type, value)):
+            made = self._memo[id(value)] = kind()
+            for key, one in value.items():
+                made[key] = self._copied(one)
+            return made
+        if kind is Tensor:
+            return self._tensors.copied(value, self._memo)
+        with self._tensors:
+            return copy.deepcopy(value, self._memo)
 
 
 def _forget_compiled_calls(module: nn.Module) -> None:
@@ -111,14 +185,26 @@ def _forget_compiled_calls(module: nn.Module) -> None:
     original.
     """
     held = vars(module)
-    held.pop("_compiled_call_impl", None)
-    methods = [name for name in held if callable(getattr(type(module), name, None))]
+    held.pop(COMPILED_CALL, None)
+    kind: Any = type(module)
+    callables = _callables_of(kind)
+    methods = [name for name in held if name in callables]
     for name in methods:
         if hasattr(held[name], "_torchdynamo_orig_callable"):
             del held[name]
             wrapped = module._modules.get("_orig_mod")
             if wrapped is not None:  # the wrapper that ``torch.compile`` returns has no own forward
                 held[name] = wrapped.__call__
+
+
+def _is_usual(module: nn.Module) -> bool:
+    kind: Any = type(module)
+    return is_usual(kind)
+
+
+@lru_cache(maxsize=1024)
+def _callables_of(kind: Any) -> frozenset[str]:
+    return frozenset(name for name in dir(kind) if callable(getattr(kind, name, None)))
 
 
 def _refusal(model: nn.Module, known: Mapping[int, Any], error: Exception) -> str:

@@ -6,9 +6,10 @@ variables and defaults of functions, which deepcopy shares. Nothing here changes
 
 from __future__ import annotations
 
+import copyreg
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from functools import lru_cache, partial
 from types import (
     BuiltinFunctionType,
@@ -36,7 +37,11 @@ _AROUND_MODELS = {
     "LightningOptimizer",
 }
 _DISTRIBUTED = ("torch.distributed", "torch._C._distributed")
-_COMPILED_CALL = "_compiled_call_impl"
+COMPILED_CALL = "_compiled_call_impl"
+"""The attribute of a module in which ``torch.compile`` keeps the compiled one."""
+
+_REGISTERED = ("_parameters", "_buffers", "_modules")
+_NOT_HELD = frozenset({*_REGISTERED, COMPILED_CALL})
 _CLASSES = 4096
 """How many classes to remember something about; models have a hundred or so."""
 
@@ -85,11 +90,23 @@ def everything_in(model: nn.Module, without: Container[int] = ()) -> Iterator[An
     while waiting:
         holder = waiting.pop()
         yield holder
-        for part in parts(holder):
-            key, is_empty = id(part.value), type(part.value) in _CONTAINERS and not part.value
+        for value in _held_by(holder):
+            key, is_empty = id(value), type(value) in _CONTAINERS and not value
             if not (is_empty or key in seen or key in without):
-                seen[key] = part.value
-                waiting.append(part.value)
+                seen[key] = value
+                waiting.append(value)
+
+
+def _held_by(holder: Any) -> Iterable[Any]:
+    """Return the values of `parts`, without labels, which take most of the time."""
+    if not issubclass(type(holder), nn.Module):  # a weak proxy claims to be what it refers to
+        return [part.value for part in parts(holder)]
+    held = vars(holder)
+    values = [value for name, value in held.items() if name not in _NOT_HELD]
+    for name in _REGISTERED:
+        registered = held.get(name, {})
+        values += registered.values() if isinstance(registered, dict) else [registered]
+    return [value for value in values if not _is_constant(type(value))]
 
 
 def is_outside(value: Any) -> bool:
@@ -99,12 +116,17 @@ def is_outside(value: Any) -> bool:
     to the same ones.
     """
     kind: Any = type(value)
-    return _is_outside(kind)
+    return is_outside_kind(kind)
 
 
 def is_weak(value: Any) -> bool:
     """Return whether something is a weak reference, perhaps to nothing any more."""
-    return issubclass(type(value), _WEAK)  # a proxy claims to be what it refers to
+    return is_weak_kind(type(value))  # a proxy claims to be what it refers to
+
+
+def is_weak_kind(kind: type) -> bool:
+    """Return whether objects of a class are weak references."""
+    return issubclass(kind, _WEAK)
 
 
 def _is_constant(kind: type) -> bool:
@@ -113,7 +135,8 @@ def _is_constant(kind: type) -> bool:
 
 
 @lru_cache(maxsize=_CLASSES)
-def _is_outside(kind: Any) -> bool:
+def is_outside_kind(kind: Any) -> bool:
+    """Return whether objects of a class are no part of a model: see `is_outside`."""
     if issubclass(kind, (nn.Module, Tensor)):
         return False
     return str(kind.__module__).startswith(_DISTRIBUTED) or any(
@@ -146,9 +169,9 @@ def _labelled(holder: Any) -> Iterator[tuple[str, Any]]:
 
 def _of_module(module: nn.Module) -> Iterator[tuple[str, Any]]:
     for name, value in vars(module).items():
-        if name in {"_parameters", "_buffers", "_modules"} and isinstance(value, dict):
+        if name in _REGISTERED and isinstance(value, dict):
             yield from ((f".{key}", registered) for key, registered in value.items())
-        elif name != _COMPILED_CALL:
+        elif name != COMPILED_CALL:
             yield f".{name}", value
 
 
@@ -194,6 +217,25 @@ def _is_opaque(kind: Any) -> bool:
     """Tell whether objects of a class say in a way of their own how they are copied."""
     return hasattr(kind, "__deepcopy__") or (
         kind.__reduce__ is not object.__reduce__ or kind.__reduce_ex__ is not object.__reduce_ex__
+    )
+
+
+@lru_cache(maxsize=_CLASSES)
+def is_usual(kind: Any) -> bool:
+    """Return whether a class of modules leaves it to Python how its objects are copied.
+
+    Args:
+        kind: any class.
+    """
+    own = ("__getnewargs__", "__getnewargs_ex__", "__deepcopy__")
+    return (
+        issubclass(kind, nn.Module)
+        and not _is_opaque(kind)
+        and not _slots(kind)
+        and not any(hasattr(kind, name) for name in own)
+        and kind not in copyreg.dispatch_table
+        and kind.__getstate__ in {object.__getstate__, nn.Module.__getstate__}
+        and not is_outside_kind(kind)
     )
 
 

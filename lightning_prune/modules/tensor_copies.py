@@ -49,6 +49,11 @@ class TensorCopies:
             return tensor.detach()
         if not in_memory:
             return _resolved(tensor.detach()).clone().to(dtype)
+        if self._is_all_of_its_memory(tensor):
+            # What is copied after it and lies in the same memory finds it there.
+            made = tensor.detach().to(dtype, copy=True)
+            self._lines[(_memory(tensor), tensor.dtype)] = made
+            return made
         line = self._line(tensor, dtype)
         return line.new_empty(0).set_(
             line.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride()
@@ -68,8 +73,14 @@ class TensorCopies:
             return self.dtype.to_complex()
         return tensor.dtype
 
+    def _is_all_of_its_memory(self, tensor: Tensor) -> bool:
+        """Tell whether a tensor fills its memory in order, and none there was copied before."""
+        size = tensor.numel() * tensor.element_size()
+        fills = tensor.is_contiguous() and size == tensor.untyped_storage().nbytes()
+        return fills and (_memory(tensor), tensor.dtype) not in self._lines
+
     def _line(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return the copy of all the memory that ``tensor`` lies in, as a line of numbers."""
+        """Return a tensor whose memory is the copy of all the memory that ``tensor`` lies in."""
         key = (_memory(tensor), tensor.dtype)
         if key not in self._lines:
             source = torch.empty(0, dtype=tensor.dtype, device=tensor.device)

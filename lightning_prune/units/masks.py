@@ -14,10 +14,10 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from lightning_prune.modules.shards import is_sharded, whole
 from lightning_prune.units.group import Axis, Group, Side
 from lightning_prune.units.threshold import nth_lowest
 from lightning_prune.units.weight_mask import WeightMask
+from lightning_prune.units.zeros import where_not_zero
 
 
 def protect_best(priorities: Sequence[Tensor], floors: Sequence[int] | None = None) -> list[Tensor]:
@@ -174,7 +174,7 @@ def _all_zero(
         if member.side == side:
             if member.axis not in lines:
                 tensor = tensors[member.axis.tensor].detach()
-                lines[member.axis] = _any_along(tensor != 0, member.axis.dim)
+                lines[member.axis] = where_not_zero(tensor, member.axis.dim)
             parts.append(~member.gather(lines[member.axis]).any(1))
     if not parts:
         device = next(iter(tensors.values())).device
@@ -185,12 +185,3 @@ def _all_zero(
 def _unless(marked: Tensor | None, units: Tensor) -> Tensor:
     """Return ``units`` without those that are marked."""
     return units if marked is None else units & ~marked.to(units.device)
-
-
-def _any_along(tensor: Tensor, dim: int) -> Tensor:
-    """Tell whether any entry is true over all dimensions but ``dim``; flatten if it is -1."""
-    others = [d for d in range(tensor.dim()) if d != dim]
-    if dim < 0 or not others:
-        return whole(tensor).flatten()
-    # Sharded tensors count instead, as they know no `any` along dimensions.
-    return whole(tensor.sum(others)) > 0 if is_sharded(tensor) else tensor.any(others)

@@ -72,3 +72,14 @@ def test_results_that_are_dropped_are_known_and_what_leads_to_them():
     ]
     values = [Value((2,), torch.float32, "activation") for _ in refs]
     assert Graph(values, nodes, [refs[0]], [refs[5]]).discarded() == {1, 2}
+
+
+def test_recordings_of_the_same_are_the_same_but_for_what_they_take():
+    def graph(dim: float) -> Graph:
+        made = Graph([Value((2,), torch.float32, "input")] * 2, [], [Ref(0)], [Ref(1)])
+        made.nodes.append(Node(torch.ops.aten.relu.default, (Ref(0), dim), {}, Ref(1), ""))
+        return made
+
+    assert graph(1).is_same(graph(1))
+    assert not graph(1).is_same(graph(2))
+    assert not graph(1).is_same(graph(1.0))

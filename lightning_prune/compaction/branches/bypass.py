@@ -28,15 +28,21 @@ from lightning_prune.modules.twin import twin
 from lightning_prune.runtime.callees import callees_of
 from lightning_prune.runtime.corrections import KeepTerm
 from lightning_prune.units.group import GroupCount
+from lightning_prune.units.zeros import is_zero
 
 
 def dead_branches(model: nn.Module, branches: Iterable[Branch]) -> list[Branch]:
     """Return the branches that add zeros, whatever the model is given."""
     tensors = {name: t.detach() for name, t in model.named_parameters()}
-    zero = {name for name, t in tensors.items() if not bool(t.any())}
+    zero = {name for name, t in tensors.items() if is_zero(t)}
     tensors |= dict(model.named_buffers())
     suspects = [branch for branch in branches if not zero.isdisjoint(branch.parameters)]
-    return [b for b in suspects if all(_adds_zeros(one, tensors) for one in b.sums)]
+    return [b for b in suspects if all(_adds_zeros(one, tensors) for one in _different(b.sums))]
+
+
+def _different(sums: Iterable[Sum]) -> list[Sum]:
+    """Return the sums without those of a pass that was recorded twice, the same way."""
+    return list({(id(one.graph), one.index): one for one in sums}.values())
 
 
 def _adds_zeros(one: Sum, tensors: Mapping[str, Tensor]) -> bool:
@@ -69,7 +75,7 @@ class Bypass:
         self._start = surgery.mark()
         self._examples = examples
         self._branches = list(branches)
-        self._full = twin(model)
+        self._full = twin(model) if branches else model
         self._silenced: dict[str, dict[str, list[Edit]]] = {}
 
     @property

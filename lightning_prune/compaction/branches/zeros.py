@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from lightning_prune.coupling.graph import Graph, Node, Ref, Value
 from lightning_prune.modules.seeding import seeded
+from lightning_prune.units.zeros import is_zero
 
 _SCALES = (1.0, -1.0)
 _MAKES_ZEROS = {"aten::zeros", "aten::zeros_like", "aten::new_zeros"}
@@ -37,7 +38,7 @@ def zero_values(graph: Graph, places: Iterable[int], tensors: Mapping[str, Tenso
     places = sorted(places)
     names = {ref: str(graph[ref].name) for place in places for ref in graph.nodes[place].inputs}
     known = {ref: tensors[name] for ref, name in names.items() if name in tensors}
-    zeros = {ref for ref, tensor in known.items() if not bool(tensor.any())}
+    zeros = {ref for ref, tensor in known.items() if is_zero(tensor)}
     for place in places:
         node = graph.nodes[place]
         if node.writes:
@@ -68,10 +69,10 @@ def _yields_zeros(graph: Graph, node: Node, zeros: set[Ref], known: Mapping[Ref,
 
     with seeded(0), torch.no_grad():
         try:
-            results = [result for scale in _SCALES for result in run(scale)]
+            results = (result for scale in _SCALES for result in run(scale))
+            return all(isinstance(result, Tensor) and not bool(result.any()) for result in results)
         except (RuntimeError, TypeError, ValueError, NotImplementedError, IndexError):
             return False
-    return all(isinstance(result, Tensor) and not bool(result.any()) for result in results)
 
 
 def _numbers(value: Value, scale: float) -> Tensor:

@@ -9,7 +9,9 @@ from torch import nn
 
 from lightning_prune.coupling.forecast import Trace
 from lightning_prune.coupling.graph import Graph, Node, Ref
-from lightning_prune.coupling.replay import twin_as_recorded
+from lightning_prune.coupling.outlining import NumbersNeededError, Outlining, can_outline
+from lightning_prune.coupling.replay import run_twin, twin_as_recorded
+from lightning_prune.errors import ExampleInputsError
 
 
 def find_changing(model: nn.Module, traces: Sequence[Trace]) -> set[str]:
@@ -28,7 +30,9 @@ def find_changing(model: nn.Module, traces: Sequence[Trace]) -> set[str]:
     """
     changing = {name for trace in traces for name in _written(trace.graph)}
     before = dict(model.named_buffers())
-    for trace in traces:
+    for trace in traces if before else ():
+        if _leaves_alone(model, trace):
+            continue
         copy = twin_as_recorded(model, trace)
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             trace.inputs.map(torch.clone)(copy)
@@ -39,6 +43,28 @@ def find_changing(model: nn.Module, traces: Sequence[Trace]) -> set[str]:
             if name not in after or not torch.equal(buffer, after[name])
         }
     return changing
+
+
+def _leaves_alone(model: nn.Module, trace: Trace) -> bool:
+    """Tell whether a pass, run for its shapes, touches no buffer; False also if that is unknown."""
+    if not can_outline(model, trace.inputs.tensors):
+        return False
+    copy, outlining = twin_as_recorded(model, trace), Outlining()
+    held = dict(copy.named_buffers())
+    numbers = {name: (buffer.clone(), buffer._version) for name, buffer in held.items()}
+    try:
+        run_twin(copy, trace, [outlining])
+        outlining.finish()
+    except (NumbersNeededError, ExampleInputsError):
+        return False
+    after = dict(copy.named_buffers())
+    return all(
+        after.get(name) is buffer
+        and buffer._version == numbers[name][1]
+        and not outlining.is_made_up(buffer)
+        and torch.equal(buffer, numbers[name][0])
+        for name, buffer in held.items()
+    )
 
 
 def _written(graph: Graph) -> Iterator[str]:

@@ -23,6 +23,7 @@ from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import Errors
 from lightning_prune.coupling import Coupling
 from lightning_prune.units.group import Group
+from lightning_prune.units.zeros import where_not_zero
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,7 @@ def _unwritten(group: Group, tensors: Mapping[str, Tensor]) -> Tensor:
         tensor = tensors[member.axis.tensor]
         is_weight = tensor.dim() > 1 or member.axis.tensor.endswith("weight")
         if member.side == "out" and is_weight and member.axis.dim >= 0:
-            others = [d for d in range(tensor.dim()) if d != member.axis.dim]
-            line = (tensor != 0).any(others) if others else tensor != 0
+            line = where_not_zero(tensor, member.axis.dim)
             unwritten |= ~member.gather(line.cpu()).any(1)
     return unwritten
 

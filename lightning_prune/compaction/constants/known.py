@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ class Known:
     varies: Tensor
     numbers: Tensor
 
-    @property
+    @cached_property
     def counts(self) -> Tensor:
         """``True`` where an element varies or is not zero."""
         return self.varies | (self.numbers != 0)
@@ -59,6 +60,9 @@ def are_equal(a: Tensor, b: Tensor) -> Tensor:
 
 def fixed(numbers: Tensor) -> Known | None:
     """Return a value of which no element varies."""
+    if numbers.is_floating_point() and numbers.numel() and bool(numbers.sum().isfinite()):
+        varies = torch.zeros((), dtype=torch.bool, device=numbers.device)
+        return Known(varies.expand(numbers.shape), numbers.double())
     return known(torch.zeros_like(numbers, dtype=torch.bool), numbers)
 
 
@@ -84,3 +88,40 @@ def unknown(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> K
     wide = torch.float64 if dtype.is_floating_point else dtype
     numbers = torch.full(list(shape), _STAND_IN, dtype=wide, device=device)
     return Known(torch.ones_like(numbers, dtype=torch.bool), numbers)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The different rows of a value, of which neighbours are often the same.
+
+    Args:
+        known: what is known of them, shape ``[different rows, columns]``.
+        index: the row that stands at each place, shape ``[rows]``.
+        shape: of the value, without its columns.
+    """
+
+    known: Known
+    index: Tensor
+    shape: torch.Size
+
+    def spread(self, rows: Tensor) -> Tensor:
+        """Return something of each row at every place where that row stands."""
+        return rows[self.index].reshape(*self.shape, rows.shape[-1])
+
+
+def different_rows(value: Known) -> Rows | None:
+    """Return the rows of a value that differ from the one before; None if most of them do.
+
+    Args:
+        value: along its last dimension lie the columns.
+    """
+    columns = value.numbers.shape[-1] if value.numbers.dim() else 0
+    if not columns or value.numbers.numel() < 2 * columns:
+        return None
+    varies, numbers = value.varies.reshape(-1, columns), value.numbers.reshape(-1, columns)
+    changes = (varies[1:] != varies[:-1]).any(1) | (numbers[1:] != numbers[:-1]).any(1)
+    index = torch.cat([changes.new_zeros(1, dtype=torch.long), changes.cumsum(0)])
+    if 2 * int(index[-1] + 1) > len(numbers):
+        return None
+    starts = torch.cat([changes.new_ones(1), changes])
+    return Rows(Known(varies[starts], numbers[starts]), index, value.numbers.shape[:-1])

@@ -91,8 +91,11 @@ class ConstantPropagation:
         self._known.update(zip(node.results, found, strict=False))
 
     def _look_up(self, ref: Ref) -> Known | None:
-        if ref in self._known:
-            return self._known[ref]
+        if ref not in self._known:
+            self._known[ref] = self._made(ref)
+        return self._known[ref]
+
+    def _made(self, ref: Ref) -> Known | None:
         value = self._trace.graph[ref]
         if value.name is not None and value.name in self._tensors:
             return fixed(self._tensors[value.name])

@@ -6,6 +6,7 @@ running mean of the batch norm behind them.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -83,8 +84,11 @@ class Readers:
     def __init__(self, traces: Sequence[Trace]) -> None:
         self._traces = traces
         self._uses: dict[str, list[Use]] = {}
+        self._takers: list[dict[Ref, list[Node]]] = [defaultdict(list) for _ in traces]
         for number, trace in enumerate(traces):
             for place, node in enumerate(trace.graph):
+                for ref in dict.fromkeys(node.inputs):
+                    self._takers[number][ref].append(node)
                 for name in dict.fromkeys(trace.graph[ref].name for ref in node.inputs):
                     if name is not None:
                         self._uses.setdefault(name, []).append(Use(number, place, node))
@@ -140,7 +144,7 @@ class Readers:
         batch and the running mean move by the same.
         """
         graph, result = self._graph(use), use.node.results[0]
-        takers = [other for other in graph if result in other.inputs]
+        takers = self._takers[use.trace].get(result, [])
         if len(takers) != 1 or takers[0].name != "aten::batch_norm" or result in graph.outputs:
             return None
         return self._line(takers[0].argument("running_mean"), use)

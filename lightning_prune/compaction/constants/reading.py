@@ -53,9 +53,13 @@ def read_constants(
     tensors |= dict(model.named_buffers())
     tensors = {name: tensor for name, tensor in tensors.items() if name not in changing}
     read: dict[Use, Known | None] = {}
+    of_graph: dict[int, dict[int, list[Known | None]]] = {}  # of a pass made twice, the same holds
     for number, trace in enumerate(traces):
         uses = [use for reader in readers for use in reader.uses if use.trace == number]
-        found = ConstantPropagation(trace, tensors).run({use.place for use in uses})
+        places = {use.place for use in uses}
+        found = of_graph.get(id(trace.graph), {})
+        if not found or not places <= found.keys():
+            found = of_graph[id(trace.graph)] = ConstantPropagation(trace, tensors).run(places)
         for use in uses:
             read[use] = found[use.place][use.node.inputs.index(use.data)]
     return {reader: _merge(reader, read, changing) for reader in readers}

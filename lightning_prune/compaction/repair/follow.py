@@ -7,6 +7,7 @@ does something else than was recorded.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
@@ -15,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
-from torch.utils._pytree import tree_map
 from typing_extensions import override
 
 from lightning_prune.compaction.repair.comparisons import Change, place_of, stale_attribute
@@ -23,10 +23,13 @@ from lightning_prune.compaction.repair.fixes import Arguments, Expectation, Fix
 from lightning_prune.compaction.repair.size_fixes import cut_bounds, cut_correction, fix_for
 from lightning_prune.coupling.forecast import Forecast, Trace
 from lightning_prune.coupling.graph import Node, Ref
-from lightning_prune.coupling.record import OpObserver
+from lightning_prune.coupling.outlining import NumbersNeededError, Outlining, can_outline
+from lightning_prune.coupling.record import OpObserver, mapped
 from lightning_prune.coupling.replay import run_twin, twin_as_recorded
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.errors import ExampleInputsError
+
+log = logging.getLogger(__name__)
 
 _AHEAD = 12
 _COMING_AND_GOING = frozenset({"aten::slice", "aten::contiguous"})
@@ -53,7 +56,8 @@ class Followed:
         stale: calls to correct.
         right: operations that need no correction.
         given: the numbers among the arguments of every operation, by name.
-        outputs: what the model returned, with every stale call made rightly.
+        outputs: what the model returned, with every stale call made rightly; of ``numbers`` alone
+            that holds for more than their sizes.
         stopped: the operation at which the run ended early, None if it did not.
         reason: why.
         compared: the attribute whose comparison with a width has ended it, with that width.
@@ -68,22 +72,42 @@ class Followed:
     compared: Change | None = None
 
 
-def follow(model: nn.Module, trace: Trace, forecast: Forecast) -> Followed:
+def follow(
+    model: nn.Module, trace: Trace, forecast: Forecast, *, numbers: bool = False
+) -> Followed:
     """Run ``model`` beside a recording of it in full size.
 
     Args:
         model: the smaller model; it is left alone.
         trace: the recording.
         forecast: what stays of the recorded values.
+        numbers: compute all numbers, also those that only the outputs need.
 
     Returns:
         What is stale.
     """
+    if not numbers and can_outline(model, trace.inputs.tensors):
+        try:
+            run = _follow(model, trace, forecast, Outlining())
+            if run.stopped is None:  # else it may be a made-up number that has ended it
+                return run
+        except NumbersNeededError as error:
+            log.debug("%s is followed with numbers: %s", type(model).__name__, error)
+    return _follow(model, trace, forecast)
+
+
+def _follow(
+    model: nn.Module, trace: Trace, forecast: Forecast, outlining: Outlining | None = None
+) -> Followed:
     follower = _Follower(trace, forecast)
     copy = twin_as_recorded(model, trace)
     try:
-        outputs = run_twin(copy, trace, follower)
+        outputs = run_twin(copy, trace, [mode for mode in (outlining, follower) if mode])
+        if outlining is not None:
+            outlining.finish()
     except ExampleInputsError as error:
+        if outlining is not None:
+            outlining.finish()
         cause = error.__cause__ or error
         compared = stale_attribute(copy, cause)
         stopped, reason = follower.expected, _told(cause)
@@ -204,9 +228,7 @@ class _Follower(OpObserver):
         """Return the arguments; they must have the sizes that the labels predict."""
         refs = iter(node.inputs)
 
-        def check(leaf: Any) -> Any:
-            if not isinstance(leaf, Tensor):
-                return leaf
+        def check(leaf: Tensor) -> Tensor:
             ref = next(refs, None)
             if ref is None:
                 return leaf
@@ -221,7 +243,7 @@ class _Follower(OpObserver):
                 )
             return leaf
 
-        return tree_map(check, args), tree_map(check, kwargs)
+        return mapped(args, check), mapped(kwargs, check)
 
 
 def _same_index(node: Node, other: Node) -> bool:

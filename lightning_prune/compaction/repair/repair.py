@@ -81,12 +81,13 @@ class Repair:
     Args:
         model: the model in full size.
         traces: recordings of it.
+        full: a twin of it, if there is one already.
     """
 
-    def __init__(self, model: nn.Module, traces: Traces) -> None:
+    def __init__(self, model: nn.Module, traces: Traces, full: nn.Module | None = None) -> None:
         self._model = model
         self._traces = traces
-        self._full = twin(model)  # surgery leaves it in full size
+        self._full = twin(model) if full is None else full  # surgery leaves it in full size
         self._before: dict[Trace, Followed] = {}
 
     def __call__(self, surgery: Surgery, plan: Plan) -> Repaired:

@@ -89,6 +89,21 @@ def _maps_to_zero(p: Propagation, node: Node, zero: dict[Ref, bool]) -> bool | N
         return False
     order = {ref: index for index, ref in enumerate(dict.fromkeys(node.inputs))}
 
+    def described(leaf: Any) -> Any:
+        return (
+            (order[leaf], zero.get(leaf, False), p.dtype(leaf)) if isinstance(leaf, Ref) else leaf
+        )
+
+    # Whatever else it depends on is the same in all of a recording, random numbers included.
+    asked = repr((node.op, tree_map(described, (node.args, node.kwargs))))
+    if asked not in p.mapped_to_zero:
+        p.mapped_to_zero[asked] = _is_zero_of_samples(p, node, zero, order)
+    return p.mapped_to_zero[asked]
+
+
+def _is_zero_of_samples(
+    p: Propagation, node: Node, zero: dict[Ref, bool], order: dict[Ref, int]
+) -> bool | None:
     def run(sample: float) -> Any:
         def number(leaf: Any) -> Any:
             if not isinstance(leaf, Ref):

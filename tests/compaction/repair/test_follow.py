@@ -98,7 +98,7 @@ def followed(model: nn.Module, x: Tensor, *, cut: bool = True) -> tuple[Followed
     plan = plan_removal(coupling.groups, dead)
     Surgery(model).apply(plan)
     trace, forecast = coupling.traces.forecasts(plan.kept)[0]
-    return follow(model, trace, forecast), trace
+    return follow(model, trace, forecast, numbers=True), trace
 
 
 def test_of_a_model_that_was_not_cut_every_operation_is_right():

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_prune.compaction.constants.known import known
+from lightning_prune.compaction.constants.known import different_rows, known
 from lightning_prune.compaction.constants.step import Results, Step, Transfer, operations
 from lightning_prune.coupling.graph import Ref
 
@@ -18,7 +18,7 @@ def linear(step: Step) -> Results:
     x, weight = step.node.args[:2]
     if step.known[x] is None and bool(step.value(weight).counts.any(1).all()):
         return []  # the usual case, for which nothing need be computed
-    return _product(step, 0, 1, step.node.argument("bias"))
+    return _product(step, 0, 1, step.node.argument("bias"), by_row=True)
 
 
 def matrix(step: Step) -> Results:
@@ -48,7 +48,13 @@ def transposed(step: Step) -> Results:
 
 
 def _product(
-    step: Step, first: int, second: int, bias: Any, *, keeps_numbers: bool = True
+    step: Step,
+    first: int,
+    second: int,
+    bias: Any,
+    *,
+    keeps_numbers: bool = True,
+    by_row: bool = False,
 ) -> Results:
     """Return what is known of a product of two arguments.
 
@@ -59,27 +65,42 @@ def _product(
         bias: what is added, if anything.
         keeps_numbers: numbers other than zero are the same wherever they are; as they are not
             beside borders of zeros.
+        by_row: each row of the first gives one of the result, so that rows which are the same
+            are multiplied once.
     """
     refs = step.node.args[first], step.node.args[second]
     if isinstance(bias, Ref) and not step.value(bias).is_fixed:
         return []
     a, b = map(step.value, refs)
+    rows = different_rows(a) if by_row else None
+    if rows is not None:
+        a = rows.known
     # Of two activations, how many numbers are added may follow from sizes.
     exact = keeps_numbers and any(ref in step.origins.weights for ref in refs)
     meets = _meets(step, first, second, a.varies if exact else a.counts, b.counts)
     if exact:
-        meets |= _meets(step, first, second, a.counts, b.varies)
-    return [known(meets, step.numbers()[0])]
+        meets = meets | _meets(step, first, second, a.counts, b.varies)
+    numbers = step.run(lambda ref: step.value(ref).numbers, {first: a.numbers})[0]
+    if rows is not None:
+        meets, numbers = (rows.spread(t.expand_as(numbers)) for t in (meets, numbers))
+    return [known(meets, numbers)]
 
 
 def _meets(step: Step, first: int, second: int, a: Tensor, b: Tensor) -> Tensor:
     """Tell where an element of ``a`` meets one of ``b``."""
     if not bool(a.any()) or not bool(b.any()):
-        return torch.zeros(step.shape(), dtype=torch.bool, device=step.device)
+        return torch.zeros((), dtype=torch.bool, device=step.device)
     if "conv" in step.node.name and b.dim() > 2:  # any place of a kernel, for other sizes
         b = b.flatten(2).any(2).reshape(*b.shape[:2], *[1] * (b.dim() - 2)).expand(b.shape)
-    at = {first: a.double(), second: b.double()}
-    return step.run(lambda ref: torch.zeros_like(step.value(ref).numbers), at)[0].abs() > 0.5
+    # Sums of ones are exact up to 2^24 in float32, but some convolutions are no plain sums.
+    is_exact = a.dim() > 0 and a.shape[-1] < 2**24 and "conv" not in step.node.name
+    dtype = torch.float32 if is_exact else torch.float64
+    at = {first: a.to(dtype), second: b.to(dtype)}
+
+    def none(ref: Ref) -> Tensor:
+        return torch.zeros_like(step.value(ref).numbers, dtype=dtype)
+
+    return step.run(none, at)[0].abs() > 0.5
 
 
 PRODUCTS: Mapping[str, Transfer] = (

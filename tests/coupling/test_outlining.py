@@ -1,0 +1,101 @@
+"""A pass run for its shapes is recorded as one with numbers is, or not at all."""
+
+import pytest
+import torch
+from support.nets import Net
+from support.tiny_zoo import ZOO
+from torch import Tensor, nn
+
+from lightning_prune.coupling.modes import in_mode
+from lightning_prune.coupling.outlining import NumbersNeededError, Outlining, can_outline
+from lightning_prune.coupling.record import record
+from lightning_prune.coupling.rules import RULES
+from lightning_prune.errors import ExampleInputsError
+from lightning_prune.modules.inputs import ExampleInputs
+
+X = torch.randn(2, 3)
+
+
+def outlined(function, *inputs: Tensor, **parts):
+    net = Net(function, **parts)
+    example = ExampleInputs.of(inputs)
+    return record(net, example, RULES.__contains__, outlining=Outlining())
+
+
+def caught(y: Tensor) -> Tensor:
+    try:
+        return y if y.sum().item() > 0 else -y
+    except BaseException:
+        return y
+
+
+READS = {
+    "a number": lambda m, x: x * m.part(x).sum().item(),
+    "a condition": lambda m, x: x if (m.part(x) > 0).any() else -x,
+    "a list": lambda m, x: x * m.part(x).tolist()[0][0],
+    "an array": lambda m, x: x * float(m.part(x).numpy()[0, 0]),
+    "an index": lambda m, x: x[m.part(x).argmax(1)],
+    "a mask": lambda m, x: x[m.part(x)[:, 0] > 0],
+    "a copy": lambda m, x: x * m.part(x).add_(1).clone()[0, 0].item(),
+    "what was written to": lambda m, x: x.clone().copy_(m.part(x)[:, :3]).sum().item() * x,
+    "what code of the model catches": lambda m, x: caught(m.part(x)),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
+def test_made_up_numbers_decide_nothing(read):
+    with pytest.raises(NumbersNeededError):
+        outlined(read, X, part=nn.Linear(3, 4))
+
+
+def test_numbers_that_are_not_made_up_may_decide():
+    graph = outlined(
+        lambda m, x: m.part(x) if x.sum().item() > -1e9 else x, X, part=nn.Linear(3, 4)
+    )
+    assert "aten::linear" in [node.name for node in graph]
+
+
+def test_sizes_of_made_up_numbers_may_decide():
+    graph = outlined(
+        lambda m, x: torch.zeros_like(m.part(x), dtype=torch.bool).any().item() or m.part(x),
+        X,
+        part=nn.Linear(3, 4),
+    )
+    assert graph.nodes
+
+
+def test_what_reads_made_up_numbers_reads_zeros():
+    outlining = Outlining()
+    with torch.inference_mode(), outlining:
+        made = nn.functional.linear(X, torch.randn(4, 3))
+        result = made.exp()
+    assert outlining.is_made_up(result)
+    assert torch.equal(result, torch.ones(2, 4))
+
+
+def test_an_operation_that_fails_fails():
+    with pytest.raises(ExampleInputsError, match="cannot be multiplied"):
+        outlined(lambda m, x: m.part(x), X, part=nn.Linear(5, 4))
+
+
+def test_fake_and_other_tensors_are_not_for_it():
+    with torch.device("meta"):
+        assert not can_outline(nn.Linear(3, 4), [])
+    assert can_outline(nn.Linear(3, 4), [X])
+
+
+@pytest.mark.parametrize("example", ZOO.values(), ids=ZOO.keys())
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_the_recording_is_that_with_numbers(example, training):
+    model, inputs = example.build(), ExampleInputs.of(example.inputs())
+
+    def recorded(outlining):
+        with torch.random.fork_rng():
+            copy = in_mode(model, training)
+            return record(copy, inputs, RULES.__contains__, outlining=outlining)
+
+    try:
+        outline, whole = (recorded(outlining) for outlining in (Outlining(), None))
+    except (NumbersNeededError, ExampleInputsError):
+        pytest.skip("it needs numbers, or does not run in this mode")
+    assert outline.is_same(whole)
