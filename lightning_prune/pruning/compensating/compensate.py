@@ -13,6 +13,7 @@ from lightning_prune.compensations import Compensation
 from lightning_prune.modules.fast_paths import no_fast_paths
 from lightning_prune.modules.names import tensors_by_any_name
 from lightning_prune.modules.twin import twin
+from lightning_prune.pruning.compensating.counted_rows import CountedRows, Rows, rows_that_count
 from lightning_prune.pruning.compensating.norms import Run
 from lightning_prune.pruning.compensating.paused import PausedRun
 from lightning_prune.pruning.compensating.product_fit import ProductFit
@@ -63,11 +64,13 @@ class _Pair:
         model: the copy of the model that runs.
         now: its run.
         before: that of the model before.
+        rows: which rows of its products count.
     """
 
     model: nn.Module
     now: PausedRun[SeenProduct]
     before: PausedRun[SeenProduct]
+    rows: CountedRows
 
 
 class Compensator:
@@ -113,7 +116,9 @@ class Compensator:
         with no_fast_paths():
             order = self._order(names, runs[0], done)
             try:
-                pairs += [self._pair(run, {fit.view.name for fit in order}) for run in runs]
+                fitted = {fit.view.name for fit in order}
+                counted = rows_that_count(self._before, fitted, runs)
+                pairs += [self._pair(run, fitted, r) for run, r in zip(runs, counted, strict=True)]
                 for index, fit in enumerate(order):
                     pairs = self._fit(fit, pairs, last=fit not in order[index + 1 :])
                     _note(fit, done)
@@ -158,7 +163,7 @@ class Compensator:
             kept.copy_(mask)
         return view.of(kept)
 
-    def _pair(self, run: Run, names: Collection[str]) -> _Pair:
+    def _pair(self, run: Run, names: Collection[str], rows: Rows) -> _Pair:
         """Return two runs on a batch that have not begun."""
         copied, fitted = twin(self._model), self._fitted
 
@@ -171,7 +176,8 @@ class Compensator:
                 run(model)
 
         now: PausedRun[SeenProduct] = PausedRun(partial(start, copied))
-        return _Pair(copied, now, PausedRun(partial(start, twin(self._before))))
+        before: PausedRun[SeenProduct] = PausedRun(partial(start, twin(self._before)))
+        return _Pair(copied, now, before, CountedRows(rows))
 
     def _fit(self, fit: ProductFit, pairs: Sequence[_Pair], *, last: bool) -> list[_Pair]:
         """Bring all runs to a reader, and fit it once they are there for the last time.
@@ -187,7 +193,7 @@ class Compensator:
                 pair.now.stop()
                 pair.before.stop()
                 continue
-            fit.add(now, before)
+            fit.add(now, before, pair.rows.next(fit.view))
             going.append(pair)
             seen.append(now)
         if last:

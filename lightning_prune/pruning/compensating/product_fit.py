@@ -50,8 +50,14 @@ class ProductFit:
                 for f, o in zip(read, self._outputs, strict=True)
             ]
 
-    def add(self, now: SeenProduct, before: SeenProduct) -> None:
-        """Add what one call reads, and what it wrote before; without products, what it writes."""
+    def add(self, now: SeenProduct, before: SeenProduct, rows: Tensor | None = None) -> None:
+        """Add what one call reads, and what it wrote before; without products, what it writes.
+
+        Args:
+            now: the call.
+            before: the same call of the model before.
+            rows: which of its rows count, shape ``[rows]``; None = all do.
+        """
         self._begin()
         kept = self._features if self._products else self._outputs
         if self._products:
@@ -59,6 +65,8 @@ class ProductFit:
         else:
             found = now.linear_map.outputs(_exact(now.outputs))
         written = before.linear_map.outputs(_exact(before.outputs))
+        if rows is not None:
+            found, written = found[:, rows], written[:, rows]
         parts = zip(self._sums, found, kept, written, self._outputs, strict=True)
         for sums, one, read, other, wrote in parts:
             sums.add(one[:, read], other[:, wrote])
