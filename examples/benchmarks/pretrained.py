@@ -36,6 +36,7 @@ CRITERIA: dict[str, lp.Criterion] = {
     "Random": lp.Random(),
     "Magnitude": lp.Magnitude(),
     "Wanda": lp.Wanda(),
+    "BrainSurgeon": lp.BrainSurgeon(),
     "Taylor": lp.Taylor(squared=True),
 }
 REPAIRS: dict[str, lp.Compensation | None] = {
