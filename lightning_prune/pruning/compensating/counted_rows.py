@@ -73,18 +73,17 @@ def _rows_of(model: nn.Module, names: Collection[str], run: Run) -> Rows | None:
     """Return the rows that count in one run, ``None`` if there is one for each example."""
     copied, examples = twin(model), list[int]()
     hooks = [m.register_forward_pre_hook(_count_examples(examples)) for m in copied.modules()]
-    calls: list[SeenProduct] = []
+    calls: dict[WeightView, list[int]] = {}
     expected = _returned(copied, names, run, calls)
     for hook in hooks:
         hook.remove()
-    products = [call for call in calls if isinstance(call.linear_map, MatrixProduct)]
-    if not examples or all(len(call.inputs) <= examples[0] for call in products):
+    if not examples or all(n <= examples[0] for counts in calls.values() for n in counts):
         return None
-    rows = _rows_with_gradient(model, names, run, [call.view for call in products])
+    rows = _rows_with_gradient(model, names, run, calls)
     hidden = {view: masks for view, masks in rows.items() if not all(m.all() for m in masks)}
     if not hidden:
         return {}
-    got = _returned(twin(model), names, run, [], hidden)
+    got = _returned(twin(model), names, run, {}, hidden)
     same = len(got) == len(expected) and all(map(torch.equal, got, expected))
     return hidden if same else {}
 
@@ -104,14 +103,23 @@ def _returned(
     model: nn.Module,
     names: Collection[str],
     run: Run,
-    calls: list[SeenProduct],
+    calls: dict[WeightView, list[int]],
     hidden: Rows | None = None,
 ) -> list[Tensor]:
-    """Return the tensors that a run returns, with other values in rows that are hidden."""
+    """Return the tensors that a run returns.
+
+    Args:
+        model: runs.
+        names: of the weights.
+        run: runs it.
+        calls: where to note how many rows each product of matrices has.
+        hidden: rows that get other values, where they do not count.
+    """
     rows = CountedRows(hidden or {})
 
     def see(call: SeenProduct) -> bool:
-        calls.append(call)
+        if isinstance(call.linear_map, MatrixProduct):
+            calls.setdefault(call.view, []).append(len(call.outputs))
         counts = rows.next(call.view)
         if counts is not None:
             call.outputs[~counts] = 1 - 2 * call.outputs[~counts]
@@ -122,7 +130,10 @@ def _returned(
 
 
 def _rows_with_gradient(
-    model: nn.Module, names: Collection[str], run: Run, views: Sequence[WeightView]
+    model: nn.Module,
+    names: Collection[str],
+    run: Run,
+    calls: Mapping[WeightView, Sequence[int]],
 ) -> Rows:
     """Return which rows of products have a gradient, in the order of the calls.
 
@@ -130,7 +141,7 @@ def _rows_with_gradient(
         model: as it is.
         names: of the weights.
         run: runs it.
-        views: the weights of the products of matrices, as they are called.
+        calls: how many rows each product of matrices has.
 
     Returns:
         The rows by weight; without those weights whose gradients cannot be told.
@@ -156,7 +167,7 @@ def _rows_with_gradient(
     except RuntimeError:  # it has no gradients, as of what it writes in place: all rows count
         return {}
     rows = {view: [noted[n] for n in sorted(noted)] for view, noted in found.items()}
-    return {view: masks for view, masks in rows.items() if len(masks) == views.count(view)}
+    return {view: m for view, m in rows.items() if list(map(len, m)) == calls.get(view)}
 
 
 def _note_rows(noted: dict[int, Tensor], node: Any) -> Any:

@@ -22,6 +22,7 @@ class ProductFit:
 
     Attributes:
         view: its weight.
+        growth: the most that a later reader reads and writes, relative to this one.
         norm: the name of the running mean of the batch norm that reads it, if one does.
         errors: what is lost of the square of its outputs, before it was fitted and after; None if
             only constants were.
@@ -30,6 +31,7 @@ class ProductFit:
 
     def __init__(self, call: SeenProduct, mask: Tensor, *, products: bool) -> None:
         self.view, self._linear_map, self._bias = call.view, call.linear_map, call.bias
+        self.growth = 1.0
         self.norm: str | None = None
         self.errors: tuple[float, float] | None = None
         self.obstacle: str | None = None
@@ -40,6 +42,16 @@ class ProductFit:
         self.takes_whole_units = torch.equal(kept, outer)
         self._products = products
         self._sums: list[Sums] = []
+
+    @property
+    def rows(self) -> int:
+        """How many rows were added so far."""
+        return self._sums[0].rows if self._sums else 0
+
+    @property
+    def width(self) -> int:
+        """How many features it has, in the largest group."""
+        return int(self._features.sum(1).amax())
 
     def _begin(self) -> None:
         """Make room for sums, unless there are some."""

@@ -58,6 +58,11 @@ class SeenProduct:
     bias: WeightView | None
     operands: tuple[Tensor, Tensor | None]
 
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the inputs and outputs have."""
+        return self.inputs.nbytes + self.outputs.nbytes
+
 
 class Products(TorchDispatchMode):
     """A dispatch mode that shows every product with one of some weights.
