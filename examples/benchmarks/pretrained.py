@@ -153,7 +153,7 @@ def prune(
 def cosines(dense: Encoder, pruned: Encoder, batches: Sequence[Any]) -> str:
     """Return the mean cosine to the dense embeddings, and the lowest decile."""
     found = torch.cat([(dense(**batch) * pruned(**batch)).sum(-1) for batch in batches])
-    return f"{found.mean():.3f} ({found.quantile(0.1):.3f})"
+    return f"{found.mean():.4f} ({found.quantile(0.1):.4f})"
 
 
 if __name__ == "__main__":

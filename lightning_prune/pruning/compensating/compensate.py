@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_prune.compensations import Compensation
+from lightning_prune.measure.allocator import return_memory
 from lightning_prune.modules.fast_paths import no_fast_paths
 from lightning_prune.modules.names import tensors_by_any_name
 from lightning_prune.modules.twin import twin
@@ -250,19 +251,23 @@ class Compensator:
             self._fitted.add(fit.view)
             for pair, one in zip(pairs, seen, strict=True):
                 self._hand_on(fit, pair.model, one.now)
+            if _held(fit, seen) > _HELD / 8:
+                return_memory()
 
     def _advance(
         self, pair: _Pair, calls: Sequence[ProductFit], pairs: list[_Pair], seen: list[_Seen]
     ) -> None:
         """Bring a run to the last of some calls, and add what it reads there, or take it out."""
+        one: _Seen | None = None
         for call in calls:
             one = pair.resume()
             if one is None or one.now.view != call.view:
                 pair.stop()
                 pairs.remove(pair)
                 return
-        calls[-1].add(one.now, one.before, one.rows)
-        seen.append(one)
+        if one is not None:
+            calls[-1].add(one.now, one.before, one.rows)
+            seen.append(one)
 
     def _hand_on(self, fit: ProductFit, model: nn.Module, seen: SeenProduct) -> None:
         """Bring what was fitted to a copy that runs, which may hold weights of its own."""
