@@ -27,6 +27,7 @@ from lightning_prune.coupling import Coupling, couple
 from lightning_prune.criteria import (
     ActivationRate,
     BatchNormScale,
+    BrainSurgeon,
     Criterion,
     Fisher,
     GeometricMedian,
@@ -106,6 +107,7 @@ __all__ = [
     "Auto",
     "BatchNormScale",
     "Block",
+    "BrainSurgeon",
     "Call",
     "Candidate",
     "Channel",

@@ -3,6 +3,7 @@
 from lightning_prune.criteria.activation_rate import ActivationRate
 from lightning_prune.criteria.base import Criterion
 from lightning_prune.criteria.batch_norm_scale import BatchNormScale
+from lightning_prune.criteria.brain_surgeon import BrainSurgeon
 from lightning_prune.criteria.fisher import Fisher
 from lightning_prune.criteria.geometric_median import GeometricMedian
 from lightning_prune.criteria.gradient import Gradient
@@ -19,6 +20,7 @@ from lightning_prune.criteria.wanda import Wanda
 __all__ = [
     "ActivationRate",
     "BatchNormScale",
+    "BrainSurgeon",
     "Criterion",
     "Fisher",
     "GeometricMedian",

@@ -47,6 +47,8 @@ class Criterion(ABC):
               loss itself, so it works in `prune` and not in training.
             * ``Activations``: what `observe` returns for the inputs of every linear layer and
               convolution, averaged over the batches since the last update.
+            * ``Covariances``: the variance of every input of such a layer that its other inputs do
+              not explain.
             * ``Flow``: the gradient of the summed outputs by the absolute weights, for an input
               of ones, when an update is due; it takes example inputs and no data.
             * an `Evidence` of your own.

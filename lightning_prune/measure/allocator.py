@@ -1,4 +1,4 @@
-"""The allocator: what runs free stays with the process while they are timed.
+"""The allocator: what runs free stays with the process while they are timed, or is given back.
 
 The C library of Linux gives large freed memory back to the system, and each run takes it again,
 page by page. How often depends on what else the process has allocated before, and may take as long
@@ -40,6 +40,16 @@ def memory_kept() -> Iterator[None]:
     finally:
         library.mallopt(_MMAP_THRESHOLD, _USUAL_MMAP)
         library.mallopt(_TRIM_THRESHOLD, 2 * _USUAL_MMAP)
+
+
+def return_memory() -> None:
+    """Give freed memory back to the system, where the C library is glibc.
+
+    It keeps what threads have freed, for each of them.
+    """
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if library is not None and hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
 
 
 def _glibc() -> ctypes.CDLL | None:

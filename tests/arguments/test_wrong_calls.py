@@ -403,6 +403,7 @@ def test_the_table_is_long_and_names_every_public_function_and_class_with_argume
     assert sum(len(row.values[3]) for row in ROWS) > 900
     checked = {lp.Call, *(function for function, *others in TABLE)}
     without = "Lamp GeometricMedian BatchNormScale Snip Grasp Gradient Movement Wanda Weight"
+    without += " BrainSurgeon"
     results = "CompactionReport Comparison Coupling ExportReport Latency PruningReport Sensitivity"
     results += " Sparsity"
     bases = "Layer Allocation Compensation Criterion Granularity Regularization Schedule Evidence"

@@ -29,7 +29,11 @@ class Activations(Evidence):
         modules = observable(subject.model)
         # In the order of the weights, which is that of every rank.
         observed = {name: modules[plain_name(name)] for name in subject.weights}
-        self._observer = Observer(observed, subject.criterion.observe)
+        self._observer = Observer(observed, self._observe)
+
+    def _observe(self, inputs: Tensor, dim: int) -> Tensor:
+        """Return the average over positions, shape ``[channels]``."""
+        return self.subject.criterion.observe(inputs).movedim(dim, 0).flatten(1).mean(1)
 
     @classmethod
     @override
@@ -64,7 +68,7 @@ class Activations(Evidence):
     def observed(self) -> list[Tensor]:
         """Return the averages."""
         means = self._observer.means()
-        return [means[name] for name in self.subject.weights]
+        return [self._observer.like_weight(name, means[name]) for name in self.subject.weights]
 
     @override
     def reset(self) -> None:

@@ -1,7 +1,6 @@
 """The observer: what linear layers and convolutions read, averaged over batches.
 
-Its hooks are on the modules only while it observes. It keeps one number for every input channel;
-nothing here waits for the device.
+Its hooks are on the modules only while it observes; nothing here waits for the device.
 """
 
 from __future__ import annotations
@@ -37,11 +36,12 @@ class Observer:
 
     Args:
         modules: the modules, by the name of their weight.
-        observe: maps inputs to what is averaged, in the same shape.
+        observe: returns what is averaged, flat, of the inputs of a module and the dimension of
+            their channels.
     """
 
     def __init__(
-        self, modules: Mapping[str, nn.Module], observe: Callable[[Tensor], Tensor]
+        self, modules: Mapping[str, nn.Module], observe: Callable[[Tensor, int], Tensor]
     ) -> None:
         self._modules = dict(modules)
         self._observe = observe
@@ -79,13 +79,20 @@ class Observer:
         self._sums, self._batches = {}, {}
 
     def means(self) -> dict[str, Tensor]:
-        """Return the averages in shapes that broadcast to the weights, by the weight's name."""
-        return {
-            name: (self._sums[name] / self._batches[name].clamp_min(1)).view(
-                [-1 if dim == _input_dim(module) else 1 for dim in range(_weight(module).dim())]
-            )
-            for name, module in self._modules.items()
-        }
+        """Return the averages, by the name of the weight."""
+        return {name: self._sums[name] / self._batches[name].clamp_min(1) for name in self._modules}
+
+    def like_weight(self, name: str, channels: Tensor) -> Tensor:
+        """Return a number for each input channel in a shape that broadcasts to the weight."""
+        module = self._modules[name]
+        dims = range(_weight(module).dim())
+        return channels.view([-1 if dim == _input_dim(module) else 1 for dim in dims])
+
+    def squares_of_weight(self, name: str) -> Tensor:
+        """Return the sum of the squares of the weights that read each input channel."""
+        module = self._modules[name]
+        weight = _weight(module).detach().float().movedim(_input_dim(module), 0)
+        return weight.flatten(1).square().sum(1)
 
     def reduce(self, add_up: Callable[[Tensor], Tensor]) -> None:
         """Add up over ranks what each has observed.
@@ -94,8 +101,7 @@ class Observer:
             add_up: returns the sum of a tensor over all ranks.
         """
         for name in self._modules:
-            module = self._modules[name]
-            nothing = _weight(module).new_zeros(_channels(module), dtype=torch.float32)
+            nothing = self._nothing(self._modules[name])
             self._sums[name] = add_up(self._sums.get(name, nothing))
             self._batches[name] = add_up(self._batches.get(name, nothing.new_zeros(())))
 
@@ -130,11 +136,17 @@ class Observer:
 
         return look
 
+    def _nothing(self, module: nn.Module) -> Tensor:
+        """Return zeros in the shape of what is observed of a module."""
+        weight, dim = _weight(module), _input_dim(module)
+        inputs = weight.new_zeros((weight.shape[dim], 1), dtype=torch.float32)
+        return torch.zeros_like(self._observe(inputs, 0))
+
     def _add(self, name: str, module: nn.Module, inputs: Tensor) -> None:
         """Add one batch of one module."""
         inputs = inputs.detach()
         dim = inputs.dim() - 1 - (_weight(module).dim() - 2)
-        mean = self._observe(inputs).movedim(dim, 0).flatten(1).mean(1)
+        mean = self._observe(inputs, dim)
         finite = mean.isfinite().all()
         mean = torch.where(finite, mean, torch.zeros_like(mean))
         if name in self._sums:
@@ -152,8 +164,3 @@ def _weight(module: nn.Module) -> Tensor:
 def _input_dim(module: nn.Module) -> int:
     """Return along which dimension of its weight the inputs lie."""
     return 0 if isinstance(module, _ConvTransposeNd) else 1
-
-
-def _channels(module: nn.Module) -> int:
-    """Return how many input channels a module has."""
-    return _weight(module).shape[_input_dim(module)]

@@ -10,13 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from lightning_prune.compensations import Compensation
+from lightning_prune.measure.allocator import return_memory
 from lightning_prune.modules.fast_paths import no_fast_paths
 from lightning_prune.modules.names import tensors_by_any_name
 from lightning_prune.modules.twin import twin
+from lightning_prune.pruning.compensating.counted_rows import CountedRows, Rows, rows_that_count
 from lightning_prune.pruning.compensating.norms import Run
 from lightning_prune.pruning.compensating.paused import PausedRun
 from lightning_prune.pruning.compensating.product_fit import ProductFit
 from lightning_prune.pruning.compensating.products import Products, SeenProduct, WeightView
+
+_HELD = 2**29
+"""About how many bytes of activations are held of all runs together, where fewer do."""
+
+_ROWS = 8
+"""How many rows do for a feature."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,15 @@ class Compensated:
 
 
 @dataclass(frozen=True)
+class _Seen:
+    """A product as it is computed, as it was before, and which of its rows count."""
+
+    now: SeenProduct
+    before: SeenProduct
+    rows: Tensor | None
+
+
+@dataclass(frozen=True)
 class _Pair:
     """A run of the model on a batch, and one of the model as it was before.
 
@@ -63,11 +80,25 @@ class _Pair:
         model: the copy of the model that runs.
         now: its run.
         before: that of the model before.
+        rows: which rows of its products count.
     """
 
     model: nn.Module
     now: PausedRun[SeenProduct]
     before: PausedRun[SeenProduct]
+    rows: CountedRows
+
+    def resume(self) -> _Seen | None:
+        """Let both run to their next product; None if there is none, or another for each."""
+        now, before = self.now.resume(), self.before.resume()
+        if now is None or before is None or now.view != before.view:
+            return None
+        return _Seen(now, before, self.rows.next(now.view))
+
+    def stop(self) -> None:
+        """End both."""
+        self.now.stop()
+        self.before.stop()
 
 
 class Compensator:
@@ -99,7 +130,10 @@ class Compensator:
         """Fit the readers with these weights.
 
         All runs go on together from one reader to the next, so that each reads what those before it
-        have become; the activations that are needed further on are held of all of them.
+        have become; the activations that are needed further on are held of all of them. Where these
+        would be more than about half a gigabyte, as in front of the first strides of a network for
+        large images, and some runs have rows enough, the others begin further on, where they are
+        smaller.
 
         Args:
             names: of the weights.
@@ -109,36 +143,47 @@ class Compensator:
             What was done.
         """
         done = Compensated()
+        waiting: list[Callable[[], _Pair]] = []
         pairs: list[_Pair] = []
         with no_fast_paths():
             order = self._order(names, runs[0], done)
             try:
-                pairs += [self._pair(run, {fit.view.name for fit in order}) for run in runs]
+                fitted = {fit.view.name for fit in order}
+                counted = rows_that_count(self._before, fitted, runs)
+                waiting += [
+                    partial(self._pair, run, fitted, rows)
+                    for run, rows in zip(runs, counted, strict=True)
+                ]
                 for index, fit in enumerate(order):
-                    pairs = self._fit(fit, pairs, last=fit not in order[index + 1 :])
+                    self._fit(
+                        fit, pairs, waiting, order[:index], last=fit not in order[index + 1 :]
+                    )
                     _note(fit, done)
             finally:
                 for pair in pairs:
-                    pair.now.stop()
-                    pair.before.stop()
+                    pair.stop()
         return done
 
     def _order(self, names: Sequence[str], run: Run, done: Compensated) -> list[ProductFit]:
         """Return the readers as they are called; those that cannot be fitted are skipped."""
         fits: dict[WeightView, ProductFit] = {}
         order: list[ProductFit] = []
+        sizes: list[int] = []
 
         def see(seen: SeenProduct) -> bool:
             if seen.view not in fits:
                 products = self._compensation.needs_products
                 fits[seen.view] = ProductFit(seen, self._mask(seen.view), products=products)
             order.append(fits[seen.view])
+            sizes.append(seen.nbytes)
             return False
 
         with Products(self._model, names, see) as products:
             run(self._model)
         for view, fit in fits.items():
             fit.norm = products.norms.get(view)
+            first = order.index(fit)
+            fit.growth = max(sizes[first:]) / max(1, sizes[first])
         for name in names:
             mine = [fit for view, fit in fits.items() if view.name == name]
             if name in products.others:
@@ -158,7 +203,7 @@ class Compensator:
             kept.copy_(mask)
         return view.of(kept)
 
-    def _pair(self, run: Run, names: Collection[str]) -> _Pair:
+    def _pair(self, run: Run, names: Collection[str], rows: Rows) -> _Pair:
         """Return two runs on a batch that have not begun."""
         copied, fitted = twin(self._model), self._fitted
 
@@ -171,31 +216,58 @@ class Compensator:
                 run(model)
 
         now: PausedRun[SeenProduct] = PausedRun(partial(start, copied))
-        return _Pair(copied, now, PausedRun(partial(start, twin(self._before))))
+        before: PausedRun[SeenProduct] = PausedRun(partial(start, twin(self._before)))
+        return _Pair(copied, now, before, CountedRows(rows))
 
-    def _fit(self, fit: ProductFit, pairs: Sequence[_Pair], *, last: bool) -> list[_Pair]:
-        """Bring all runs to a reader, and fit it once they are there for the last time.
+    def _fit(
+        self,
+        fit: ProductFit,
+        pairs: list[_Pair],
+        waiting: list[Callable[[], _Pair]],
+        done: Sequence[ProductFit],
+        *,
+        last: bool,
+    ) -> None:
+        """Bring runs to a reader, and fit it once they are there for the last time.
 
-        Returns:
-            The runs that call it as the first one did; others do not count any more.
+        Those that do not call it as the first one did do not count any more, and leave.
+
+        Args:
+            fit: the reader.
+            pairs: runs that have begun.
+            waiting: begin those that have not; they join while there is room.
+            done: the calls before.
+            last: whether this is its last call.
         """
-        going: list[_Pair] = []
-        seen: list[SeenProduct] = []
-        for pair in pairs:
-            now, before = pair.now.resume(), pair.before.resume()
-            if now is None or before is None or not now.view == before.view == fit.view:
-                pair.now.stop()
-                pair.before.stop()
-                continue
-            fit.add(now, before)
-            going.append(pair)
-            seen.append(now)
+        seen: list[_Seen] = []
+        for pair in pairs.copy():
+            self._advance(pair, [fit], pairs, seen)
+        begins = fit not in done  # all its calls are seen of the same runs
+        while begins and waiting and (fit.rows < _ROWS * fit.width or _held(fit, seen) <= _HELD):
+            pairs.append(waiting.pop(0)())
+            self._advance(pairs[-1], [*done, fit], pairs, seen)
         if last:
             fit.fit(self._compensation, self._tensors, self._add_up)
             self._fitted.add(fit.view)
-            for pair, product in zip(going, seen, strict=True):
-                self._hand_on(fit, pair.model, product)
-        return going
+            for pair, one in zip(pairs, seen, strict=True):
+                self._hand_on(fit, pair.model, one.now)
+            if _held(fit, seen) > _HELD / 8:
+                return_memory()
+
+    def _advance(
+        self, pair: _Pair, calls: Sequence[ProductFit], pairs: list[_Pair], seen: list[_Seen]
+    ) -> None:
+        """Bring a run to the last of some calls, and add what it reads there, or take it out."""
+        one: _Seen | None = None
+        for call in calls:
+            one = pair.resume()
+            if one is None or one.now.view != call.view:
+                pair.stop()
+                pairs.remove(pair)
+                return
+        if one is not None:
+            calls[-1].add(one.now, one.before, one.rows)
+            seen.append(one)
 
     def _hand_on(self, fit: ProductFit, model: nn.Module, seen: SeenProduct) -> None:
         """Bring what was fitted to a copy that runs, which may hold weights of its own."""
@@ -204,6 +276,12 @@ class Compensator:
                 held.copy_(view.of(self._tensors[view.name]))
         if fit.norm is not None:
             tensors_by_any_name(model)[fit.norm].copy_(self._tensors[fit.norm])
+
+
+def _held(fit: ProductFit, seen: Sequence[_Seen]) -> float:
+    """Return about how many bytes will be held of runs, with one more, from a reader on."""
+    read = sum(one.now.nbytes + one.before.nbytes for one in seen)
+    return 3 * read * fit.growth * (1 + 1 / max(1, len(seen)))
 
 
 def _note(fit: ProductFit, done: Compensated) -> None:

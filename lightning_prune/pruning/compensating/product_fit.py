@@ -22,6 +22,7 @@ class ProductFit:
 
     Attributes:
         view: its weight.
+        growth: the most that a later reader reads and writes, relative to this one.
         norm: the name of the running mean of the batch norm that reads it, if one does.
         errors: what is lost of the square of its outputs, before it was fitted and after; None if
             only constants were.
@@ -30,6 +31,7 @@ class ProductFit:
 
     def __init__(self, call: SeenProduct, mask: Tensor, *, products: bool) -> None:
         self.view, self._linear_map, self._bias = call.view, call.linear_map, call.bias
+        self.growth = 1.0
         self.norm: str | None = None
         self.errors: tuple[float, float] | None = None
         self.obstacle: str | None = None
@@ -41,6 +43,16 @@ class ProductFit:
         self._products = products
         self._sums: list[Sums] = []
 
+    @property
+    def rows(self) -> int:
+        """How many rows were added so far."""
+        return self._sums[0].rows if self._sums else 0
+
+    @property
+    def width(self) -> int:
+        """How many features it has, in the largest group."""
+        return int(self._features.sum(1).amax())
+
     def _begin(self) -> None:
         """Make room for sums, unless there are some."""
         if not self._sums:
@@ -50,8 +62,14 @@ class ProductFit:
                 for f, o in zip(read, self._outputs, strict=True)
             ]
 
-    def add(self, now: SeenProduct, before: SeenProduct) -> None:
-        """Add what one call reads, and what it wrote before; without products, what it writes."""
+    def add(self, now: SeenProduct, before: SeenProduct, rows: Tensor | None = None) -> None:
+        """Add what one call reads, and what it wrote before; without products, what it writes.
+
+        Args:
+            now: the call.
+            before: the same call of the model before.
+            rows: which of its rows count, shape ``[rows]``; None = all do.
+        """
         self._begin()
         kept = self._features if self._products else self._outputs
         if self._products:
@@ -59,6 +77,8 @@ class ProductFit:
         else:
             found = now.linear_map.outputs(_exact(now.outputs))
         written = before.linear_map.outputs(_exact(before.outputs))
+        if rows is not None:
+            found, written = found[:, rows], written[:, rows]
         parts = zip(self._sums, found, kept, written, self._outputs, strict=True)
         for sums, one, read, other, wrote in parts:
             sums.add(one[:, read], other[:, wrote])

@@ -58,6 +58,11 @@ class SeenProduct:
     bias: WeightView | None
     operands: tuple[Tensor, Tensor | None]
 
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the inputs and outputs have."""
+        return self.inputs.nbytes + self.outputs.nbytes
+
 
 class Products(TorchDispatchMode):
     """A dispatch mode that shows every product with one of some weights.
@@ -116,15 +121,19 @@ class Products(TorchDispatchMode):
             inputs, weight, bias = args[:3]
         else:
             return None
-        view = self._view(weight, self._names)
+        view = self.view(weight)
         if view is None:
             return None
         linear_map = Convolution.of(weight, args[3:]) if name == "convolution" else MatrixProduct()
         noted = self._view(bias, self._tensors)
         return SeenProduct(view, linear_map, inputs, outputs, noted, (weight, bias))
 
+    def view(self, tensor: Tensor | None) -> WeightView | None:
+        """Return a tensor as a view of one of the weights, ``None`` if it is none."""
+        return self._view(tensor, self._names)
+
     def _view(self, tensor: Tensor | None, names: Iterable[str]) -> WeightView | None:
-        """Return a tensor as an view, if it lies in the memory of one of the weights."""
+        """Return a tensor as a view, if it lies in the memory of one of the weights."""
         if tensor is None:
             return None
         memory = tensor.untyped_storage()._cdata

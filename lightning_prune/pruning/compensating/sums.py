@@ -49,6 +49,11 @@ class Sums:
         self._means, self._squares = add_up(self._means), add_up(self._squares)
 
     @property
+    def rows(self) -> int:
+        """How many rows were added."""
+        return int(self._means[0])
+
+    @property
     def finite(self) -> bool:
         """Whether there is something, and all of it is finite."""
         return bool(self._means[0] > 0) and all(

@@ -19,8 +19,12 @@ class Net(nn.Module):
         return self.fc(input=self.up(self.depthwise(self.conv(x))).mean((2, 3)))
 
 
+def squares(inputs, dim):
+    return inputs.square().movedim(dim, 0).flatten(1).mean(1)
+
+
 def observe(net, batches, *, only_training=False):
-    observer = Observer(observable(net), torch.square)
+    observer = Observer(observable(net), squares)
     observer.start(only_training=only_training)
     for batch in batches:
         net(batch)
@@ -34,10 +38,11 @@ def test_ungrouped_layers_are_watched():
 
 def test_means_over_batches_and_positions():
     net, batches = Net(), torch.randn(3, 2, 3, 8, 8)
-    means = observe(net, batches).means()
+    observer = observe(net, batches)
+    means = observer.means()
     expected = batches.square().mean((0, 1, 3, 4))
     assert torch.allclose(means["conv.weight"].flatten(), expected, rtol=1e-6)
-    assert {n: tuple(m.shape) for n, m in means.items()} == {
+    assert {n: tuple(observer.like_weight(n, m).shape) for n, m in means.items()} == {
         "conv.weight": (1, 3, 1, 1),
         "up.weight": (4, 1, 1, 1),
         "fc.weight": (1, 2),
@@ -52,7 +57,7 @@ def test_evaluation_does_not_count_while_training():
 
 def test_no_hook_stays_and_a_copy_does_not_count():
     net = Net()
-    observer = Observer(observable(net), torch.square)
+    observer = Observer(observable(net), squares)
     observer.start(only_training=False)
     copy.deepcopy(net)(torch.randn(1, 3, 8, 8))
     assert not observer.ready
@@ -76,7 +81,7 @@ def test_a_batch_that_is_not_finite_does_not_count(bad):
 def test_the_state_goes_on_where_it_was():
     net, batches = Net(), torch.randn(2, 2, 3, 8, 8)
     whole = observe(net, batches).means()
-    resumed = Observer(observable(net), torch.square)
+    resumed = Observer(observable(net), squares)
     resumed.load_state_dict(observe(net, batches[:1]).state_dict())
     resumed.start(only_training=False)
     net(batches[1])

@@ -10,6 +10,8 @@ from torch.nn import functional
 
 import lightning_prune as lp
 from lightning_prune.compensations import LeastSquares
+from lightning_prune.pruning.compensating import compensate
+from lightning_prune.pruning.compensating.product_fit import ProductFit
 
 EXACT = LeastSquares(ridge=1e-9)
 
@@ -201,3 +203,36 @@ def test_data_that_are_not_finite_leave_the_weights() -> None:
     }
     kept = model.second.weight != 0
     assert torch.equal(model.second.weight[kept], weight[kept])
+
+
+def test_runs_that_begin_further_on_read_what_has_been_fitted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Large activations of early layers are held of some batches, later ones of all."""
+    seen: dict[str, int] = {}
+    fit = ProductFit.fit
+
+    def count(self: ProductFit, *args: Any) -> None:
+        seen[self.view.name] = self.rows
+        fit(self, *args)
+
+    monkeypatch.setattr(ProductFit, "fit", count)
+
+    def pruned() -> nn.Module:
+        torch.manual_seed(0)
+        sizes = [(3, 8, 1), (8, 8, 2), (8, 8, 2), (8, 4, 1)]
+        model = nn.Sequential(*(nn.Conv2d(a, b, 3, s, 1) for a, b, s in sizes)).eval()
+        batches = list(torch.randn(12, 3, 16, 16).split(2))
+        options = {"criterion": lp.Magnitude(), "of": "units", "batches": batches}
+        lp.prune(model, batches[0], sparsity=0.5, compensation=LeastSquares(), **options)
+        return model
+
+    whole = pruned()
+    assert seen == {"1.weight": 768, "2.weight": 192, "3.weight": 192}
+    monkeypatch.setattr(compensate, "_HELD", 1)
+    monkeypatch.setattr(compensate, "_ROWS", 4)
+    parts, again = pruned(), pruned()
+    assert seen == {"1.weight": 256, "2.weight": 160, "3.weight": 160}
+    for mine, theirs in zip(parts.parameters(), again.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert not torch.equal(parts[1].weight, whole[1].weight)
