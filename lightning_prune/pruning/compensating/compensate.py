@@ -242,6 +242,7 @@ class Compensator:
         seen: list[_Seen] = []
         for pair in pairs.copy():
             self._advance(pair, [fit], pairs, seen)
+            _return_memory(fit, seen)
         begins = fit not in done  # all its calls are seen of the same runs
         while begins and waiting and (fit.rows < _ROWS * fit.width or _held(fit, seen) <= _HELD):
             pairs.append(waiting.pop(0)())
