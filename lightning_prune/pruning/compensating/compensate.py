@@ -242,17 +242,18 @@ class Compensator:
         seen: list[_Seen] = []
         for pair in pairs.copy():
             self._advance(pair, [fit], pairs, seen)
+            _return_memory(fit, seen)
         begins = fit not in done  # all its calls are seen of the same runs
         while begins and waiting and (fit.rows < _ROWS * fit.width or _held(fit, seen) <= _HELD):
             pairs.append(waiting.pop(0)())
             self._advance(pairs[-1], [*done, fit], pairs, seen)
+            _return_memory(fit, seen)
         if last:
             fit.fit(self._compensation, self._tensors, self._add_up)
             self._fitted.add(fit.view)
             for pair, one in zip(pairs, seen, strict=True):
                 self._hand_on(fit, pair.model, one.now)
-            if _held(fit, seen) > _HELD / 8:
-                return_memory()
+            _return_memory(fit, seen)
 
     def _advance(
         self, pair: _Pair, calls: Sequence[ProductFit], pairs: list[_Pair], seen: list[_Seen]
@@ -282,6 +283,12 @@ def _held(fit: ProductFit, seen: Sequence[_Seen]) -> float:
     """Return about how many bytes will be held of runs, with one more, from a reader on."""
     read = sum(one.now.nbytes + one.before.nbytes for one in seen)
     return 3 * read * fit.growth * (1 + 1 / max(1, len(seen)))
+
+
+def _return_memory(fit: ProductFit, seen: Sequence[_Seen]) -> None:
+    """Give what runs have freed back to the system, where it is much."""
+    if _held(fit, seen) > _HELD / 8:
+        return_memory()
 
 
 def _note(fit: ProductFit, done: Compensated) -> None:

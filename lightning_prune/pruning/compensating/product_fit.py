@@ -63,7 +63,7 @@ class ProductFit:
             ]
 
     def add(self, now: SeenProduct, before: SeenProduct, rows: Tensor | None = None) -> None:
-        """Add what one call reads, and what it wrote before; without products, what it writes.
+        """Add what one call reads, and what it should write; without products, what it writes.
 
         Args:
             now: the call.
@@ -76,7 +76,7 @@ class ProductFit:
             found = now.linear_map.features(_exact(now.inputs))
         else:
             found = now.linear_map.outputs(_exact(now.outputs))
-        written = before.linear_map.outputs(_exact(before.outputs))
+        written = before.linear_map.outputs(_wanted(now, before))
         if rows is not None:
             found, written = found[:, rows], written[:, rows]
         parts = zip(self._sums, found, kept, written, self._outputs, strict=True)
@@ -154,6 +154,14 @@ class ProductFit:
         elif self.norm is not None:
             mean = tensors[self.norm]
             mean.sub_(missing.to(mean))
+
+
+def _wanted(now: SeenProduct, before: SeenProduct) -> Tensor:
+    """Return what a call should write, so that what it is added to becomes what it was before."""
+    wanted = _exact(before.outputs)
+    if now.added is None or before.added is None:
+        return wanted
+    return wanted + (_exact(before.added) - _exact(now.added))
 
 
 def _exact(values: Tensor) -> Tensor:

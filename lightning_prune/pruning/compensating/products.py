@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -49,6 +50,8 @@ class SeenProduct:
         outputs: the result, with the bias.
         bias: what is added, if it is a parameter.
         operands: weight and bias as they are passed; the latter may be None.
+        added: what it is added to at once, as the stream of a residual branch, in the shape of the
+            outputs; None if it is not.
     """
 
     view: WeightView
@@ -57,6 +60,7 @@ class SeenProduct:
     outputs: Tensor
     bias: WeightView | None
     operands: tuple[Tensor, Tensor | None]
+    added: Tensor | None = None
 
     @property
     def nbytes(self) -> int:
@@ -66,6 +70,8 @@ class SeenProduct:
 
 class Products(TorchDispatchMode):
     """A dispatch mode that shows every product with one of some weights.
+
+    It is shown when something other than a view reads it, or at the end of the run.
 
     Args:
         model: the model that runs.
@@ -85,6 +91,7 @@ class Products(TorchDispatchMode):
         self._names = list(names)
         self._see = see
         self._last: SeenProduct | None = None
+        self._again: Callable[[], Tensor] | None = None
         self.others: dict[str, str] = {}
         self.norms: dict[WeightView, str] = {}
 
@@ -96,19 +103,45 @@ class Products(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        outputs = func(*args, **(kwargs or {}))
         name = func.name().removeprefix("aten::").partition(".")[0]
+        if not (func.is_view or name == "_unsafe_view"):
+            self._show_if_read(name, args, kwargs)
+        outputs = func(*args, **(kwargs or {}))
         if name in _NORMS:
             self._note_norm(args)
         call = None if kwargs else self._call(name, args, outputs)
         if call is not None:
-            if self._see(call):
-                outputs = func(*args)
-                call = replace(call, outputs=outputs)
-            self._last = call
+            self._show(None)
+            self._last, self._again = call, partial(func, *args)
         elif not func.is_view:
             self._note_other(name, args)
         return outputs
+
+    @override
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        if error[0] is None:
+            self._show(None)
+
+    def _show_if_read(self, name: str, args: tuple[Any, ...], kwargs: Any) -> None:
+        """Show the last product, if an operation reads it."""
+        last = self._last
+        if last is None or self._again is None:
+            return
+        memory = last.outputs.untyped_storage()._cdata
+        read = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
+        mine = [t.untyped_storage()._cdata == memory for t in read]
+        if any(mine):
+            plain = name in ("add", "add_") and not kwargs and mine.count(True) == 1
+            other = read[mine.index(False)] if plain and len(read) == 2 else None
+            self._show(None if other is None else _like(other, read[mine.index(True)], last))
+
+    def _show(self, added: Tensor | None) -> None:
+        """Show the last product, unless it has been shown."""
+        last, again = self._last, self._again
+        self._again = None
+        if last is not None and again is not None and self._see(replace(last, added=added)):
+            last.outputs.copy_(again())  # what views it sees the new values, too
 
     def _call(self, name: str, args: tuple[Any, ...], outputs: Any) -> SeenProduct | None:
         """Return a product with one of the weights."""
@@ -157,3 +190,14 @@ class Products(TorchDispatchMode):
             view = self._view(leaf, self._names) if isinstance(leaf, Tensor) else None
             if view is not None:
                 self.others.setdefault(view.name, name)
+
+
+def _like(added: Tensor, view: Tensor, product: SeenProduct) -> Tensor | None:
+    """Return what is added to a view of all outputs in their shape, None if it has another."""
+    outputs = product.outputs
+    if added.shape != view.shape or view.numel() != outputs.numel():
+        return None
+    if view.shape == outputs.shape and view.stride() == outputs.stride():
+        return added
+    in_order = view.is_contiguous() and outputs.is_contiguous()
+    return added.reshape(outputs.shape) if in_order else None
