@@ -8,7 +8,7 @@ from lightning_prune.criteria import BrainSurgeon
 
 def make_model() -> nn.Sequential:
     """Hidden units of equal weight, of which each of the first four is there twice."""
-    model = nn.Sequential(nn.Linear(8, 12), nn.Linear(12, 3))
+    model = nn.Sequential(nn.Linear(16, 12), nn.Linear(12, 3))
     with torch.no_grad():
         model[0].weight[4:8] = model[0].weight[:4]
         model[0].bias[4:8] = model[0].bias[:4] + 1  # means do not count
@@ -18,7 +18,7 @@ def make_model() -> nn.Sequential:
 
 def test_units_that_others_can_stand_for_go_and_least_squares_restores_them() -> None:
     torch.manual_seed(0)
-    model, batches = make_model(), torch.randn(4, 64, 8)
+    model, batches = make_model(), torch.randn(4, 64, 16)
     report = lp.prune(
         model,
         batches[0],
