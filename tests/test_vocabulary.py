@@ -31,7 +31,7 @@ ALLOCATIONS = [
     for name in allocations.__all__
     if name not in {"Allocation", "PerLayer"}
 ] + [PerLayer({"*": 0.5}), Uniform(max_sparsity=0.6)]
-UNITS_ONLY = {"GeometricMedian", "ActivationRate", "BatchNormScale"}
+UNITS_ONLY = {"GeometricMedian", "ActivationRate", "BatchNormScale", "BrainSurgeon"}
 # Batch norms and ungrouped readers are not everywhere; that is said by name.
 UNSCORED = {("BatchNormScale", m) for m in ("mlp", "plain_cnn", "inverted_residual")}
 

@@ -174,7 +174,9 @@ def totals(rows: dict[str, dict[str, dict[str, float | str]]]) -> list[str]:
     """Return the sums over the models that every way could cut."""
     common = [found for found in rows.values() if all("seconds" in one for one in found.values())]
     ways = next(iter(rows.values())).keys()
-    sums = {way: {"seconds": sum(float(f[way]["seconds"]) for f in common)} for way in ways}
+    sums: dict[str, dict[str, float | str]] = {
+        way: {"seconds": sum(float(f[way]["seconds"]) for f in common)} for way in ways
+    }
     return [*row_of(f"all ({len(common)})", sums)[:6], "", ""]
 
 

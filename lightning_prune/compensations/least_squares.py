@@ -20,8 +20,9 @@ class LeastSquares(Compensation):
               + \lambda\, \overline{\mathrm{E}[x^2]}\, \lVert V - W \rVert^2
 
     where :math:`y` is what the reader returned before the units were removed and :math:`x` are the
-    features that are left: of a convolution those of the whole kernel. The solution is in closed
-    form. Readers are fitted in the order of the data, each on what the readers before it write by
+    features that are left: of a convolution those of the whole kernel. What is added to something
+    at once, as a residual branch to its stream, also makes up for what that has lost: :math:`y` is
+    the sum as it was, less what is added to it now. The solution is in closed form. Readers are fitted in the order of the data, each on what the readers before it write by
     then: all samples go through the model together, whose activations that are needed further on
     are held, twice, and so are the products of the features of one reader, in 64 bits. Where
     activations would be more than about half a gigabyte, and eight rows for each feature are there,

@@ -27,12 +27,13 @@ class BrainSurgeon(Criterion):
     and Stork, 1992, "Second Order Derivatives for Network Pruning"; by layers as in Frantar and
     Alistarh, 2022, "Optimal Brain Compression", arXiv:2208.11580. Linear layers and ungrouped
     convolutions are observed, of these the channels and not the places of the kernel; other
-    weights have no score, and a group with none is refused by name. Holds the square of the number
-    of input channels in 32 bits, for each layer that is observed.
+    weights have no score, nor have single ones, and a group with none is refused by name. Holds the
+    square of the number of input channels in 32 bits, for each layer that is observed.
     """
 
     reads: ClassVar[type[Evidence]] = Covariances
     sides: ClassVar[Sides] = "in"
+    single_weights: ClassVar[bool] = False
 
     @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:

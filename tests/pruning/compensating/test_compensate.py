@@ -236,3 +236,21 @@ def test_runs_that_begin_further_on_read_what_has_been_fitted(
     for mine, theirs in zip(parts.parameters(), again.parameters(), strict=True):
         assert torch.equal(mine, theirs)
     assert not torch.equal(parts[1].weight, whole[1].weight)
+
+
+def test_a_branch_makes_up_for_what_the_stream_has_lost() -> None:
+    class Stream(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.back = nn.Linear(4, 4), nn.Linear(4, 4)
+            self.second, self.end = nn.Linear(4, 12), nn.Linear(12, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = x + self.back(self.first(x))  # half of the units say half of it
+            return y + self.end(self.second(y))  # half of the units say all that is linear in `y`
+
+    torch.manual_seed(0)
+    model, x = Stream().eval(), torch.randn(300, 4)
+    before = model(x)
+    shrink(model, x, include=["first", "second"], compensation=LeastSquares(ridge=1e-6))
+    assert torch.allclose(model(x), before, atol=1e-2)

@@ -75,3 +75,55 @@ def test_a_product_is_computed_again_where_that_is_asked_for(again: bool) -> Non
     with torch.no_grad(), Products(layer, ["weight"], see):
         result = layer(x)
     assert torch.equal(result, torch.full_like(result, 5.0) if again else before)
+
+
+class Branch(nn.Module):
+    """A residual branch; what its product is added to is what it reads, or nothing."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.layer, self.kind = nn.Linear(3, 3, bias="without" not in kind), kind
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x)
+        if self.kind == "in place":
+            x = x.clone()
+            x += y
+            return x
+        if self.kind == "behind an activation":
+            return y.relu() + x
+        return y if self.kind == "alone" else x + y
+
+
+@pytest.mark.parametrize("kind", ["sum", "in place", "sum without a bias"])
+def test_what_a_product_is_added_to_is_seen(kind: str) -> None:
+    x = torch.randn(2, 5, 3)
+    added = []
+
+    def see(product: SeenProduct) -> bool:
+        assert product.added is not None
+        added.append(product.added.clone())  # before anything is added to it
+        return False
+
+    model = Branch(kind)
+    with torch.no_grad(), Products(model, ["layer.weight"], see):
+        model(x)
+    assert torch.equal(torch.stack(added), x.flatten(0, 1)[None])
+
+
+@pytest.mark.parametrize("kind", ["alone", "behind an activation"])
+def test_what_is_not_added_at_once_is_not(kind: str) -> None:
+    found, _ = seen(Branch(kind), ["layer.weight"], torch.randn(2, 5, 3))
+    assert [one.added for one in found] == [None]
+
+
+def test_what_is_added_is_read_after_the_product_is_computed_again() -> None:
+    model, x = Branch("sum"), torch.randn(2, 5, 3)
+
+    def see(product: SeenProduct) -> bool:
+        model.layer.weight.zero_()
+        model.layer.bias.fill_(5.0)
+        return True
+
+    with torch.no_grad(), Products(model, ["layer.weight"], see):
+        assert torch.equal(model(x), x + 5)
