@@ -22,14 +22,15 @@ class LeastSquares(Compensation):
     where :math:`y` is what the reader returned before the units were removed and :math:`x` are the
     features that are left: of a convolution those of the whole kernel. What is added to something
     at once, as a residual branch to its stream, also makes up for what that has lost: :math:`y` is
-    the sum as it was, less what is added to it now. The solution is in closed form. Readers are fitted in the order of the data, each on what the readers before it write by
-    then: all samples go through the model together, whose activations that are needed further on
-    are held, twice, and so are the products of the features of one reader, in 64 bits. Where
-    activations would be more than about half a gigabyte, and eight rows for each feature are there,
-    further batches join at later readers. Rows that what the model returns (the loss, where there
-    is one) does not depend on, as the padding of sentences, do not count. A constant goes into the
-    bias, or into the mean of a batch norm that follows. After the ridge regression of CORP, 2026,
-    arXiv:2602.05243, and of ThiNet, Luo et al., 2017, arXiv:1707.06342.
+    the sum as it was, less what is added to it now. The solution is in closed form. Readers are
+    fitted in the order of the data, each on what the readers before it write by then: all samples
+    go through the model together, whose activations that are needed further on are held, twice, and
+    so are the products of the features of one reader, in 64 bits. Where activations would be more
+    than about half a gigabyte, and eight rows for each feature are there, further batches join at
+    later readers. Rows that what the model returns (the loss, where there is one) does not depend
+    on, as the padding of sentences, do not count. A constant goes into the bias, or into the mean
+    of a batch norm that follows. After the ridge regression of CORP, 2026, arXiv:2602.05243, and of
+    ThiNet, Luo et al., 2017, arXiv:1707.06342.
 
     Args:
         ridge: :math:`\lambda`, positive: how much weights are held to today's, relative to the mean
