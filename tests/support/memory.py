@@ -14,5 +14,6 @@ def storages() -> dict[int, int]:
     return {
         tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
         for tensor in gc.get_objects()
-        if type(tensor) in (torch.Tensor, nn.Parameter) and tensor.device.type == "cpu"
+        if type(tensor) in (torch.Tensor, nn.Parameter)
+        and (tensor.device.type, tensor.layout) == ("cpu", torch.strided)
     }
