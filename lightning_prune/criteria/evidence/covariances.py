@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
-from lightning_prune.criteria.evidence.base import Evidence, Subject
-from lightning_prune.criteria.evidence.observer import Observer, observable
-from lightning_prune.modules.names import plain_name
+from lightning_prune.criteria.evidence.inputs import Inputs
 
 _DAMPING = 0.01
 """What is added to every variance, relative to the average one."""
@@ -21,7 +18,7 @@ _BLOCK = 64
 """How many channels go at once, at most."""
 
 
-class Covariances(Evidence):
+class Covariances(Inputs):
     r"""The variance of every input of a layer that its other inputs do not explain.
 
     .. math:: v_j = 1 \, / \, [(C_S + 0.01 \, \overline{C_{jj}} \, I)^{-1}]_{jj}
@@ -33,44 +30,12 @@ class Covariances(Evidence):
     """
 
     name: ClassVar[str] = "covariances"
-    needs_data: ClassVar[bool] = True
-    same_on_ranks: ClassVar[bool] = False
-
-    def __init__(self, subject: Subject) -> None:
-        super().__init__(subject)
-        modules = observable(subject.model)
-        # In the order of the weights, which is that of every rank.
-        observed = {name: modules[plain_name(name)] for name in subject.weights}
-        self._observer = Observer(observed, _products)
-
-    @classmethod
-    @override
-    def observable(cls, model: nn.Module, names: Collection[str]) -> set[str]:
-        """Return the names of the weights of linear layers and ungrouped convolutions."""
-        modules = observable(model)
-        return {name for name in names if plain_name(name) in modules}
-
-    @property
-    @override
-    def ready(self) -> bool:
-        """Whether every module has read something."""
-        return self._observer.ready
 
     @override
-    def start(self, *, only_training: bool) -> None:
-        """Hook into the modules."""
-        self._observer.start(only_training=only_training)
-
-    @override
-    def stop(self) -> None:
-        """Take the hooks away."""
-        self._observer.stop()
-
-    @override
-    def gather(self, loss: Callable[[nn.Module, Any], Tensor], batch: Any) -> None:
-        """Run the batch, of which the hooks see enough."""
-        with torch.no_grad():
-            loss(self.subject.model, batch)
+    def summary(self, inputs: Tensor, dim: int) -> Tensor:
+        """Return the averages of channels and of their products, shape ``[n + n * n]``."""
+        values = inputs.float().movedim(dim, 0).flatten(1)
+        return torch.cat([values.mean(1), (values @ values.T / values.shape[1]).flatten()])
 
     @override
     def observed(self) -> list[Tensor]:
@@ -83,45 +48,12 @@ class Covariances(Evidence):
             for name in self.subject.weights
         ]
 
-    @override
-    def reset(self) -> None:
-        """Forget every batch."""
-        self._observer.reset()
-
-    @override
-    def reduce(self, add_up: Callable[[Tensor], Tensor]) -> None:
-        """Add up the sums."""
-        self._observer.reduce(add_up)
-
-    @override
-    def state_dict(self) -> dict[str, Any] | None:
-        """Return the sums."""
-        return self._observer.state_dict()
-
-    @override
-    def load_state_dict(self, state: dict[str, Any] | None) -> None:
-        """Take over the sums."""
-        self.reset()
-        if state is not None:
-            self._observer.load_state_dict(state)
-
-    @override
-    def adopt(self, other: Self) -> None:
-        """Take over the sums of the same modules."""
-        self._observer.adopt(other._observer)
-
-
-def _products(inputs: Tensor, dim: int) -> Tensor:
-    """Return the averages of channels and of their products, shape ``[n + n * n]``."""
-    values = inputs.float().movedim(dim, 0).flatten(1)
-    return torch.cat([values.mean(1), (values @ values.T / values.shape[1]).flatten()])
-
 
 def _unexplained(averages: Tensor, weights: Tensor) -> Tensor:
     """Return what is left of the variance of each channel when its turn to go has come, ``[n]``.
 
     Args:
-        averages: what `_products` returned.
+        averages: what `Covariances.summary` returned.
         weights: sums of the squares of the weights that read each channel, shape ``[n]``.
     """
     n = len(weights)
