@@ -2,18 +2,17 @@
 
 It reads gradients and writes only its own buffers; it knows no masks. Adding a step neither
 synchronises with the device nor allocates memory of the model's size: scores are written a tile at
-a time, and summed along axes at once where nobody asks for those of single weights.
+a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
 from lightning_prune.modules.cpu_copies import cpu_copies
 from lightning_prune.modules.flat import split_like
@@ -89,14 +88,14 @@ class Accumulator:
         """
         among = None if parameters is None else {id(p) for p in parameters}
         chosen = [i for i, w in enumerate(self._weights) if among is None or id(w) in among]
-        step = _Step(self._weights, chosen, grad_scale)
+        step = ScoredStep(self._weights, chosen, grad_scale)
         if step.gradients:
             total = self._add(step)
             # Scores may have a sign; that they add up to nothing means that all are zero.
             counts = total.isfinite() & (total != 0)
             self._steps.add_(self._indicator(tuple(chosen)) * counts)
 
-    def _add(self, step: _Step) -> Tensor:
+    def _add(self, step: ScoredStep) -> Tensor:
         """Add the scores of a step; return their sum over all weights."""
         written = [self._write(tile, step).sum() for tile in self._tiles]
         total = torch.stack([self._sum.new_zeros(()), *written]).sum()
@@ -109,7 +108,7 @@ class Accumulator:
             self._add_scaled(sums[number], self._tiles[number].scores, total)
         return total
 
-    def _write(self, tile: _Tile, step: _Step) -> Tensor:
+    def _write(self, tile: Tile, step: ScoredStep) -> Tensor:
         """Write the scores of a tile, zero where there is no gradient, and return them, flat."""
         here = [n for n, piece in enumerate(tile.pieces) if piece.index in step.gradients]
         if len(here) < len(tile.pieces):
@@ -193,120 +192,8 @@ class Accumulator:
         return flags
 
 
-def saves_by_lines(weights: Sequence[Tensor]) -> bool:
-    """Return whether to sum scores along axes, where that is enough.
-
-    It is less to hold, and on a CPU faster. An accelerator needs several kernels for every weight;
-    for small models these take longer to start than the memory is worth.
-    """
-    device = weights[0].device
-    return device.type == "cpu" or sum(w.numel() for w in weights) > most_of(device)
-
-
-class LineAccumulator(Accumulator):
-    """Scores summed along axes of the weights as they are read: a number for every position.
-
-    Args:
-        weights: as of `Accumulator`.
-        criterion: an elementwise one.
-        dims: for each weight, the dimensions along which numbers are wanted, at least one.
-        tile: as of `Accumulator`.
-    """
-
-    def __init__(
-        self,
-        weights: Sequence[Tensor],
-        criterion: Criterion,
-        dims: Sequence[Sequence[int]],
-        *,
-        tile: int | None = None,
-    ) -> None:
-        self._dims = [tuple(found) for found in dims]
-        super().__init__(weights, criterion, tile=tile)
-        self._step = torch.zeros_like(self._sum)
-        views = iter(split_like(self._step, list(self._slots.values())))
-        self._lines = [{dim: next(views) for dim in found} for found in self._dims]
-        # Each line of a weight adds up to the same: the first ones count.
-        firsts = torch.tensor([dim == found[0] for found in self._dims for dim in found])
-        sizes = torch.tensor([shape.numel() for shape in self._slots.values()])
-        self._counted = firsts.repeat_interleave(sizes).to(self._device)
-
-    @override
-    def _shapes(self, parts: Sequence[Tensor]) -> dict[object, torch.Size]:
-        pairs = zip(self._weights, parts, self._dims, strict=True)
-        return {(id(w), d): part.shape[d : d + 1] for w, part, dims in pairs for d in dims}
-
-    @override
-    def _add(self, step: _Step) -> Tensor:
-        self._step.zero_()
-        for tile in self._tiles:
-            self._write(tile, step)
-            for piece, scores in zip(tile.pieces, tile.outs, strict=True):
-                self._add_lines(self._lines[piece.index], piece, scores)
-        total = (self._step * self._counted).sum()
-        self._add_scaled(self._sum, self._step, total)
-        return total
-
-    def _add_lines(self, lines: Mapping[int, Tensor], piece: Piece, scores: Tensor) -> None:
-        """Add the scores of some rows of a weight, summed along each of its axes."""
-        if 0 in lines:
-            along_rows = scores.flatten(1).sum(1) if scores.dim() > 1 else scores
-            lines[0][piece.start : piece.stop].add_(along_rows)
-        across = [dim for dim in lines if dim > 0]
-        # Over the rows first: what is left to sum along other axes is small.
-        row = scores.sum(0) if across else scores
-        for dim in across:
-            others = [d for d in range(row.dim()) if d != dim - 1]
-            lines[dim].add_(row.sum(others) if others else row)
-
-    @override
-    def _flags(self, chosen: Sequence[int]) -> Tensor:
-        among = set(chosen)
-        return torch.tensor([float(i in among) for i, dims in enumerate(self._dims) for _ in dims])
-
-
-class UnitAccumulator(Accumulator):
-    """Scores of units as wholes, made of those of the weights in every step.
-
-    Every step counts for all units.
-
-    Args:
-        weights: as of `Accumulator`.
-        criterion: one that scores whole units.
-        fold: makes scores of units of those of the weights.
-        sizes: how many scores ``fold`` returns in each of its tensors, by a name for each.
-    """
-
-    def __init__(
-        self,
-        weights: Sequence[Tensor],
-        criterion: Criterion,
-        fold: Callable[[Sequence[Tensor]], Sequence[Tensor]],
-        sizes: Mapping[str, int],
-    ) -> None:
-        self._fold, self._sizes = fold, dict(sizes)
-        super().__init__(weights, criterion)
-
-    @override
-    def _shapes(self, parts: Sequence[Tensor]) -> dict[object, torch.Size]:
-        return {name: torch.Size([size]) for name, size in self._sizes.items()}
-
-    @override
-    def _add(self, step: _Step) -> Tensor:
-        (tile,) = self._tiles
-        self._write(tile, step)
-        folded = torch.cat(list(self._fold(tile.outs)))
-        total = sum_over_ranks(folded.sum(), self._weights[0])
-        self._add_scaled(self._sum, folded, total)
-        return total
-
-    @override
-    def _flags(self, chosen: Sequence[int]) -> Tensor:
-        return torch.ones(len(self._slots))
-
-
 @dataclass(frozen=True)
-class _Tile:
+class Tile:
     """Pieces of weights, and where their scores are written; all tiles share that memory.
 
     Args:
@@ -320,18 +207,18 @@ class _Tile:
     outs: list[Tensor]
 
 
-def _tiles(shapes: Sequence[torch.Size], most: int, device: torch.device) -> list[_Tile]:
+def _tiles(shapes: Sequence[torch.Size], most: int, device: torch.device) -> list[Tile]:
     """Return tiles of at most ``most`` elements, if no row of a tensor has more."""
     tiles = tiles_of(shapes, most)
     sizes = [sum(piece.shape.numel() for piece in pieces) for pieces in tiles]
     scratch = torch.zeros(max(sizes, default=0), device=device)
     return [
-        _Tile(pieces, scratch[:size], split_like(scratch[:size], [p.shape for p in pieces]))
+        Tile(pieces, scratch[:size], split_like(scratch[:size], [p.shape for p in pieces]))
         for pieces, size in zip(tiles, sizes, strict=True)
     ]
 
 
-class _Step:
+class ScoredStep:
     """What one step has left on the weights, read a piece at a time.
 
     Args:

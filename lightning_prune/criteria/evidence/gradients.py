@@ -10,13 +10,10 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from lightning_prune.criteria.evidence.accumulator import (
-    Accumulator,
-    LineAccumulator,
-    UnitAccumulator,
-    saves_by_lines,
-)
+from lightning_prune.criteria.evidence.accumulator import Accumulator
 from lightning_prune.criteria.evidence.base import Evidence, Subject
+from lightning_prune.criteria.evidence.line_accumulator import LineAccumulator, saves_by_lines
+from lightning_prune.criteria.evidence.unit_accumulator import UnitAccumulator
 from lightning_prune.modules.kernels import twice_differentiable
 from lightning_prune.modules.tiles import Piece
 from lightning_prune.units.group import Axis

@@ -1,9 +1,10 @@
 import pytest
 import torch
+from support.random_steps import SHAPES, random_steps
 from torch import nn
 
 from lightning_prune.criteria import Gradient, Movement, Taylor
-from lightning_prune.criteria.evidence.accumulator import Accumulator, LineAccumulator
+from lightning_prune.criteria.evidence.accumulator import Accumulator
 from lightning_prune.modules.tiles import tiles_of
 
 
@@ -115,26 +116,6 @@ def test_the_state_goes_on_where_it_was():
         assert torch.equal(a, b)
 
 
-SHAPES = [(5, 3, 2), (7,), (4, 6)]
-
-
-def random_steps(accumulators):
-    """Let accumulators look at the same four steps, one of them not finite, one in part."""
-    torch.manual_seed(0)
-    made = [nn.Parameter(torch.randn(shape)) for shape in SHAPES]
-    made_accumulators = [make(made) for make in accumulators]
-    for step in range(4):
-        for weight in made:
-            weight.grad = torch.randn_like(weight)
-        if step == 1:
-            made[2].grad[3, 5] = torch.nan
-        if step == 2:
-            made[1].grad = None
-        for accumulator in made_accumulators:
-            accumulator.add(made[:2] if step == 3 else None, grad_scale=4.0)
-    return made_accumulators
-
-
 @pytest.mark.parametrize("criterion", [Gradient(), Taylor(), Movement()])
 @pytest.mark.parametrize("tile", [1, 8, 13, 1000])
 def test_tiles_change_nothing(criterion, tile):
@@ -146,33 +127,6 @@ def test_tiles_change_nothing(criterion, tile):
     )
     for mine, expected in zip(tiled.mean(), at_once.mean(), strict=True):
         assert torch.allclose(mine, expected, rtol=1e-6, atol=0)
-
-
-@pytest.mark.parametrize("criterion", [Gradient(), Taylor(), Movement()])
-@pytest.mark.parametrize("tile", [1, 8, 1000])
-def test_lines_are_sums_of_the_scores_of_weights(criterion, tile):
-    dims = [[0, 1, 2], [0], [1]]
-    lines, weights = random_steps(
-        [
-            lambda made: LineAccumulator(made, criterion, dims, tile=tile),
-            lambda made: Accumulator(made, criterion),
-        ]
-    )
-    found = iter(lines.mean())
-    for mean, along in zip(weights.mean(), dims, strict=True):
-        for dim in along:
-            others = [d for d in range(mean.dim()) if d != dim]
-            expected = mean.sum(others) if others else mean
-            assert torch.allclose(next(found), expected, rtol=1e-5, atol=1e-7)
-
-
-def test_what_is_held_for_lines_is_small():
-    weight = nn.Parameter(torch.ones(512, 2048))
-    weight.grad = torch.ones_like(weight)
-    accumulator = LineAccumulator([weight], Taylor(), [[0, 1]], tile=4096)
-    accumulator.add()
-    assert accumulator.state_dict()["sum"].numel() == 512 + 2048
-    assert [m.tolist()[0] for m in accumulator.mean()] == [2048.0, 512.0]
 
 
 def test_a_piece_of_the_mean():

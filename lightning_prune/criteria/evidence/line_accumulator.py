@@ -1,0 +1,89 @@
+"""Scores summed along axes of the weights as they are read: none of a single weight is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_prune.criteria.evidence.accumulator import Accumulator, ScoredStep
+from lightning_prune.modules.flat import split_like
+from lightning_prune.modules.tiles import Piece, most_of
+
+if TYPE_CHECKING:
+    from lightning_prune.criteria.base import Criterion
+
+
+def saves_by_lines(weights: Sequence[Tensor]) -> bool:
+    """Return whether to sum scores along axes, where that is enough.
+
+    It is less to hold, and on a CPU faster. An accelerator needs several kernels for every weight;
+    for small models these take longer to start than the memory is worth.
+    """
+    device = weights[0].device
+    return device.type == "cpu" or sum(w.numel() for w in weights) > most_of(device)
+
+
+class LineAccumulator(Accumulator):
+    """Scores summed along axes of the weights as they are read: a number for every position.
+
+    Args:
+        weights: as of `Accumulator`.
+        criterion: an elementwise one.
+        dims: for each weight, the dimensions along which numbers are wanted, at least one.
+        tile: as of `Accumulator`.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        criterion: Criterion,
+        dims: Sequence[Sequence[int]],
+        *,
+        tile: int | None = None,
+    ) -> None:
+        self._dims = [tuple(found) for found in dims]
+        super().__init__(weights, criterion, tile=tile)
+        self._step = torch.zeros_like(self._sum)
+        views = iter(split_like(self._step, list(self._slots.values())))
+        self._lines = [{dim: next(views) for dim in found} for found in self._dims]
+        # Each line of a weight adds up to the same: the first ones count.
+        firsts = torch.tensor([dim == found[0] for found in self._dims for dim in found])
+        sizes = torch.tensor([shape.numel() for shape in self._slots.values()])
+        self._counted = firsts.repeat_interleave(sizes).to(self._device)
+
+    @override
+    def _shapes(self, parts: Sequence[Tensor]) -> dict[object, torch.Size]:
+        pairs = zip(self._weights, parts, self._dims, strict=True)
+        return {(id(w), d): part.shape[d : d + 1] for w, part, dims in pairs for d in dims}
+
+    @override
+    def _add(self, step: ScoredStep) -> Tensor:
+        self._step.zero_()
+        for tile in self._tiles:
+            self._write(tile, step)
+            for piece, scores in zip(tile.pieces, tile.outs, strict=True):
+                self._add_lines(self._lines[piece.index], piece, scores)
+        total = (self._step * self._counted).sum()
+        self._add_scaled(self._sum, self._step, total)
+        return total
+
+    def _add_lines(self, lines: Mapping[int, Tensor], piece: Piece, scores: Tensor) -> None:
+        """Add the scores of some rows of a weight, summed along each of its axes."""
+        if 0 in lines:
+            along_rows = scores.flatten(1).sum(1) if scores.dim() > 1 else scores
+            lines[0][piece.start : piece.stop].add_(along_rows)
+        across = [dim for dim in lines if dim > 0]
+        # Over the rows first: what is left to sum along other axes is small.
+        row = scores.sum(0) if across else scores
+        for dim in across:
+            others = [d for d in range(row.dim()) if d != dim - 1]
+            lines[dim].add_(row.sum(others) if others else row)
+
+    @override
+    def _flags(self, chosen: Sequence[int]) -> Tensor:
+        among = set(chosen)
+        return torch.tensor([float(i in among) for i, dims in enumerate(self._dims) for _ in dims])
