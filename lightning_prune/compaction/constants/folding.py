@@ -67,13 +67,17 @@ def fold_constants(
         What was folded, and what was not.
     """
     tensors = _tensors(model)
-    tensors = _tensors(model)
+    alive = {group.name: ~gone.cpu() for group, gone in zip(coupling.groups, dead, strict=True)}
+    unwritten = {g.name: _unwritten(g, tensors) & alive[g.name] for g in coupling.groups}
+    suspects = [name for name, units in unwritten.items() if units.any()]
     sources = _Sources(model, coupling)
+    if all(name in sources.reasons for name in suspects):  # others are constant only behind these
+        return Constants(kept={name: sources.reasons[name] for name in suspects})
+    sources.read()
     folded, kept, changes = {}, {}, _Changes(tensors)
-    for group, gone in zip(coupling.groups, dead, strict=True):
-        units = ~gone.cpu()
-        choice = sources.choose(group, units)
-        if bool((_unwritten(group, tensors) & units & ~choice.units).any()):
+    for group in coupling.groups:
+        choice = sources.choose(group, alive[group.name])
+        if bool((unwritten[group.name] & ~choice.units).any()):
             kept[group.name] = choice.reason
         if bool(choice.units.any()):
             folded[group.name] = int(choice.units.sum())
@@ -114,29 +118,37 @@ class _Sources:
     Args:
         model: the masked model.
         coupling: of the model.
+
+    Attributes:
+        readers: of each group whose readers can take up constants.
+        readings: what they read.
+        reasons: of each other group, why not.
     """
 
     def __init__(self, model: nn.Module, coupling: Coupling) -> None:
-        traces = coupling.traces.traces
+        self._model, self._traces = model, coupling.traces.traces
         self.readers: dict[str, list[Reader]] = {}
         self.readings: dict[Reader, Reading] = {}
-        self._reasons: dict[str, str] = {}
-        readers = Readers(traces)
+        self.reasons: dict[str, str] = {}
+        readers = Readers(self._traces)
         for group in coupling.groups:
             try:
                 self.readers[group.name] = readers.of(group)
             except Unfoldable as reason:
-                self._reasons[group.name] = str(reason)
+                self.reasons[group.name] = str(reason)
+
+    def read(self) -> None:
+        """Find out what all readers read."""
         everything = [reader for found in self.readers.values() for reader in found]
         try:
-            self.readings = read_constants(model, traces, everything)
+            self.readings = read_constants(self._model, self._traces, everything)
         except Unproved as reason:
-            self._reasons = {name: str(reason) for name in self.readers} | self._reasons
+            self.reasons = {name: str(reason) for name in self.readers} | self.reasons
 
     def choose(self, group: Group, units: Tensor) -> _Choice:
         """Return which of some units of a group can be folded."""
-        if group.name in self._reasons:
-            return _Choice(torch.zeros_like(units), self._reasons[group.name])
+        if group.name in self.reasons:
+            return _Choice(torch.zeros_like(units), self.reasons[group.name])
         reason = "something other than a weight reads it"
         if group.exposed is not None:
             units = units & ~group.exposed

@@ -35,7 +35,7 @@ _FORWARDS = 4
 _LEAST_SECONDS = 0.3
 _MOST_SECONDS = 20.0
 """How long variants may take: so many times the first forward, but within these bounds."""
-_SLOW_SECONDS = 0.5
+_SLOW_SECONDS = 0.03
 """Models whose first forward takes longer run in float64 on smaller sizes, where they take any."""
 
 

@@ -113,7 +113,8 @@ def larger(size: int) -> list[int]:
 
 def smaller(size: int) -> list[int]:
     """Return smaller sizes, the most usual first."""
-    sizes = [size - 32, size - 1] if size >= _LARGE else [size // 2, size - 1, size - 8, size - 32]
+    small = [size // 2, size - 1, size - 8, size - 32]
+    sizes = [size - 32, size - 1, size // 2] if size >= _LARGE else small
     return [one for one in dict.fromkeys(sizes) if 0 < one < size]
 
 

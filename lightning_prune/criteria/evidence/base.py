@@ -19,7 +19,7 @@ from lightning_prune.modules.flat import split_like
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.kernels import differentiable
 from lightning_prune.modules.shards import local
-from lightning_prune.modules.tiles import Piece
+from lightning_prune.modules.tiles import Piece, add_sums, pieces_of
 from lightning_prune.units.group import Axis
 
 if TYPE_CHECKING:
@@ -203,11 +203,24 @@ class Evidence(ABC):
     @torch.no_grad()
     def scores(self) -> list[Tensor]:
         """Return the scores of each group's units, each of shape ``[units]``."""
+        subject = self.subject
+        if subject.unit_sums is not None and subject.criterion.elementwise:
+            return subject.unit_sums(self._sums_along(subject.axes))
         weights = [local(weight) for weight in self.subject.weights.values()]
         flat = torch.empty(sum(w.numel() for w in weights), device=weights[0].device)
         scores = split_like(flat, [w.shape for w in weights])
-        self.subject.criterion.write(scores, weights, self.observed())
-        return self.subject.unit_scores(dict(zip(self.subject.weights, scores, strict=True)))
+        subject.criterion.write(scores, weights, self.observed())
+        return subject.unit_scores(dict(zip(subject.weights, scores, strict=True)))
+
+    def _sums_along(self, axes: Sequence[Axis]) -> dict[Axis, Tensor]:
+        """Return the scores of weights, summed along axes a piece at a time."""
+        weights = self.subject.weights
+        lines = {a: _zeros_along(weights[a.tensor], a.dim) for a in axes}
+        by_dim = {name: {a.dim: lines[a] for a in axes if a.tensor == name} for name in weights}
+        names, read = list(weights), self.weight_scores()
+        for piece in pieces_of(list(weights.values())):
+            add_sums(by_dim[names[piece.index]], piece, read(piece).view(piece.shape))
+        return lines
 
     @torch.no_grad()
     def weight_scores(self) -> Callable[[Piece], Tensor]:
@@ -240,3 +253,7 @@ class Evidence(ABC):
 
     def adopt(self, other: Self) -> None:  # noqa: B027
         """Take over what was gathered of the same model for fewer groups."""
+
+
+def _zeros_along(weight: Tensor, dim: int) -> Tensor:
+    return torch.zeros(weight.shape[dim] if weight.dim() else 1, device=weight.device)

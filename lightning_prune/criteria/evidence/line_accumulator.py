@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from lightning_prune.criteria.evidence.accumulator import Accumulator, ScoredStep
 from lightning_prune.modules.flat import split_like
-from lightning_prune.modules.tiles import Piece, most_of
+from lightning_prune.modules.tiles import add_sums, most_of
 
 if TYPE_CHECKING:
     from lightning_prune.criteria.base import Criterion
@@ -66,22 +66,10 @@ class LineAccumulator(Accumulator):
         for tile in self._tiles:
             self._write(tile, step)
             for piece, scores in zip(tile.pieces, tile.outs, strict=True):
-                self._add_lines(self._lines[piece.index], piece, scores)
+                add_sums(self._lines[piece.index], piece, scores)
         total = (self._step * self._counted).sum()
         self._add_scaled(self._sum, self._step, total)
         return total
-
-    def _add_lines(self, lines: Mapping[int, Tensor], piece: Piece, scores: Tensor) -> None:
-        """Add the scores of some rows of a weight, summed along each of its axes."""
-        if 0 in lines:
-            along_rows = scores.flatten(1).sum(1) if scores.dim() > 1 else scores
-            lines[0][piece.start : piece.stop].add_(along_rows)
-        across = [dim for dim in lines if dim > 0]
-        # Over the rows first: what is left to sum along other axes is small.
-        row = scores.sum(0) if across else scores
-        for dim in across:
-            others = [d for d in range(row.dim()) if d != dim - 1]
-            lines[dim].add_(row.sum(others) if others else row)
 
     @override
     def _flags(self, chosen: Sequence[int]) -> Tensor:
