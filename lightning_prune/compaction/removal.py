@@ -17,6 +17,7 @@ from lightning_prune.compaction.repair import Broken, Repair, Repaired
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import TOLERANCES, Check, Errors
 from lightning_prune.coupling import Coupling
+from lightning_prune.coupling.forecast import Traces
 from lightning_prune.errors import VerificationError
 from lightning_prune.modules.inputs import ExampleInputs
 
@@ -40,7 +41,7 @@ class Checks:
     Args:
         model: the masked model, before surgery.
         verification: what the model is held to.
-        coupling: of the model.
+        traces: recordings of the model, which the smaller one is brought to follow.
         tolerances: largest relative error allowed, by the type of the arithmetic.
         recorded: variants of the examples that the coupling has seen; None if it sees no more.
         full: a twin of the model, if there is one already.
@@ -50,7 +51,7 @@ class Checks:
         self,
         model: nn.Module,
         verification: Check,
-        coupling: Coupling,
+        traces: Traces,
         tolerances: Mapping[torch.dtype, float] = TOLERANCES,
         recorded: Sequence[ExampleInputs] | None = None,
         full: nn.Module | None = None,
@@ -58,7 +59,7 @@ class Checks:
         self.verification = verification
         self.recorded = recorded
         self.tolerances = tolerances
-        self.repair = Repair(model, coupling.traces, full)
+        self.repair = Repair(model, traces, full)
 
     def raise_counterexample(self, reason: str) -> None:
         """Tell of inputs on which the last model differed, if a recording of them may help.

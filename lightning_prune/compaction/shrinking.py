@@ -29,6 +29,7 @@ from lightning_prune.compaction.verification import (
     Verification,
 )
 from lightning_prune.coupling import Coupling, couple
+from lightning_prune.coupling.forecast import Traces
 from lightning_prune.errors import VerificationError
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.twin import twin
@@ -187,6 +188,13 @@ class Shrinking:
             return Constants(kept=constants.kept | refused)
         return replace(constants, errors=errors)
 
+    def _followed(self, coupling: Coupling) -> Traces:
+        """Return the recordings that the smaller model must follow; a copy to measure never trains.
+
+        Its train mode would take as long again.
+        """
+        return coupling.traces if self._verified else coupling.traces.in_eval_mode()
+
     def _remove(self, coupling: Coupling, tolerances: Mapping[torch.dtype, float]) -> Removal:
         """Remove what can be removed."""
         # A path that only other inputs take, such as one for larger images, was not recorded. Where
@@ -201,7 +209,8 @@ class Shrinking:
             seen = recorded if len(recorded) < _MOST_COUNTEREXAMPLES else None
             try:
                 if removal.wanted:
-                    checks = Checks(self._model, self.check, coupling, tolerances, seen, full)
+                    traces = self._followed(coupling)
+                    checks = Checks(self._model, self.check, traces, tolerances, seen, full)
                     removal.attempt(removal.wanted, checks)
                 break
             except CounterexampleError as found:

@@ -7,7 +7,7 @@ must show at each operation are known before it runs. Nothing here runs a model.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from lightning_prune.coupling.graph import Graph, Ref
 from lightning_prune.coupling.labels import Ids, Labels, Plane
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.units.group import Axis
+
+_Line = NDArray[np.bool_]
+"""What stays along a dimension: in numpy, of which the modes that watch torch see nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +50,9 @@ class Forecast:
 
     def __init__(self, trace: Trace, gone: NDArray[np.bool_]) -> None:
         self._trace = trace
-        self._gone = torch.from_numpy(gone)
-        self._kept: dict[Ref, list[Tensor | None]] = {}
-        self._of_ids: dict[int, dict[int, Tensor]] = {}
+        self._gone = gone
+        self._kept: dict[Ref, list[_Line | None]] = {}
+        self._of_ids: dict[int, dict[int, _Line]] = {}
         self._shapes: dict[Ref, tuple[int, ...]] = {}
 
     def kept(self, ref: Ref, dim: int) -> Tensor | None:
@@ -63,7 +66,8 @@ class Forecast:
             ``True`` = stays, shape ``[size of dim]``; None if all of it stays.
         """
         lines = self._lines(ref)
-        return lines[dim] if lines else None
+        line = lines[dim] if lines else None
+        return None if line is None else torch.from_numpy(line)
 
     def shape(self, ref: Ref) -> tuple[int, ...]:
         """Return the sizes that a value will have."""
@@ -71,15 +75,15 @@ class Forecast:
             sizes = self._trace.graph[ref].shape
             lines = self._lines(ref) or [None] * len(sizes)
             self._shapes[ref] = tuple(
-                size if line is None else int(line.count_nonzero())
+                size if line is None else int(np.count_nonzero(line))
                 for size, line in zip(sizes, lines, strict=True)
             )
         return self._shapes[ref]
 
-    def _lines(self, ref: Ref) -> list[Tensor | None]:
+    def _lines(self, ref: Ref) -> list[_Line | None]:
         """Return what stays along every dimension, or nothing if all of the value stays."""
         if ref not in self._kept:
-            found: list[Tensor | None] = [None] * len(self._trace.graph[ref].shape)
+            found: list[_Line | None] = [None] * len(self._trace.graph[ref].shape)
             for plane in self._trace.planes.get(ref, ()):
                 for dim, line in self._along(plane).items():
                     if found[dim] is None:
@@ -87,15 +91,14 @@ class Forecast:
             self._kept[ref] = found if any(line is not None for line in found) else []
         return self._kept[ref]
 
-    def _along(self, plane: Plane) -> dict[int, Tensor]:
+    def _along(self, plane: Plane) -> dict[int, _Line]:
         """Return what stays along each dimension that shrinks; values share many of their ids."""
         if id(plane.ids) not in self._of_ids:
-            gone = self._gone[plane.ids]
+            gone = self._gone[plane.ids.numpy()]
             lines = {}
-            for dim in plane.varying if bool(gone.any()) else ():
-                others = [d for d in range(gone.dim()) if d != dim]
-                line = gone.all(others) if others else gone
-                if bool(line.any()):
+            for dim in plane.varying if gone.any() else ():
+                line = gone.all(tuple(d for d in range(gone.ndim) if d != dim))
+                if line.any():
                     lines[dim] = ~line
             self._of_ids[id(plane.ids)] = lines
         return self._of_ids[id(plane.ids)]
@@ -114,6 +117,10 @@ class Traces:
     traces: tuple[Trace, ...]
     labels: Labels
     component: Ids
+
+    def in_eval_mode(self) -> Traces:
+        """Return the traces of passes in eval mode."""
+        return replace(self, traces=tuple(one for one in self.traces if not one.training))
 
     def forecasts(self, kept: Mapping[Axis, Tensor]) -> list[tuple[Trace, Forecast]]:
         """Return what becomes of every trace when axes are cut.

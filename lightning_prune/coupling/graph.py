@@ -120,6 +120,19 @@ def _places(op: OpOverload) -> dict[str, _Place]:
     return places
 
 
+@lru_cache(maxsize=4096)
+def argument_names(op: OpOverload) -> tuple[str, ...]:
+    """Return the names of the arguments of an operation, in order."""
+    return tuple(argument.name for argument in op._schema.arguments)
+
+
+@lru_cache(maxsize=4096)
+def written_arguments(op: OpOverload) -> tuple[tuple[int, str], ...]:
+    """Return position and name of the arguments that an operation writes into, by its schema."""
+    arguments = enumerate(op._schema.arguments)
+    return tuple((i, a.name) for i, a in arguments if a.alias_info and a.alias_info.is_write)
+
+
 @dataclass(frozen=True, eq=False)
 class Node:
     """One recorded operation.
@@ -162,7 +175,7 @@ class Node:
     @cached_property
     def writes(self) -> bool:
         """Whether the operation writes into one of its arguments."""
-        return any(a.alias_info and a.alias_info.is_write for a in self.op._schema.arguments)
+        return bool(written_arguments(self.op))
 
     def argument(self, name: str, default: Any = None) -> Any:
         """Return the argument that the operation's schema calls ``name``.

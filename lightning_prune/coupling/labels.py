@@ -198,7 +198,7 @@ class Labels:
 
     def freeze(self, ids: Tensor, reason: str) -> None:
         """Say that ``ids`` must stay."""
-        self.freezes.append(Freeze(np.unique(ids.numpy()), reason))
+        self.freezes.append(Freeze(ids.numpy().ravel(), reason))
 
     def kernel(self, ids: Tensor) -> None:
         """Say that ``ids`` are positions of a kernel: they stay, and no report names them."""
@@ -248,4 +248,4 @@ class Labels:
         self.grids.append(ids)
 
     def _mark(self, sort: Sort, ids: Tensor) -> None:
-        self.marks.append(Mark(sort, np.unique(ids.numpy())))
+        self.marks.append(Mark(sort, ids.numpy().ravel()))

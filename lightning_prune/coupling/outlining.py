@@ -11,7 +11,6 @@ memory is not seen.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from typing_extensions import override
 
-from lightning_prune.coupling.graph import base_name
+from lightning_prune.coupling.graph import base_name, written_arguments
 from lightning_prune.coupling.result_shapes import PLAIN, outlined
 
 _SHAPES_ALONE = frozenset(
@@ -176,13 +175,5 @@ def _may_be_made_up(leaf: Any) -> bool:
 
 def _written(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
     """Return the arguments that an operation writes into, by its schema."""
-    positions, names = _writes(func)
-    positional = [args[index] for index in positions if index < len(args)]
-    return positional + [kwargs[name] for name in names if name in kwargs]
-
-
-@lru_cache(maxsize=4096)
-def _writes(func: OpOverload) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    arguments = func._schema.arguments
-    written = [i for i, a in enumerate(arguments) if a.alias_info and a.alias_info.is_write]
-    return tuple(written), tuple(arguments[index].name for index in written)
+    given = (args[i] if i < len(args) else kwargs.get(n) for i, n in written_arguments(func))
+    return [value for value in given if value is not None]

@@ -21,7 +21,7 @@ from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 from typing_extensions import override
 
 from lightning_prune.coupling.foreach import is_of_lists, one_by_one
-from lightning_prune.coupling.graph import Graph, Kind, Node, Ref, Value, base_name
+from lightning_prune.coupling.graph import Graph, Kind, Node, Ref, Value, base_name, written_arguments
 from lightning_prune.coupling.outlining import Outlining
 from lightning_prune.coupling.sites import Sites
 from lightning_prune.modules.caches import results
@@ -229,10 +229,5 @@ def _storage(tensor: Tensor) -> int:
 
 def _written(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
     """Return the tensors that an operation writes in place, by its schema."""
-    written = []
-    for index, argument in enumerate(func._schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            value = args[index] if index < len(args) else kwargs.get(argument.name)
-            if isinstance(value, Tensor):
-                written.append(value)
-    return written
+    given = (args[i] if i < len(args) else kwargs.get(n) for i, n in written_arguments(func))
+    return [value for value in given if isinstance(value, Tensor)]

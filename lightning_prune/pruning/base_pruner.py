@@ -70,7 +70,8 @@ class BasePruner:
         clock: Clock | None = None,
         remaining: Remaining | None = None,
     ) -> None:
-        self._model, self._recipe, self._prunable = model, recipe, prunable
+        self._model, self._recipe = model, recipe
+        self._prunable = replace(prunable, coupling=None)  # whose recordings take memory
         groups = tuple(prunable.groups)
         if not groups:
             raise TargetError(nothing_to_prune(prunable.left_alone, recipe.granularity))

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from lightning_prune.coupling import couple
+from lightning_prune.coupling import Coupling, couple
 from lightning_prune.measure import count_parameters
 from lightning_prune.modules.gathering import has_shards, reshard, structure_of
 from lightning_prune.modules.inputs import ExampleInputs, examples_of
@@ -30,6 +30,7 @@ class Prunable:
         examples: example inputs, for criteria that need some.
         left_alone: why other groups are not pruned, by name.
         unused: names of the parameters that no example runs.
+        coupling: of the model by all examples, ``None`` if nothing was recorded.
     """
 
     groups: Sequence[Group]
@@ -39,6 +40,7 @@ class Prunable:
     examples: Sequence[ExampleInputs] = ()
     left_alone: Mapping[str, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
+    coupling: Coupling | None = None
 
 
 def find_prunable(
@@ -100,6 +102,7 @@ def find_prunable(
         | (coupling.readable if coupling else {})
         | (coupling.refused if coupling and not groups else {}),
         unused=tuple(coupling.unused) if coupling else (),
+        coupling=coupling,
     )
 
 

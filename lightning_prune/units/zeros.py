@@ -7,6 +7,7 @@ from torch import Tensor
 from lightning_prune.modules.shards import is_sharded, whole
 
 _GLANCE = 256
+_FEW = 8
 
 
 def is_zero(tensor: Tensor) -> bool:
@@ -18,6 +19,8 @@ def is_zero(tensor: Tensor) -> bool:
     is_long = tensor.numel() > _GLANCE and not is_sharded(tensor) and tensor.is_contiguous()
     if is_long and bool(tensor.view(-1)[:_GLANCE].any()):  # as in most of them
         return False
+    if is_long and tensor.is_floating_point():
+        return not bool(_either(tensor.view(-1), 0))
     return not bool(tensor.any())
 
 
@@ -40,7 +43,11 @@ def where_not_zero(tensor: Tensor, dim: int) -> Tensor:
         return (tensor != 0).any(others)
     # The largest and the lowest number are found several times as fast as any of booleans.
     size = tensor.shape[dim]
-    lines = tensor.reshape(-1, size, tensor.shape[dim + 1 :].numel()).flatten(1)
+    lines = tensor.reshape(-1, size, tensor.shape[dim + 1 :].numel())
+    found = (lines[:_FEW, :, :_FEW] != 0).any(2).any(0)
+    if bool(found.all()):  # as in most of them
+        return found
+    lines = lines.flatten(1)
     if len(lines) > 1:
         lines = _either(lines, 0).unsqueeze(0).to(tensor.dtype)
     lines = lines.reshape(size, -1)

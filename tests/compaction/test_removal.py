@@ -125,7 +125,7 @@ def test_what_is_wrong_in_train_mode_alone_is_put_back():
     coupling = couple(model, X)
     verification = Verification(copy.deepcopy(model), [ExampleInputs.of(X)])
     removal = Removal(model, Surgery(model), coupling, removed)
-    removal.attempt(removal.wanted, Checks(model, verification, coupling))
+    removal.attempt(removal.wanted, Checks(model, verification, coupling.traces))
     assert (len(model.first.weight), len(model.second.weight)) == (4, 8)
     assert list(removal.refused) == ["second"]
     assert "train mode" in removal.refused["second"]
@@ -141,10 +141,10 @@ def test_inputs_that_refute_a_removal_are_told_once_if_a_recording_of_them_may_h
     surgery, dead = Surgery(model), half_of_every_group(coupling.groups)
     one = Removal(model, surgery, coupling, dead)
     with pytest.raises(CounterexampleError, match="outputs differ") as found:
-        one.attempt(one.wanted, Checks(model, verification, coupling, TOLERANCES, []))
+        one.attempt(one.wanted, Checks(model, verification, coupling.traces, TOLERANCES, []))
     assert found.value.inputs is inputs
     surgery.undo()
     for seen in ([inputs], None):
         one = Removal(model, surgery, coupling, dead)
-        one.attempt(one.wanted, Checks(model, verification, coupling, TOLERANCES, seen))
+        one.attempt(one.wanted, Checks(model, verification, coupling.traces, TOLERANCES, seen))
         assert set(one.refused) == set("0123")

@@ -61,7 +61,7 @@ def test_a_plane_varies_where_its_ids_have_a_size():
 def test_freezes_keep_their_reason_in_order():
     labels = Labels()
     labels.freeze(torch.tensor([[2, 1], [2, 2]]), "why")
-    assert labels.freezes[0].ids.tolist() == [1, 2]
+    assert set(labels.freezes[0].ids.tolist()) == {1, 2}
     assert labels.freezes[0].reason == "why"
 
 

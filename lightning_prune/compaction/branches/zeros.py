@@ -21,6 +21,14 @@ from lightning_prune.units.zeros import is_zero
 
 _SCALES = (1.0, -1.0)
 _MAKES_ZEROS = {"aten::zeros", "aten::zeros_like", "aten::new_zeros"}
+_ADDS_A_BIAS = {
+    "aten::linear": 0,
+    "aten::conv1d": 0,
+    "aten::conv2d": 0,
+    "aten::conv3d": 0,
+    "aten::addmm": 1,
+}
+"""Products of two arguments, from this one on, to which a third is added."""
 _MULTIPLIES_GROUPS = {"aten::_grouped_mm"}  # leaves rows that no group has as the memory was
 
 
@@ -53,6 +61,8 @@ def zero_values(graph: Graph, places: Iterable[int], tensors: Mapping[str, Tenso
 def _yields_zeros(graph: Graph, node: Node, zeros: set[Ref], known: Mapping[Ref, Tensor]) -> bool:
     if node.name in _MULTIPLIES_GROUPS:
         return not zeros.isdisjoint(node.args[:2])
+    if zeros.isdisjoint(_factors(node)):
+        return False
     device = next(iter(known.values())).device
 
     def run(scale: float) -> list[Any]:
@@ -73,6 +83,14 @@ def _yields_zeros(graph: Graph, node: Node, zeros: set[Ref], known: Mapping[Ref,
             return all(isinstance(result, Tensor) and not bool(result.any()) for result in results)
         except (RuntimeError, TypeError, ValueError, NotImplementedError, IndexError):
             return False
+
+
+def _factors(node: Node) -> list[Ref]:
+    """Return the inputs of which one must be zero for results to be: not the bias of a product."""
+    if node.name not in _ADDS_A_BIAS:
+        return node.inputs
+    first = _ADDS_A_BIAS[node.name]
+    return [ref for ref in node.args[first : first + 2] if isinstance(ref, Ref)]
 
 
 def _numbers(value: Value, scale: float) -> Tensor:

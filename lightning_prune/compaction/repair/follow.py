@@ -22,7 +22,7 @@ from lightning_prune.compaction.repair.comparisons import Change, place_of, stal
 from lightning_prune.compaction.repair.fixes import Arguments, Expectation, Fix
 from lightning_prune.compaction.repair.size_fixes import cut_bounds, cut_correction, fix_for
 from lightning_prune.coupling.forecast import Forecast, Trace
-from lightning_prune.coupling.graph import Node, Ref
+from lightning_prune.coupling.graph import Node, Ref, argument_names
 from lightning_prune.coupling.outlining import NumbersNeededError, Outlining, can_outline
 from lightning_prune.coupling.record import OpObserver, mapped
 from lightning_prune.coupling.replay import run_twin, twin_as_recorded
@@ -139,6 +139,9 @@ class _Follower(OpObserver):
         self._forecast = forecast
         self._next = 0
         self._left_out: dict[Ref, list[tuple[int, int, int]]] = {}
+        for node in trace.graph.nodes:  # now, as later this mode and others would see it
+            for ref in (*node.inputs, *node.results):
+                forecast.shape(ref)
 
     @property
     def expected(self) -> Node | None:
@@ -164,13 +167,14 @@ class _Follower(OpObserver):
 
     def _numbers(self, node: Node, func: OpOverload, args: Any, kwargs: Any) -> Arguments:
         """Return the arguments that are no tensors, and tensors that were made of a number."""
-        names = [argument.name for argument in func._schema.arguments]
         given: Arguments = {}
-        for name, value in (dict(zip(names, args, strict=False)) | dict(kwargs)).items():
-            recorded = node.argument(name)
+        named = zip(argument_names(func), args, strict=False)
+        for name, value in (*named, *kwargs.items()):
             if not isinstance(value, Tensor):
                 given[name] = value
-            elif isinstance(recorded, Ref) and self._trace.graph[recorded].number is not None:
+                continue
+            recorded = node.argument(name)
+            if isinstance(recorded, Ref) and self._trace.graph[recorded].number is not None:
                 given[name] = value.item() if value.numel() == 1 else None
         return given
 

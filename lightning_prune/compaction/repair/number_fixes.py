@@ -15,7 +15,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from lightning_prune.compaction.repair.fixes import Arguments, Expectation, Fix, call_with
-from lightning_prune.coupling.graph import Ref
+from lightning_prune.coupling.graph import Ref, argument_names
 from lightning_prune.runtime.corrections import (
     ArgumentPin,
     PinArguments,
@@ -84,8 +84,7 @@ def numbers(e: Expectation, func: OpOverload, given: Arguments, *, lists: bool) 
     """Compare every single number with the recorded one, also those in constant tensors."""
     pins = []
     right = {}
-    for place, argument in enumerate(func._schema.arguments):
-        name = argument.name
+    for place, name in enumerate(argument_names(func)):
         if name not in given or name in _FITTING:
             continue
         value, recorded = given[name], e.node.argument(name)

@@ -24,7 +24,7 @@ from lightning_prune.compaction.repair.number_fixes import (
     numbers,
 )
 from lightning_prune.coupling.centred import centred_squares
-from lightning_prune.coupling.graph import Node, Ref
+from lightning_prune.coupling.graph import Node, Ref, argument_names
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.coupling.rules.elementwise import elementwise
 from lightning_prune.coupling.rules.reduction import REFILLED, reduced_dims
@@ -58,8 +58,7 @@ def fix_for(expectation: Expectation, func: OpOverload, args: Any, kwargs: Any) 
     Raises:
         LookupError: if it is wrong and there is no correction.
     """
-    names = [argument.name for argument in func._schema.arguments]
-    given: Arguments = dict(zip(names, args, strict=False)) | dict(kwargs)
+    given: Arguments = dict(zip(argument_names(func), args, strict=False)) | dict(kwargs)
     rule = _RULES.get(expectation.node.name)
     fix = rule(expectation, func, given) if rule is not None else None
     if fix is not None or expectation.node.name in _POSITIONS:

@@ -46,6 +46,7 @@ class CompactTwins:
         masks: over its units.
         example: what it runs on.
         clock: measures.
+        coupling: of the model; ``None`` = by the example, when it is needed.
         allow_unused: whether parameters may be unused.
     """
 
@@ -56,11 +57,12 @@ class CompactTwins:
         example: ExampleInputs,
         clock: Clock,
         *,
+        coupling: Coupling | None = None,
         allow_unused: bool,
     ) -> None:
         self._model, self._masks, self._example = model, masks, example
         self._clock, self._allow_unused = clock, allow_unused
-        self._coupling: Coupling | None = None
+        self._coupling = coupling
 
     def measured(self, kept: Sequence[Tensor], asked: float | None = None) -> Measured:
         """Measure the twin that has only these units, on rank zero.

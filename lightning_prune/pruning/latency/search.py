@@ -81,7 +81,10 @@ class LatencySearch:
             )
         example = next(iter(prunable.examples))
         clock = clock or clock_of(recipe.backend)
-        self._twins = CompactTwins(model, masks, example, clock, allow_unused=recipe.allow_unused)
+        coupling, allow_unused = prunable.coupling, recipe.allow_unused
+        self._twins = CompactTwins(
+            model, masks, example, clock, coupling=coupling, allow_unused=allow_unused
+        )
         self.round_to = 0
         self.restart()
         like = next(iter(masks.weights.values()))
