@@ -12,6 +12,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 Run = Callable[[nn.Module], Any]
 """Runs a model on a batch of calibration data."""
 
+_SHOWING = 2
+"""Batches that show which norms an update has reached."""
+
 
 def norms_with_statistics(model: nn.Module) -> dict[str, _BatchNorm]:
     """Return the batch norms of a model that keep a mean and a variance, by name."""
@@ -42,10 +45,10 @@ def renew_norms(
         add_up: returns the sum of a tensor over all ranks.
     """
     norms = norms_with_statistics(model)
-    old, new = (_estimated(one, names, runs, add_up) for one in (before, model))
+    old, new = (_estimated(one, names, runs[:_SHOWING], add_up) for one in (before, model))
     reached = {name: _reached(norms[name], old[name], new[name]) for name in old}
     names = [name for name in names if reached[name].any()]
-    # Once more, while the others norm by what they keep.
+    # On all batches, while the others norm by what they keep.
     for name, values in _estimated(model, names, runs, add_up).items():
         for statistic, value in zip(statistics(norms[name]), values, strict=True):
             statistic.copy_(torch.where(reached[name], value.to(statistic), statistic))
