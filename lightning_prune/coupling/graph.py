@@ -17,6 +17,8 @@ from torch._ops import OpOverload
 from torch.utils._pytree import tree_leaves
 from typing_extensions import override
 
+from lightning_prune.modules.operations import base_name, written_arguments
+
 Kind = Literal["parameter", "buffer", "input", "activation", "constant"]
 
 
@@ -118,19 +120,6 @@ def _places(op: OpOverload) -> dict[str, _Place]:
         default = argument.default_value if argument.has_default_value() else None
         places.setdefault(argument.name, _Place(index, argument.has_default_value(), default))
     return places
-
-
-@lru_cache(maxsize=4096)
-def argument_names(op: OpOverload) -> tuple[str, ...]:
-    """Return the names of the arguments of an operation, in order."""
-    return tuple(argument.name for argument in op._schema.arguments)
-
-
-@lru_cache(maxsize=4096)
-def written_arguments(op: OpOverload) -> tuple[tuple[int, str], ...]:
-    """Return position and name of the arguments that an operation writes into, by its schema."""
-    arguments = enumerate(op._schema.arguments)
-    return tuple((i, a.name) for i, a in arguments if a.alias_info and a.alias_info.is_write)
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,14 +243,3 @@ def _are_same(one: Node, other: Node) -> bool:
     # As texts: numbers that are equal may be of different types.
     taken = [repr((n.args, n.kwargs, n.outputs)) for n in (one, other)]
     return places[0] == places[1] and taken[0] == taken[1]
-
-
-@lru_cache(maxsize=4096)
-def base_name(op: OpOverload) -> str:
-    """Return the name of an operation without its overload and without the in-place mark.
-
-    >>> base_name(torch.ops.aten.relu_.default)
-    'aten::relu'
-    """
-    name: str = op._schema.name
-    return name[:-1] if name.endswith("_") and not name.endswith("__") else name

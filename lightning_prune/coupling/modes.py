@@ -16,12 +16,12 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from lightning_prune.coupling.graph import Graph
-from lightning_prune.coupling.outlining import NumbersNeededError, Outlining, can_outline
 from lightning_prune.coupling.record import record
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.coupling.unused import unused_parameters
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.outlining import NumbersNeededError, Outlining, can_outline
 from lightning_prune.modules.twin import twin
 from lightning_prune.runtime.attention import take_sizes_from_tensors
 from lightning_prune.runtime.norms import show_as_plain_norms

@@ -21,14 +21,15 @@ from torch.utils.weak import TensorWeakRef, WeakTensorKeyDictionary
 from typing_extensions import override
 
 from lightning_prune.coupling.foreach import is_of_lists, one_by_one
-from lightning_prune.coupling.graph import Graph, Kind, Node, Ref, Value, base_name, written_arguments
-from lightning_prune.coupling.outlining import Outlining
+from lightning_prune.coupling.graph import Graph, Kind, Node, Ref, Value
 from lightning_prune.coupling.sites import Sites
 from lightning_prune.modules.caches import results
 from lightning_prune.modules.fake import fake_mode, faking
 from lightning_prune.modules.fast_paths import no_fast_paths
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.nesting import tensors_in
+from lightning_prune.modules.operations import base_name, written_arguments
+from lightning_prune.modules.outlining import Outlining
 
 _SIMPLE = frozenset({type(None), bool, int, float, str, torch.dtype, torch.device})
 

@@ -8,9 +8,10 @@ products).
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -19,8 +20,12 @@ from torch.backends import cudnn, mha, mkldnn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_prune.arguments import check_model
-from lightning_prune.modules.inputs import examples_of
+from lightning_prune.errors import ExampleInputsError
+from lightning_prune.modules.inputs import ExampleInputs, examples_of
+from lightning_prune.modules.outlining import NumbersNeededError, Outlining, can_outline
 from lightning_prune.modules.twin import twin
+
+log = logging.getLogger(__name__)
 
 
 def _attention_flops(
@@ -60,11 +65,28 @@ def count_macs(model: nn.Module, example_inputs: Any) -> int:
     measured = twin(model).eval()
     for parameter in measured.parameters():  # one by one: a scripted module has no method for it
         parameter.requires_grad_(False)
-    examples = [inputs.on(measured).map(torch.clone) for inputs in examples_of(example_inputs)]
+    examples = [inputs.on(measured) for inputs in examples_of(example_inputs)]
     tensors = [tensor for inputs in examples for tensor in inputs.tensors]
-    with counting(tensors) as counter:
+    if can_outline(measured, tensors):
+        try:
+            return _counted(twin(measured), examples, Outlining())
+        except (NumbersNeededError, ExampleInputsError) as error:
+            log.debug("%s is counted with numbers: %s", type(model).__name__, error)
+    return _counted(measured, examples)
+
+
+def _counted(
+    model: nn.Module, examples: Sequence[ExampleInputs], outlining: Outlining | None = None
+) -> int:
+    """Count the multiply-adds of a copy of a model, which may run for its shapes alone."""
+    with (
+        outlining or nullcontext(),
+        counting([tensor for inputs in examples for tensor in inputs.tensors]) as counter,
+    ):
         for inputs in examples:
-            inputs(measured)
+            inputs.map(torch.clone)(model)
+    if outlining is not None:
+        outlining.finish()
     return int(counter.get_total_flops()) // 2
 
 

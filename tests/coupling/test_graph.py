@@ -1,25 +1,10 @@
 """The recorded graph is data."""
 
-import pytest
 import torch
 
-from lightning_prune.coupling.graph import Graph, Node, Ref, Value, base_name, refs_in
+from lightning_prune.coupling.graph import Graph, Node, Ref, Value, refs_in
 
 aten = torch.ops.aten
-
-
-@pytest.mark.parametrize(
-    ("op", "name"),
-    [
-        (aten.add.Tensor, "aten::add"),
-        (aten.add_.Tensor, "aten::add"),
-        (aten.__and__.Tensor, "aten::__and__"),
-        (aten._to_copy.default, "aten::_to_copy"),
-    ],
-    ids=str,
-)
-def test_the_base_name_has_no_overload_and_no_mark_of_in_place(op, name):
-    assert base_name(op) == name
 
 
 def test_references_are_found_in_order_in_any_nesting():

@@ -9,9 +9,9 @@ from torch import nn
 
 from lightning_prune.coupling.forecast import Trace
 from lightning_prune.coupling.graph import Graph, Node, Ref
-from lightning_prune.coupling.outlining import NumbersNeededError, Outlining, can_outline
 from lightning_prune.coupling.replay import run_twin, twin_as_recorded
 from lightning_prune.errors import ExampleInputsError
+from lightning_prune.modules.outlining import NumbersNeededError, Outlining, can_outline
 
 
 def find_changing(model: nn.Module, traces: Sequence[Trace]) -> set[str]:

@@ -22,12 +22,13 @@ from lightning_prune.compaction.repair.comparisons import Change, place_of, stal
 from lightning_prune.compaction.repair.fixes import Arguments, Expectation, Fix
 from lightning_prune.compaction.repair.size_fixes import cut_bounds, cut_correction, fix_for
 from lightning_prune.coupling.forecast import Forecast, Trace
-from lightning_prune.coupling.graph import Node, Ref, argument_names
-from lightning_prune.coupling.outlining import NumbersNeededError, Outlining, can_outline
+from lightning_prune.coupling.graph import Node, Ref
 from lightning_prune.coupling.record import OpObserver, mapped
 from lightning_prune.coupling.replay import run_twin, twin_as_recorded
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.errors import ExampleInputsError
+from lightning_prune.modules.operations import argument_names
+from lightning_prune.modules.outlining import NumbersNeededError, Outlining, can_outline
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from lightning_prune.compaction.repair.fixes import Arguments, Expectation, Fix, call_with
-from lightning_prune.coupling.graph import Ref, argument_names
+from lightning_prune.coupling.graph import Ref
+from lightning_prune.modules.operations import argument_names
 from lightning_prune.runtime.corrections import (
     ArgumentPin,
     PinArguments,

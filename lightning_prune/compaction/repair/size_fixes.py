@@ -24,10 +24,11 @@ from lightning_prune.compaction.repair.number_fixes import (
     numbers,
 )
 from lightning_prune.coupling.centred import centred_squares
-from lightning_prune.coupling.graph import Node, Ref, argument_names
+from lightning_prune.coupling.graph import Node, Ref
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.coupling.rules.elementwise import elementwise
 from lightning_prune.coupling.rules.reduction import REFILLED, reduced_dims
+from lightning_prune.modules.operations import argument_names
 from lightning_prune.runtime.corrections import (
     CutBounds,
     PadWidth,

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from typing_extensions import override
 
-from lightning_prune.coupling.graph import base_name
+from lightning_prune.modules.operations import base_name
 
 _DECIDING = frozenset(
     f"aten::{name}"

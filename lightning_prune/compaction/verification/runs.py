@@ -24,9 +24,9 @@ from typing_extensions import override
 from lightning_prune.compaction.verification.copies import Copies
 from lightning_prune.compaction.verification.decisions import Decision, Decisions, is_proof
 from lightning_prune.compaction.verification.leaves import is_finite_number, leaves_of
-from lightning_prune.coupling.graph import base_name
 from lightning_prune.modules.caches import results
 from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.operations import base_name
 from lightning_prune.modules.seeding import seeded
 
 

@@ -81,6 +81,15 @@ def _linear(args: Sequence[Any]) -> Tensor | None:
     return _unset((*x.shape[:-1], weight.shape[0]), x)
 
 
+def _any_convolution(args: Sequence[Any]) -> Tensor | None:
+    # as it is when the one of a certain rank is taken apart
+    x, weight, bias, stride, padding, dilation, transposed, _, groups = args
+    if transposed or x.dim() < 3:
+        return None
+    return _convolution(x.dim() - 2)((x, weight, bias, stride, padding, dilation, groups))
+
+
+@lru_cache(maxsize=8)
 def _convolution(dims: int) -> Outline:
     def outline(args: Sequence[Any]) -> Tensor | None:
         # y[b, o, q] = x[b, i, stride q + dilation k - padding] w[o, i, k] + bias[o]
@@ -88,7 +97,8 @@ def _convolution(dims: int) -> Outline:
         if not _is_simple(x, weight, bias) or x.dim() != dims + 2 or weight.dim() != dims + 2:
             return None
         fits = x.shape[1] == weight.shape[1] * groups and weight.shape[0] % groups == 0
-        if not (fits and _is_channels_first(x) and _is_channels_first(weight)):
+        last = _is_channels_last(x)
+        if not (fits and (last or _is_channels_first(x)) and _is_channels_first(weight)):
             return None
         if bias is not None and bias.shape != weight.shape[:1]:
             return None
@@ -98,9 +108,20 @@ def _convolution(dims: int) -> Outline:
             (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
             for size, kernel, stride, padding, dilation in lengths
         ]
-        return _unset((x.shape[0], weight.shape[0], *sizes), x) if min(sizes) > 0 else None
+        if min(sizes) <= 0 or (last and min(weight.shape[0], *sizes) == 1):
+            return None
+        shape = (x.shape[0], weight.shape[0], *sizes)
+        if last:
+            return torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+        return _unset(shape, x)
 
     return outline
+
+
+def _is_channels_last(tensor: Tensor) -> bool:
+    """Tell whether images lie in memory with their channels last, and in no other order."""
+    is_so = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    return is_so and min(tensor.shape[1:]) > 1
 
 
 def _is_channels_first(tensor: Tensor) -> bool:
@@ -120,6 +141,24 @@ def _matmul(args: Sequence[Any]) -> Tensor | None:
         return None
     alike = a.dim() == b.dim() > 2 and a.shape[:-2] == b.shape[:-2] and a.shape[-1] == b.shape[-2]
     return _unset((*a.shape[:-1], b.shape[-1]), a) if alike else None
+
+
+def _product(args: Sequence[Any]) -> Tensor | None:
+    # y[r, c] = a[r, i] b[i, c], with or without leading dimensions that are alike
+    a, b = args
+    if not _is_simple(a, b) or a.dim() != b.dim() or a.dim() < 2:
+        return None
+    fits = a.shape[:-2] == b.shape[:-2] and a.shape[-1] == b.shape[-2]
+    return _unset((*a.shape[:-1], b.shape[-1]), a) if fits else None
+
+
+def _product_and_bias(args: Sequence[Any]) -> Tensor | None:
+    # y[r, c] = beta bias[c] + alpha a[r, i] b[i, c]
+    bias, a, b = args[:3]
+    if not _is_simple(a, b, bias) or bias.dim() != 1 or a.dim() != 2 or b.dim() != 2:
+        return None
+    fits = a.shape[1] == b.shape[0] and bias.shape == b.shape[1:]
+    return _unset((a.shape[0], b.shape[1]), a) if fits else None
 
 
 def _batch_norm(args: Sequence[Any]) -> Tensor | None:
@@ -193,7 +232,11 @@ _OUTLINES: dict[Any, Outline] = {
     _aten.conv1d.default: _convolution(1),
     _aten.conv2d.default: _convolution(2),
     _aten.conv3d.default: _convolution(3),
+    _aten.convolution.default: _any_convolution,
     _aten.matmul.default: _matmul,
+    _aten.mm.default: _product,
+    _aten.bmm.default: _product,
+    _aten.addmm.default: _product_and_bias,
     _aten.batch_norm.default: _batch_norm,
     _aten.layer_norm.default: _layer_norm,
     _aten.cat.default: _cat,

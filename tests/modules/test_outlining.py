@@ -5,13 +5,14 @@ import torch
 from support.nets import Net
 from support.tiny_zoo import ZOO
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_prune.coupling.modes import in_mode
-from lightning_prune.coupling.outlining import NumbersNeededError, Outlining, can_outline
 from lightning_prune.coupling.record import record
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.outlining import NumbersNeededError, Outlining, can_outline
 
 X = torch.randn(2, 3)
 
@@ -38,6 +39,9 @@ READS = {
     "a mask": lambda m, x: x[m.part(x)[:, 0] > 0],
     "a copy": lambda m, x: x * m.part(x).add_(1).clone()[0, 0].item(),
     "what was written to": lambda m, x: x.clone().copy_(m.part(x)[:, :3]).sum().item() * x,
+    "where the largest lie": lambda m, x: (
+        x + torch.gather(x, 1, F.max_pool1d(m.part(x), 2, return_indices=True)[1][:, :1])
+    ),
     "what code of the model catches": lambda m, x: caught(m.part(x)),
 }
 
@@ -46,6 +50,13 @@ READS = {
 def test_made_up_numbers_decide_nothing(read):
     with pytest.raises(NumbersNeededError):
         outlined(read, X, part=nn.Linear(3, 4))
+
+
+def test_where_the_largest_lie_may_be_left_alone():
+    graph = outlined(
+        lambda m, x: F.max_pool1d(m.part(x), 2, return_indices=True)[0], X, part=nn.Linear(3, 4)
+    )
+    assert "aten::max_pool2d_with_indices" in [node.name for node in graph]
 
 
 def test_numbers_that_are_not_made_up_may_decide():

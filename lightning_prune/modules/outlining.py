@@ -20,8 +20,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from typing_extensions import override
 
-from lightning_prune.coupling.graph import base_name, written_arguments
-from lightning_prune.coupling.result_shapes import PLAIN, outlined
+from lightning_prune.modules.operations import base_name, written_arguments
+from lightning_prune.modules.result_shapes import PLAIN, outlined
 
 _SHAPES_ALONE = frozenset(
     f"aten::{name}"
@@ -43,6 +43,9 @@ _VIEWING = frozenset(
     ).split()
 )
 """Operations that look at sizes alone, and whose results lie in the memory of what they view."""
+
+_POINTING = frozenset(f"aten::max_pool{dims}d_with_indices" for dims in (2, 3))
+"""Operations that also return where numbers lie, which decides nothing as long as it is not read."""
 
 _UPDATING = frozenset({"aten::batch_norm", "aten::instance_norm"})
 """Operations that may write into their arguments, though their schemas do not say so."""
@@ -79,12 +82,13 @@ class Outlining(TorchDispatchMode):
                 self._unset.add(result.untyped_storage()._cdata)
             return result
         name, given = base_name(func), _tensors((args, kwargs))
-        if name in _SHAPES_ALONE or not any(map(self.is_made_up, given)):
+        made_up = [tensor for tensor in given if self.is_made_up(tensor)]
+        if name in _SHAPES_ALONE or not made_up:
             return func(*args, **kwargs)
         if not (name in _VIEWING or (name == "aten::dropout" and not args[-1])):
-            self._set(given)
+            self._set(made_up)
         result = None if name in _READING else func(*args, **kwargs)
-        if name in _READING or not all(map(_may_be_made_up, _leaves(result))):
+        if name in _READING or not (name in _VIEWING or _decides_nothing(name, made_up, result)):
             self._end(name)
         written = given if name in _UPDATING else _tensors(_written(func, args, kwargs))
         for tensor in (*_tensors(result), *written):
@@ -163,6 +167,12 @@ def _leaves(nested: Any) -> list[Any]:
 
 def _tensors(nested: Any) -> list[Tensor]:
     return [leaf for leaf in _leaves(nested) if isinstance(leaf, Tensor)]
+
+
+def _decides_nothing(name: str, made_up: Iterable[Tensor], result: Any) -> bool:
+    """Tell whether an operation on made-up numbers, and what it returned, decide nothing."""
+    returned = _leaves(result)[:1] if name in _POINTING else _leaves(result)
+    return all(map(_may_be_made_up, (*made_up, *returned)))
 
 
 def _may_be_made_up(leaf: Any) -> bool:

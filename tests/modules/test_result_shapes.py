@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_prune.coupling.result_shapes import outlined
+from lightning_prune.modules.result_shapes import outlined
 
 aten = torch.ops.aten
 IMAGE, LAST = torch.randn(2, 4, 6, 6), torch.randn(2, 4, 6, 6).to(memory_format=torch.channels_last)
@@ -21,7 +21,20 @@ SURE = {
         aten.conv2d.default,
         (IMAGE[..., :1, :1].clone(), torch.randn(3, 4, 1, 1)),
     ),
+    "channels last": (aten.conv2d.default, (LAST, torch.randn(3, 4, 1, 1))),
+    "channels last in groups": (
+        aten.conv2d.default,
+        (LAST, torch.randn(4, 1, 3, 3), None, [1, 1], [1, 1], [1, 1], 4),
+    ),
     "conv3d": (aten.conv3d.default, (IMAGE[None].clone(), torch.randn(3, 2, 2, 2, 2))),
+    "convolution": (
+        aten.convolution.default,
+        (IMAGE, torch.randn(8, 2, 3, 3), None, [1, 2], [1, 1], [1, 2], False, [0, 0], 2),
+    ),
+    "mm": (aten.mm.default, (ROWS[0], torch.randn(3, 6).t())),
+    "mm of what is transposed": (aten.mm.default, (ROWS[0].t(), torch.randn(5, 3))),
+    "bmm": (aten.bmm.default, (ROWS, torch.randn(2, 3, 6).transpose(1, 2))),
+    "addmm": (aten.addmm.default, (torch.randn(3), ROWS[0], torch.randn(3, 6).t())),
     "matmul": (aten.matmul.default, (ROWS, torch.randn(2, 6, 3))),
     "batch_norm": (
         aten.batch_norm.default,
@@ -44,8 +57,17 @@ UNSURE = {
     "another operation": (aten.softmax.int, (ROWS, -1)),
     "sizes that do not fit": (aten.linear.default, (ROWS, torch.randn(3, 5))),
     "another bias": (aten.linear.default, (ROWS, torch.randn(3, 6), torch.randn(4))),
-    "channels last": (aten.conv2d.default, (LAST, torch.randn(3, 4, 1, 1))),
+    "channels last, of one channel": (aten.conv2d.default, (LAST, torch.randn(1, 4, 1, 1))),
+    "channels last of the kernel": (
+        aten.conv2d.default,
+        (LAST, torch.randn(3, 4, 3, 3).to(memory_format=torch.channels_last)),
+    ),
     "a kernel that is too large": (aten.conv2d.default, (IMAGE, torch.randn(3, 4, 7, 7))),
+    "a transposed convolution": (
+        aten.convolution.default,
+        (IMAGE, torch.randn(4, 3, 1, 1), None, [1, 1], [0, 0], [1, 1], True, [0, 0], 1),
+    ),
+    "another sum": (aten.addmm.default, (torch.randn(5, 3), ROWS[0], torch.randn(6, 3))),
     "other groups": (aten.conv2d.default, (IMAGE, torch.randn(3, 2, 3, 3))),
     "statistics of the batch": (
         aten.batch_norm.default,

@@ -1,0 +1,32 @@
+"""Operations of torch, as a dispatch mode sees them: their names and what their schemas say."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from torch._ops import OpOverload
+
+
+@lru_cache(maxsize=4096)
+def base_name(op: OpOverload) -> str:
+    """Return the name of an operation without its overload and without the in-place mark.
+
+    >>> import torch
+    >>> base_name(torch.ops.aten.relu_.default)
+    'aten::relu'
+    """
+    name: str = op._schema.name
+    return name[:-1] if name.endswith("_") and not name.endswith("__") else name
+
+
+@lru_cache(maxsize=4096)
+def argument_names(op: OpOverload) -> tuple[str, ...]:
+    """Return the names of the arguments of an operation, in order."""
+    return tuple(argument.name for argument in op._schema.arguments)
+
+
+@lru_cache(maxsize=4096)
+def written_arguments(op: OpOverload) -> tuple[tuple[int, str], ...]:
+    """Return position and name of the arguments that an operation writes into, by its schema."""
+    arguments = enumerate(op._schema.arguments)
+    return tuple((i, a.name) for i, a in arguments if a.alias_info and a.alias_info.is_write)
