@@ -45,7 +45,7 @@ _VIEWING = frozenset(
 """Operations that look at sizes alone, and whose results lie in the memory of what they view."""
 
 _POINTING = frozenset(f"aten::max_pool{dims}d_with_indices" for dims in (2, 3))
-"""Operations that also return where numbers lie, which decides nothing as long as it is not read."""
+"""Operations that also return where numbers lie, which decides nothing while it is not read."""
 
 _UPDATING = frozenset({"aten::batch_norm", "aten::instance_norm"})
 """Operations that may write into their arguments, though their schemas do not say so."""
