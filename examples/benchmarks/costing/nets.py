@@ -46,7 +46,8 @@ class Net:
         size: of the images in pixels; those of more than 8 have three channels.
         batch: at which latency counts.
         epochs: of training.
-        recovery: epochs of training after the cut.
+        recovery: batches of training after the cut.
+        recovery_epochs: how often each of them comes.
         learning_rate: of AdamW, at the most.
     """
 
@@ -55,17 +56,19 @@ class Net:
     batch: int
     epochs: int
     recovery: int
+    recovery_epochs: int
     learning_rate: float
 
 
 NETS = {
-    "digits": Net(lambda: DigitsClassifier(), 8, 64, 10, 1, 2e-3),
-    "ResNet-18": Net(lambda: torchvision.models.resnet18(num_classes=10), 64, 4, 3, 1, 1e-3),
+    "digits": Net(lambda: DigitsClassifier(), 8, 64, 10, 17, 1, 2e-3),
+    "ResNet-18": Net(lambda: torchvision.models.resnet18(num_classes=10), 64, 4, 3, 6, 1, 1e-3),
     "ViT": Net(
         lambda: torchvision.models.VisionTransformer(32, 8, 4, 6, 192, 768, num_classes=10),
         32,
         8,
         40,
+        17,
         4,
         1e-3,
     ),

@@ -11,12 +11,12 @@ from functools import partial
 
 import numpy as np
 import torch
-from costing.choices import Choice, Widths, by_lagrangian, by_milp
-from costing.curves import Curve, measured_curves
-from costing.nets import Trained, loss_of
 from torch import Tensor, nn
 
 import lightning_prune as lp
+from costing.choices import Choice, Widths, by_lagrangian, by_milp
+from costing.curves import Curve, measured_curves
+from costing.nets import Trained, loss_of
 from lightning_prune.compaction.compact_twin import compact_twin
 from lightning_prune.coupling import couple
 from lightning_prune.modules.inputs import ExampleInputs
@@ -74,11 +74,16 @@ class Problem:
             model, self._masks, example, clock_of("eager"), allow_unused=False
         )
         self._curves = self._measured(example)
+        relative = [scores / scores.mean() for scores in self._scores]
         self.ways: dict[str, KeepAt] = {
-            "prices, normalised scores": partial(self._by_prices, by_ratio),
+            "prices, relative scores": partial(self._by_prices, by_ratio),
             "prices": partial(self._by_prices, by_prices),
-            "curves, Lagrangian": partial(self._by_curves, by_lagrangian),
-            "curves, milp": partial(self._by_curves, by_milp),
+            "curves, Lagrangian, relative scores": partial(
+                self._by_curves, by_lagrangian, relative
+            ),
+            "curves, milp, relative scores": partial(self._by_curves, by_milp, relative),
+            "curves, Lagrangian": partial(self._by_curves, by_lagrangian, self._scores),
+            "curves, milp": partial(self._by_curves, by_milp, self._scores),
         }
 
     def _gathered(self, chooser: Chooser) -> list[Tensor]:
@@ -106,19 +111,19 @@ class Problem:
     def _by_prices(self, chooser: Chooser, level: float) -> list[Tensor]:
         return chooser.keep_at(level * self._most_level, ROUND_TO)
 
-    def _by_curves(self, choice: Choice, level: float) -> list[Tensor]:
-        groups = [self._widths(index) for index in range(len(self._groups))]
+    def _by_curves(self, choice: Choice, scores: Sequence[Tensor], level: float) -> list[Tensor]:
+        groups = [self._widths(index, scores[index]) for index in range(len(self._groups))]
         slow = sum(float(group.ms[-1]) for group in groups)
         fast = sum(float(group.ms[0]) for group in groups)
         chosen = choice(groups, slow - level * (slow - fast))
         kept = []
-        for scores, group, at in zip(self._scores, groups, chosen, strict=True):
-            best = torch.argsort(scores, stable=True, descending=True)[: int(group.units[at])]
-            kept.append(torch.zeros(len(scores), dtype=torch.bool).index_fill_(0, best, True))
+        for of_group, group, at in zip(scores, groups, chosen, strict=True):
+            best = torch.argsort(of_group, stable=True, descending=True)[: int(group.units[at])]
+            kept.append(torch.zeros(len(of_group), dtype=torch.bool).index_fill_(0, best, True))
         return kept
 
-    def _widths(self, index: int) -> Widths:
-        group, scores = self._groups[index], self._scores[index]
+    def _widths(self, index: int, scores: Tensor) -> Widths:
+        group = self._groups[index]
         step = math.lcm(ROUND_TO, group.granule)
         least = min(group.units, -(-self._floors[index] // step) * step)
         units = np.array(sorted({*range(least, group.units + 1, step), group.units}))
