@@ -10,9 +10,9 @@ by a sweep over the price of a millisecond (Lagrangian), or exactly (milp). On t
 is bisected until the compact twin measures as asked. All keep multiples of 8 units and score by
 Taylor on eight batches.
 
-The speed-up is that of the verified compact model, measured in turns with the dense one; the losses
-are those of the test images with batch norms estimated anew, and after a little training. ``choice``
-is the time of one choice, ``table`` that of measuring the curves of the network.
+The speed-up is that of the verified compact model, measured in turns with the dense one. The losses
+are those of the test images, with batch norms estimated anew, and after a little training. The time
+of one choice stands in the last column, that of measuring the curves of a network in its first row.
 """
 
 from __future__ import annotations
