@@ -4,6 +4,7 @@ An argument that is wrong by itself raises a plain `ValueError` or `TypeError`. 
 between an argument and a model raises one of these::
 
     PruningError
+    ├── CaptureError         a forward pass runs, and no CUDA graph can hold it
     ├── ExampleInputsError   no example inputs, or the model does not run on them; a ValueError
     ├── ExportError          no file was made of a model for any runtime
     ├── RewriteError         a size in a module's source cannot be brought up to date
@@ -16,6 +17,10 @@ Every message follows one sentence: *Expected `argument` to be …, but got ….
 
 class PruningError(Exception):
     """Base class of what this package raises about a model."""
+
+
+class CaptureError(PruningError):
+    """A forward pass runs on a GPU, and cannot be recorded as a CUDA graph."""
 
 
 class ExampleInputsError(PruningError, ValueError):

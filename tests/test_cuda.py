@@ -16,7 +16,9 @@ from torch import nn
 
 import lightning_prune as lp
 from lightning_prune.measure import measure_latency
+from lightning_prune.measure.cuda_graph import CudaGraph
 from lightning_prune.measure.memory import peak_bytes
+from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.pruning import BasePruner, Recipe, find_prunable
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -126,6 +128,71 @@ def test_latency_is_that_of_the_device(backend: Any) -> None:
     narrow = measure_latency(small, torch.randn(4096, 2048), backend=backend)
     assert wide.device == "cuda:0"
     assert narrow.p50_ms < wide.p50_ms / 2
+
+
+class Chain(nn.Module):
+    """A hundred small operations, of which a buffer keeps the result."""
+
+    def __init__(self, *, waits: bool = False) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.01))
+        self.register_buffer("last", torch.zeros(4))
+        self.waits = waits
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for _ in range(100):
+            x.mul_(self.scale)  # into the inputs: every run must have fresh ones
+        if self.waits:
+            x.sum().item()
+        self.last.copy_(x)
+        return x
+
+
+def test_a_graph_computes_what_the_model_does_each_time_from_fresh_inputs() -> None:
+    model, x = Chain().cuda(), torch.arange(4.0, device="cuda")
+    before = torch.cuda.get_rng_state()
+    graph = CudaGraph(model, ExampleInputs.of(x), x.device)
+    model.last.zero_()
+    for _ in range(2):
+        graph.refill()
+        graph.replay()
+        torch.testing.assert_close(model.last, x * 1.01**100, rtol=1e-4, atol=1e-6)
+    assert torch.equal(x, torch.arange(4.0, device="cuda"))
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+
+
+def test_launches_are_left_out_of_a_graph() -> None:
+    model, x = Chain().cuda(), torch.ones(4, device="cuda")
+    launched = measure_latency(model, x)
+    replayed = measure_latency(model, x, backend="cuda_graph")
+    assert (launched.backend, replayed.backend) == ("eager", "cuda_graph")
+    assert replayed.p50_ms < launched.p50_ms
+
+
+def test_what_waits_for_the_device_is_measured_without_a_graph(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    x, stream = torch.ones(4, device="cuda"), torch.cuda.current_stream()
+    mode = torch.cuda.get_sync_debug_mode()
+    with caplog.at_level("WARNING"):
+        measured = measure_latency(Chain(waits=True).cuda(), x, backend="cuda_graph")
+    assert measured.backend == "eager"
+    assert "without a CUDA graph" in caplog.text
+    assert torch.cuda.current_stream() == stream
+    assert torch.cuda.get_sync_debug_mode() == mode
+    assert measure_latency(Chain().cuda(), x, backend="cuda_graph").backend == "cuda_graph"
+
+
+def test_speed_is_asked_for_and_measured_in_graphs() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(64, 256, 3), nn.ReLU(), nn.Conv2d(256, 256, 3), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.Conv2d(256, 64, 3)).cuda()
+    x = torch.randn(32, 64, 56, 56, device="cuda")
+    report = lp.prune(
+        model, x, sparsity=0.5, of="latency", backend="cuda_graph", criterion=lp.Magnitude()
+    )
+    assert report.speedup is not None
+    assert report.speedup.ratio == pytest.approx(2.0, rel=0.1)
 
 
 def test_peak_memory_is_that_of_the_device() -> None:

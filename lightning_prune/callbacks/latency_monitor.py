@@ -65,8 +65,9 @@ class LatencyMonitor(Callback):
         batch_sizes: batches to which the inputs are brought, by repeating or leaving out rows;
             None for the batch that they have.
         threads: numbers of CPU threads; None for as many as torch uses.
-        backend: ``"eager"``, ``"compile"``, or a runtime to which the module is exported before it
-            is measured: ``"onnxruntime"``, ``"openvino"`` or ``"executorch"``.
+        backend: ``"eager"``, ``"compile"``, ``"cuda_graph"`` on a GPU, or a runtime to which the
+            module is exported before it is measured: ``"onnxruntime"``, ``"openvino"`` or
+            ``"executorch"``.
         compact: also measure the module as it would be compacted.
         warmup_runs: untimed runs in a window of the warm-up, at least 0. It goes on until the
             medians of two windows in a row are within 3%, or for half of ``max_seconds``.

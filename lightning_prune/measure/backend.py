@@ -11,8 +11,8 @@ from lightning_prune.formats import find_formats
 from lightning_prune.measure.timed_file import RUNTIMES, TimedFile
 from lightning_prune.measure.timed_model import TimedModel
 
-Backend = Literal["eager", "compile", "onnxruntime", "openvino", "executorch"]
-"""Torch, what `torch.compile` makes of the model, or another runtime on the CPU."""
+Backend = Literal["eager", "compile", "cuda_graph", "onnxruntime", "openvino", "executorch"]
+"""Torch, what `torch.compile` or a CUDA graph makes of the model, or another runtime on the CPU."""
 
 
 def check_backend(backend: object, name: str = "backend") -> None:
@@ -47,8 +47,18 @@ def timed_by(
         example_inputs: a tensor, a tuple of positional or a dict of keyword arguments, a `Call`.
         batch_size: the batch to which the inputs are brought; ``None`` = as they are.
         cpu_time: on the CPU, count the time that the calling thread is at work.
+
+    Raises:
+        ValueError: if a CUDA graph is asked for, and the model is not on one CUDA device.
+        CaptureError: if none can be made of the forward pass.
     """
     if backend in RUNTIMES:
         return TimedFile(model, example_inputs, batch_size, backend, cpu_time=cpu_time)
-    compiled = backend == "compile"
-    return TimedModel(model, example_inputs, batch_size, compiled=compiled, cpu_time=cpu_time)
+    return TimedModel(
+        model,
+        example_inputs,
+        batch_size,
+        compiled=backend == "compile",
+        recorded=backend == "cuda_graph",
+        cpu_time=cpu_time,
+    )

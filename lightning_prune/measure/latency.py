@@ -2,12 +2,14 @@
 
 The model runs as a copy in eval mode (`twin`), without gradients, and each run is timed by itself:
 between two events of the device on CUDA, elsewhere by the clock with the accelerator synchronised
-on both sides. Nothing of the user's model, inputs or random state changes. What is measured is the
-module as it is called here: not under autocast, even when it is trained under autocast.
+on both sides. With a CUDA graph a run is a replay. Nothing of the user's model, inputs or random
+state changes. What is measured is the module as it is called here: not under autocast, even when it
+is trained under autocast.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +23,14 @@ from typing_extensions import override
 
 from lightning_prune.arguments import check_integer, check_model
 from lightning_prune.display.tables import format_bytes, format_count, format_table
+from lightning_prune.errors import CaptureError
 from lightning_prune.measure.backend import Backend, check_backend, timed_by
 from lightning_prune.measure.speedup import Speedup, paired_speedup, speedup_of
-from lightning_prune.measure.timed_model import cpu_threads
+from lightning_prune.measure.timed_file import TimedFile
+from lightning_prune.measure.timed_model import TimedModel, cpu_threads
 from lightning_prune.measure.turns import check_runs, take_turns
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class Latency:
         threads: CPU threads that torch used.
         measuring_s: wall time of the whole measurement in seconds: copies, warm-up and, when
             several models were measured in turns, all of them.
-        backend: what ran the model.
+        backend: what ran the model; ``"eager"`` where a CUDA graph was asked for and none can hold
+            the forward pass.
         peak_bytes: the most that results of operations took at once beside weights and inputs. On
             CUDA with the workspace of kernels, on the CPU without it; ``None`` where that cannot
             be followed: on other devices, in compiled code on the CPU, in other runtimes.
@@ -122,8 +129,10 @@ def measure_latency(
         batch_size: the batch to which the inputs are brought, by repeating or leaving out rows, at
             least 1; ``None`` = as they are.
         threads: CPU threads for torch to use meanwhile, at least 1; ``None`` = as many as it does.
-        backend: ``"eager"``, ``"compile"`` to run what `torch.compile` makes of the model, or a
-            runtime on the CPU to which it is exported first: ``"onnxruntime"``, ``"openvino"`` or
+        backend: ``"eager"``, ``"compile"`` to run what `torch.compile` makes of the model,
+            ``"cuda_graph"`` to replay its forward pass on a GPU without launching every kernel (one
+            that cannot be recorded is measured ``"eager"``, and a warning says why), or a runtime
+            on the CPU to which it is exported first: ``"onnxruntime"``, ``"openvino"`` or
             ``"executorch"``.
         warmup_runs: untimed runs in a window of the warm-up, at least 0. It goes on until the
             medians of two windows in a row are within 3%, or for half of ``max_seconds``.
@@ -134,7 +143,8 @@ def measure_latency(
         Quantiles over the runs and the conditions that they hold under.
 
     Raises:
-        ValueError: if a number is out of range, or ``backend`` none of its words.
+        ValueError: if a number is out of range, ``backend`` none of its words, or a CUDA graph is
+            asked for and the model is not on one CUDA device.
         TypeError: if ``model`` is no module, or an argument no number.
         ModuleNotFoundError: if the backend is not installed.
         ExampleInputsError: if the model does not run on the inputs.
@@ -175,7 +185,8 @@ def measure_in_turns(
         example_inputs: as in `measure_latency`.
         batch_size: as in `measure_latency`.
         threads: as in `measure_latency`.
-        backend: as in `measure_latency`.
+        backend: as in `measure_latency`; where one model cannot be recorded, all are measured
+            ``"eager"``.
         warmup_runs: as in `measure_latency`, for each model.
         min_runs: timed runs of each model, at least 1.
         max_seconds: when to stop, in seconds after the warm-up, for all models together.
@@ -199,12 +210,19 @@ def measure_in_turns(
         raise ValueError(
             "Expected `models` to hold at least one module, but got none. Pass what to compare."
         )
+
+    def timed_all(backend: Backend) -> list[TimedModel | TimedFile]:
+        options = {"cpu_time": cpu_time}
+        return [timed_by(backend, one, example_inputs, batch_size, **options) for one in models]
+
     started_s = time.perf_counter()
     with cpu_threads(threads):
-        timed = [
-            timed_by(backend, model, example_inputs, batch_size, cpu_time=cpu_time)
-            for model in models
-        ]
+        try:
+            timed = timed_all(backend)
+        except CaptureError as error:
+            log.warning("Latency is measured without a CUDA graph. %s", error)
+            backend = "eager"
+            timed = timed_all(backend)
     accelerators = sorted({d for it in timed for d in it.accelerators}, key=str)
     rng_type = accelerators[0].type if accelerators else "cuda"
     with (

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
+from lightning_prune.measure.cuda_graph import CudaGraph
 from lightning_prune.measure.memory import peak_bytes
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.twin import twin
@@ -23,10 +24,13 @@ class TimedModel:
         example_inputs: a tensor, a tuple of positional or a dict of keyword arguments, a `Call`.
         batch_size: the batch to which the inputs are brought; ``None`` = as they are.
         compiled: time what `torch.compile` makes of the model.
+        recorded: time replays of a CUDA graph.
         cpu_time: on the CPU, count the time that the calling thread is at work.
 
     Raises:
+        ValueError: if a CUDA graph is asked for, and the model is not on one CUDA device.
         ExampleInputsError: if the inputs cannot be of that batch.
+        CaptureError: if no CUDA graph can be made of the forward pass.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class TimedModel:
         batch_size: int | None = None,
         *,
         compiled: bool = False,
+        recorded: bool = False,
         cpu_time: bool = False,
     ) -> None:
         self.model = twin(model).eval()
@@ -48,25 +53,48 @@ class TimedModel:
         if compiled:
             called = getattr(self.model, self.inputs.method)
             setattr(self.model, self.inputs.method, torch.compile(called, dynamic=False))
+        self._graph: CudaGraph | None = None
+        if recorded:
+            self._graph = CudaGraph(self.model, self.inputs, self._cuda_device())
 
     def run_ms(self) -> float:
         """Run once; return how many milliseconds it took."""
-        # A model may write into its inputs: every run gets fresh ones, outside of the clock.
-        inputs = self.inputs.map(torch.clone)
+        run = self._prepared()
         self.synchronize()
-        if [device.type for device in self.accelerators] == ["cuda"]:
-            return self._run_between_events(inputs)
+        if self._on_cuda:
+            return self._run_between_events(run)
         now_ns = time.thread_time_ns if self._cpu_time else time.perf_counter_ns
         started_ns = now_ns()
-        inputs(self.model)
+        run()
         self.synchronize()
         return (now_ns() - started_ns) / 1e6
 
-    def _run_between_events(self, inputs: ExampleInputs) -> float:
+    @property
+    def _on_cuda(self) -> bool:
+        return [device.type for device in self.accelerators] == ["cuda"]
+
+    def _cuda_device(self) -> torch.device:
+        if not self._on_cuda:
+            places = ", ".join(sorted(map(str, self.accelerators))) or "cpu"
+            raise ValueError(
+                "Expected the model to be on one CUDA device for `backend='cuda_graph'`, but got "
+                f"one on {places}. Move it there, or choose 'eager'."
+            )
+        return next(iter(self.accelerators))
+
+    def _prepared(self) -> Callable[[], object]:
+        """Return what runs once: a model may write into its inputs, so every run has fresh ones."""
+        if self._graph is not None:
+            self._graph.refill()
+            return self._graph.replay
+        inputs = self.inputs.map(torch.clone)
+        return lambda: inputs(self.model)
+
+    def _run_between_events(self, run: Callable[[], object]) -> float:
         with torch.cuda.device(next(iter(self.accelerators))):
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             start.record()
-            inputs(self.model)
+            run()
             end.record()
             end.synchronize()
             return float(start.elapsed_time(end))

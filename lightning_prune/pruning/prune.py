@@ -66,8 +66,8 @@ def prune(
             forward pass of the first example, on its device with the CPU threads that torch uses.
             They are measured, on unverified compact copies, until asked and measured agree; on
             one thread that is the time at work, which other processes do not lengthen.
-        backend: what runs the model for that: ``"eager"``, ``"compile"``, ``"onnxruntime"``,
-            ``"openvino"`` or ``"executorch"``.
+        backend: what runs the model for that: ``"eager"``, ``"compile"``, ``"cuda_graph"``,
+            ``"onnxruntime"``, ``"openvino"`` or ``"executorch"``.
         include: glob patterns of the names of modules to prune; None for all.
         exclude: glob patterns of the names of modules to leave alone.
         batches: data for criteria that read gradients or activations, for compensation, for norms

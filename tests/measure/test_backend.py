@@ -41,6 +41,8 @@ def test_one_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_a_runtime_reads_a_file_and_torch_calls_a_model(backend: Backend) -> None:
     if backend in RUNTIMES and FORMATS[RUNTIMES[backend]].missing():
         pytest.skip("not installed")
+    if backend == "cuda_graph":
+        pytest.skip("takes a GPU")
     timed = timed_by(backend, nn.Linear(4, 2), torch.randn(3, 4), batch_size=5)
     assert type(timed) is (TimedFile if backend in RUNTIMES else TimedModel)
     assert timed.inputs.batch_size == 5

@@ -229,7 +229,7 @@ def test_the_compiled_backend_runs_what_torch_compiles(monkeypatch: pytest.Monke
         ),
         ({"batch_size": 0}, "Expected `batch_size` to be an integer of at least 1, but got 0"),
         ({"threads": 0}, "Expected `threads` to be an integer of at least 1, but got 0"),
-        ({"backend": "fast"}, "Expected `backend` to be 'eager', 'compile', 'onnxruntime'"),
+        ({"backend": "fast"}, "Expected `backend` to be 'eager', 'compile', 'cuda_graph'"),
     ],
     ids=["warmup_runs", "min_runs", "max_seconds", "nan", "batch_size", "threads", "backend"],
 )

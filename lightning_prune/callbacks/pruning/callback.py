@@ -64,8 +64,8 @@ class Pruning(Callback):
             ``"macs"``, ``"units"`` or ``"latency"``: the milliseconds of a forward pass of the
             first example, on rank zero. At every update they are measured, on unverified compact
             copies, until asked and measured agree; a resumed run measures anew.
-        backend: what runs the model for that: ``"eager"``, ``"compile"``, ``"onnxruntime"``,
-            ``"openvino"`` or ``"executorch"``.
+        backend: what runs the model for that: ``"eager"``, ``"compile"``, ``"cuda_graph"``,
+            ``"onnxruntime"``, ``"openvino"`` or ``"executorch"``.
         include: glob patterns of the names of modules to prune; None for all.
         exclude: glob patterns of the names of modules to leave alone.
         score_every: read the gradients of one of so many steps of every optimizer, at least 1; the

@@ -38,7 +38,7 @@ class TorchClock(Clock):
     """Measures in torch.
 
     Args:
-        backend: ``"eager"`` or ``"compile"``.
+        backend: ``"eager"``, ``"compile"`` or ``"cuda_graph"``.
     """
 
     def __init__(self, backend: Backend) -> None:

@@ -1,0 +1,1 @@
+"""Cost curves of groups, and choices over them."""
