@@ -9,7 +9,7 @@ from functools import partial
 from io import StringIO
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 import lightning_prune as lp
 from dueling import rivals
@@ -47,6 +47,7 @@ def ours(
     *,
     inside: bool = False,
     compensation: lp.Compensation | None = None,
+    batches: list[tuple[Tensor, Tensor]] | None = None,
     **options: Any,
 ) -> nn.Module:
     """Return a compact copy without the units that score lowest.
@@ -57,6 +58,7 @@ def ours(
         criterion: gives the scores.
         inside: leave the units alone that run through all blocks.
         compensation: what makes good for removed units; norms are renewed with it.
+        batches: what to look at; None for those of the case.
         options: of `lp.prune`.
     """
     network = case.network
@@ -67,7 +69,7 @@ def ours(
         of="macs",
         criterion=criterion,
         exclude=case.problem.stream if inside else (),
-        batches=case.batches,
+        batches=case.batches if batches is None else batches,
         loss=case.loss,
         compensation=compensation,
         renew_norms=compensation is not None,
@@ -124,7 +126,7 @@ _CUTS: dict[str, partial[nn.Module]] = {
 def best(case: Case, sparsity: float, compensation: lp.Compensation | None = None) -> nn.Module:
     """Return a compact copy, cut by what has the lowest loss on images that mended nothing.
 
-    As many more images are looked at, half of which are held out.
+    It is mended by those that others look at; as many more are held out.
     """
     candidates = [
         lp.Candidate(criterion, allocation)
@@ -132,8 +134,9 @@ def best(case: Case, sparsity: float, compensation: lp.Compensation | None = Non
         for allocation in (lp.Global(), lp.Uniform())
     ]
     auto = lp.Auto(candidates, seconds=None)
-    case = replace(case, calibration=2 * case.calibration)
-    return ours(case, sparsity, auto, compensation=compensation)
+    more = replace(case, calibration=2 * case.calibration).batches[len(case.batches) :]
+    batches = [batch for pair in zip(case.batches, more, strict=True) for batch in pair]
+    return ours(case, sparsity, auto, compensation=compensation, batches=batches)
 
 
 DENSE = "dense, trained longer"

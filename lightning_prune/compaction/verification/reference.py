@@ -35,8 +35,10 @@ _FORWARDS = 4
 _LEAST_SECONDS = 0.3
 _MOST_SECONDS = 20.0
 """How long variants may take: so many times the first forward, but within these bounds."""
-_SLOW_SECONDS = 0.03
-"""Models whose first forward takes longer run in float64 on smaller sizes, where they take any."""
+_SLOW_SECONDS = 0.5
+_MANY_NUMBERS = 2**16
+"""Models whose first forward takes longer, or that take more numbers, run in float64 on smaller
+sizes, where they take any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,13 +124,15 @@ class Reference:
     def _following(self, firsts: Sequence[Trial]) -> Iterator[Trial]:
         truths = []
         for first in firsts:
-            quick = self._quick(first.steps[0].inputs)
-            exact = self._exact(quick)
+            example = first.steps[0].inputs
+            quick = self._quick(example)
+            where = "" if quick is example else " on smaller inputs"
+            exact = self._exact(quick, where)
             truths.append(exact or first)
             trained = exact if exact is not None and len(exact.steps) > 1 else None
             if trained is None:
                 trained = self._trained(quick, torch.float32)
-            yield from self._comparable(exact, trained)
+            yield from self._comparable(exact, trained, where)
         for first in firsts:
             yield from self._variants(first.steps[0].inputs)
         if _has_few_digits(self._model):
@@ -138,15 +142,18 @@ class Reference:
                 yield Trial(steps, None, tuple(runs(self._copies, steps, None, known)), known)
 
     def _quick(self, example: ExampleInputs) -> ExampleInputs:
-        """Return an example, or one of at most half its size if the model is slow and takes it."""
-        most = sum(tensor.numel() for tensor in example.tensors) // 2
-        for choice in smaller_choices(example) if self._is_slow else []:
-            is_small = sum(tensor.numel() for tensor in choice.tensors) <= most
-            if is_small and self._attempt((Pass(choice),), torch.float32) is not None:
+        """Return an example, or one of at most half its size if it takes long and that will do."""
+        size = _numbers_in(example)
+        takes_long = self._is_slow or size > _MANY_NUMBERS
+        for choice in smaller_choices(example) if takes_long else []:
+            if (
+                2 * _numbers_in(choice) <= size
+                and self._attempt((Pass(choice),), torch.float32) is not None
+            ):
                 return choice
         return example
 
-    def _exact(self, example: ExampleInputs) -> Trial | None:
+    def _exact(self, example: ExampleInputs, where: str) -> Trial | None:
         """Run an example in float64, in train mode as well if that is possible."""
         if not has_room(self._model):
             self.untried.append("float64: not enough memory for a copy")
@@ -159,7 +166,7 @@ class Reference:
             self.untried.append("float64: the model casts to fewer digits")
             return None
         else:
-            self.tried.append("float64")
+            self.tried.append(f"float64{where}")
         return trial
 
     def _trained(self, example: ExampleInputs, dtype: torch.dtype) -> Trial | None:
@@ -175,14 +182,16 @@ class Reference:
                 return trial
         return None
 
-    def _comparable(self, exact: Trial | None, trained: Trial | None) -> Iterator[Trial]:
+    def _comparable(
+        self, exact: Trial | None, trained: Trial | None, where: str
+    ) -> Iterator[Trial]:
         """Yield what can be compared; in train mode only what is not random."""
         if trained is None:
             self.untried.append(f"train mode: {self._why}")
         elif self._is_random(trained):
             self.untried.append("train mode: the model draws random numbers")
         else:
-            self.tried.append("train mode")
+            self.tried.append(f"train mode{where}")
             yield from [trained] if exact in (trained, None) else [exact, trained]
             return
         if exact is not None:
@@ -230,6 +239,10 @@ class Reference:
             self._seconds_left -= time.perf_counter() - started
         self.untried += [f"{question.about}: {self._why}"] * question.is_usual
         return None
+
+
+def _numbers_in(inputs: ExampleInputs) -> int:
+    return sum(tensor.numel() for tensor in inputs.tensors)
 
 
 def _are_equal(one: ExampleInputs, other: ExampleInputs) -> bool:

@@ -158,13 +158,22 @@ def test_without_memory_for_a_copy_it_is_tried_in_float32(monkeypatch):
     assert found.untried == ["float64: not enough memory for a copy"]
 
 
-@pytest.mark.parametrize(("seconds", "size"), [(0.0, 4), (100.0, 8)])
-def test_a_slow_model_runs_in_float64_on_smaller_sizes(seconds, size, monkeypatch):
+@pytest.mark.parametrize(
+    ("seconds", "size", "where"), [(0.0, 4, " on smaller inputs"), (100.0, 8, "")]
+)
+def test_a_slow_model_runs_in_float64_on_smaller_sizes(seconds, size, where, monkeypatch):
     monkeypatch.setattr(reference, "_SLOW_SECONDS", seconds)
     found = of(nn.Conv2d(3, 2, 3), torch.randn(2, 3, 8, 8))
     exact = next(t for t in found if t.dtype == torch.float64)
     assert {step.inputs.tensors[0].shape[2:] for step in exact.steps} == {(size, size)}
-    assert found.tried[:3] == ["float32", "float64", "train mode"]
+    assert found.tried[:3] == ["float32", f"float64{where}", f"train mode{where}"]
+
+
+def test_large_inputs_are_made_smaller_for_float64():
+    found = of(nn.Conv2d(3, 2, 3), torch.randn(1, 3, 224, 224))
+    exact = next(t for t in found if t.dtype == torch.float64)
+    assert exact.steps[0].inputs.tensors[0].shape[2:] == (112, 112)
+    assert found.tried[:2] == ["float32", "float64 on smaller inputs"]
 
 
 def test_a_slow_model_that_takes_no_other_size_runs_in_float64_on_its_own(monkeypatch):
