@@ -28,7 +28,7 @@ from lightning_prune.modules.fake import fake_mode, faking
 from lightning_prune.modules.fast_paths import no_fast_paths
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.nesting import tensors_in
-from lightning_prune.modules.operations import base_name, written_arguments
+from lightning_prune.modules.operations import base_name, written_tensors
 from lightning_prune.modules.outlining import Outlining
 
 _SIMPLE = frozenset({type(None), bool, int, float, str, torch.dtype, torch.device})
@@ -169,7 +169,7 @@ class _Recorder(OpObserver):
 
         recorded_args, recorded_kwargs = mapped(args, as_input), mapped(kwargs, as_input)
         output = func(*args, **kwargs)
-        written = _written(func, args, kwargs)
+        written = written_tensors(func, args, kwargs)
         aliases = tuple(a for tensor in written for a in self._aliases(tensor))
         for tensor in written:
             self._number(tensor, "activation")
@@ -226,9 +226,3 @@ def _storage(tensor: Tensor) -> int:
     if tensor.layout != torch.strided:
         return -id(tensor)
     return int(tensor.untyped_storage()._cdata)
-
-
-def _written(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
-    """Return the tensors that an operation writes in place, by its schema."""
-    given = (args[i] if i < len(args) else kwargs.get(n) for i, n in written_arguments(func))
-    return [value for value in given if isinstance(value, Tensor)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lightning_prune.arguments import check_model
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.modules.inputs import ExampleInputs, examples_of
-from lightning_prune.modules.outlining import NumbersNeededError, Outlining, can_outline
+from lightning_prune.modules.outlining import NumbersNeededError, Outlining, Watching, can_outline
 from lightning_prune.modules.twin import twin
 
 log = logging.getLogger(__name__)
@@ -69,24 +69,31 @@ def count_macs(model: nn.Module, example_inputs: Any) -> int:
     tensors = [tensor for inputs in examples for tensor in inputs.tensors]
     if can_outline(measured, tensors):
         try:
-            return _counted(twin(measured), examples, Outlining())
+            found = _by_shapes(twin(measured), examples)
         except (NumbersNeededError, ExampleInputsError) as error:
             log.debug("%s is counted with numbers: %s", type(model).__name__, error)
-    return _counted(measured, examples)
+        else:
+            if found:  # older counters see nothing there
+                return found
+    with counting(tensors) as counter:
+        for inputs in examples:
+            inputs.map(torch.clone)(measured)
+    return int(counter.get_total_flops()) // 2
 
 
-def _counted(
-    model: nn.Module, examples: Sequence[ExampleInputs], outlining: Outlining | None = None
-) -> int:
-    """Count the multiply-adds of a copy of a model, which may run for its shapes alone."""
+def _by_shapes(model: nn.Module, examples: Sequence[ExampleInputs]) -> int:
+    """Count the multiply-adds of a copy of a model without the numbers that these compute."""
+    outlining = Outlining()
+    tensors = [tensor for inputs in examples for tensor in inputs.tensors]
     with (
-        outlining or nullcontext(),
-        counting([tensor for inputs in examples for tensor in inputs.tensors]) as counter,
+        torch.inference_mode(),
+        outlining,
+        counting(tensors) as counter,
+        Watching(outlining),
     ):
         for inputs in examples:
             inputs.map(torch.clone)(model)
-    if outlining is not None:
-        outlining.finish()
+    outlining.finish()
     return int(counter.get_total_flops()) // 2
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
+from torch import Tensor
 from torch._ops import OpOverload
 
 
@@ -30,3 +33,16 @@ def written_arguments(op: OpOverload) -> tuple[tuple[int, str], ...]:
     """Return position and name of the arguments that an operation writes into, by its schema."""
     arguments = enumerate(op._schema.arguments)
     return tuple((i, a.name) for i, a in arguments if a.alias_info and a.alias_info.is_write)
+
+
+def written_tensors(op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """Return the tensors that a call of an operation writes into.
+
+    Args:
+        op: the operation.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+    """
+    given = (args[i] if i < len(args) else kwargs.get(n) for i, n in written_arguments(op))
+    each = (one for value in given for one in (value if isinstance(value, list) else [value]))
+    return [one for one in each if isinstance(one, Tensor)]

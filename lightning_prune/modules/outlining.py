@@ -4,14 +4,14 @@ What a recording needs of a pass is which operations run, on what and in which s
 none of this depends on computed numbers, costly operations need not run: any tensor of that shape
 stands for their result, of zeros if another operation reads it. `Outlining` follows where such
 made-up numbers go. Before one could decide anything, in Python, as an index or as a condition, the
-run ends: it must then be made with numbers. What code outside of torch reads by an address in
-memory is not seen.
+run ends: it must then be made with numbers. What ``torch.tensor([...])``, dlpack, a pickle or code
+outside of torch reads is not seen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from typing_extensions import override
 
-from lightning_prune.modules.operations import base_name, written_arguments
+from lightning_prune.modules.operations import base_name, written_tensors
 from lightning_prune.modules.result_shapes import PLAIN, outlined
 
 _SHAPES_ALONE = frozenset(
@@ -32,8 +32,15 @@ _SHAPES_ALONE = frozenset(
 )
 """Operations that look at sizes and types alone, so that their results are not made up."""
 
-_READING = frozenset({"aten::resolve_conj", "aten::resolve_neg", "aten::set"})
-"""Operations before numbers are read as a list or an array, or copied past what a mode sees."""
+_READING = frozenset(
+    f"aten::{name}"
+    for name in "resolve_conj resolve_neg set bernoulli multinomial binary_cross_entropy".split()
+)
+"""Operations before numbers are read as a list or an array, or copied past what a mode sees, and
+those that refuse some numbers."""
+
+_KNOWN = frozenset({"aten", "prims", "torchvision"})
+"""Where operations come from that are known to look at sizes alone, or to say so."""
 
 _VIEWING = frozenset(
     f"aten::{name}"
@@ -59,11 +66,16 @@ class NumbersNeededError(BaseException):
 
 
 class Outlining(TorchDispatchMode):
-    """Lets operations return what they would, but for numbers, which may be made up."""
+    """Lets operations return what they would, but for numbers, which may be made up.
+
+    Only what depends on a parameter is made up: of what does not, as of a table of positions, code
+    outside of the model may keep the result.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._made_up: dict[int, StorageWeakRef] = {}  # a reference keeps the key from coming again
+        self._of_parameters: set[int] = set()
         self._unset: set[int] = set()
         self._needed = ""
 
@@ -76,23 +88,37 @@ class Outlining(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        result = outlined(func, args, kwargs)
+        given = _tensors((args, kwargs))
+        made_up = [tensor for tensor in given if self.is_made_up(tensor)]
+        follows = self._reads_parameter(given) or bool(made_up)
+        result = outlined(func, args, kwargs) if follows else None
         if result is not None:
             if self._make_up(result) and not func._schema.is_mutable:
                 self._unset.add(result.untyped_storage()._cdata)
             return result
-        name, given = base_name(func), _tensors((args, kwargs))
-        made_up = [tensor for tensor in given if self.is_made_up(tensor)]
-        if name in _SHAPES_ALONE or not made_up:
+        if not made_up or base_name(func) in _SHAPES_ALONE:
             return func(*args, **kwargs)
-        if not (name in _VIEWING or (name == "aten::dropout" and not args[-1])):
-            self._set(made_up)
-        result = None if name in _READING else func(*args, **kwargs)
-        if name in _READING or not (name in _VIEWING or _decides_nothing(name, made_up, result)):
-            self._end(name)
-        written = given if name in _UPDATING else _tensors(_written(func, args, kwargs))
+        result = self._run(func, args, kwargs, made_up)
+        written = given if base_name(func) in _UPDATING else written_tensors(func, args, kwargs)
         for tensor in (*_tensors(result), *written):
             self._make_up(tensor)
+        return result
+
+    def _run(
+        self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], made_up: list[Tensor]
+    ) -> Any:
+        """Run an operation on made-up tensors, if nothing is decided by it."""
+        name = base_name(func)
+        if name in _READING:
+            self._end(name)
+        if not (name in _VIEWING or (name == "aten::dropout" and not args[-1])):
+            self._set(made_up)
+        try:
+            result = func(*args, **kwargs)
+        except Exception as error:  # other numbers might pass
+            self._end(f"{name}: {error}")
+        if not (name in _VIEWING or _decides_nothing(func, made_up, result)):
+            self._end(name)
         return result
 
     def finish(self) -> None:
@@ -105,9 +131,32 @@ class Outlining(TorchDispatchMode):
         if self._needed:
             raise NumbersNeededError(self._needed)
 
-    def _end(self, why: str) -> None:
+    def refuse(self, func: OpOverload, given: Iterable[Tensor]) -> None:
+        """End the run if an operation that reads numbers is given made-up ones.
+
+        Args:
+            func: the operation.
+            given: tensors that it takes.
+
+        Raises:
+            NumbersNeededError: if it is.
+        """
+        if any(map(self.is_made_up, given)):
+            self._end(base_name(func))
+
+    def _end(self, why: str) -> NoReturn:
         self._needed = why
         raise NumbersNeededError(why)
+
+    def _reads_parameter(self, given: Iterable[Tensor]) -> bool:
+        """Tell whether a tensor is a parameter, or lies in the memory of one."""
+        found = False
+        for tensor in given:
+            memory = tensor.untyped_storage()._cdata
+            if type(tensor) is nn.Parameter:
+                self._of_parameters.add(memory)
+            found |= memory in self._of_parameters
+        return found
 
     def _make_up(self, tensor: Tensor) -> bool:
         """Note that numbers in the memory of a tensor are made up; tell whether that is new."""
@@ -137,6 +186,31 @@ class Outlining(TorchDispatchMode):
         if type(tensor) not in PLAIN or tensor.layout != torch.strided:
             self._end(f"{type(tensor).__name__} of layout {tensor.layout}")
         return tensor.untyped_storage()._cdata in self._made_up
+
+
+class Watching(TorchDispatchMode):
+    """Ends a run where made-up numbers are about to be read, above modes that take that apart.
+
+    Args:
+        outlining: the mode below, which knows the numbers.
+    """
+
+    def __init__(self, outlining: Outlining) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._outlining = outlining
+
+    @override
+    def __torch_dispatch__(
+        self,
+        func: OpOverload,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if base_name(func) in _READING:
+            self._outlining.refuse(func, _tensors((args, kwargs)))
+        return func(*args, **kwargs)
 
 
 def can_outline(model: nn.Module, inputs: Iterable[Tensor]) -> bool:
@@ -169,9 +243,12 @@ def _tensors(nested: Any) -> list[Tensor]:
     return [leaf for leaf in _leaves(nested) if isinstance(leaf, Tensor)]
 
 
-def _decides_nothing(name: str, made_up: Iterable[Tensor], result: Any) -> bool:
+def _decides_nothing(func: OpOverload, made_up: Iterable[Tensor], result: Any) -> bool:
     """Tell whether an operation on made-up numbers, and what it returned, decide nothing."""
-    returned = _leaves(result)[:1] if name in _POINTING else _leaves(result)
+    if func.namespace not in _KNOWN or torch.Tag.dynamic_output_shape in func.tags:
+        return False
+    is_pointing = base_name(func) in _POINTING  # only its first result must be real numbers
+    returned = _leaves(result)[:1] if is_pointing else _leaves(result)
     return all(map(_may_be_made_up, (*made_up, *returned)))
 
 
@@ -181,9 +258,3 @@ def _may_be_made_up(leaf: Any) -> bool:
         return leaf is None
     is_number = leaf.is_floating_point() or leaf.is_complex()
     return is_number and leaf.layout == torch.strided
-
-
-def _written(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
-    """Return the arguments that an operation writes into, by its schema."""
-    given = (args[i] if i < len(args) else kwargs.get(n) for i, n in written_arguments(func))
-    return [value for value in given if value is not None]

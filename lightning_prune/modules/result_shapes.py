@@ -82,7 +82,7 @@ def _linear(args: Sequence[Any]) -> Tensor | None:
 
 
 def _any_convolution(args: Sequence[Any]) -> Tensor | None:
-    # as it is when the one of a certain rank is taken apart
+    # what conv1d, conv2d and conv3d become where gradients could be asked for
     x, weight, bias, stride, padding, dilation, transposed, _, groups = args
     if transposed or x.dim() < 3:
         return None

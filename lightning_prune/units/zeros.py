@@ -19,7 +19,7 @@ def is_zero(tensor: Tensor) -> bool:
     is_long = tensor.numel() > _GLANCE and not is_sharded(tensor) and tensor.is_contiguous()
     if is_long and bool(tensor.view(-1)[:_GLANCE].any()):  # as in most of them
         return False
-    if is_long and tensor.is_floating_point():
+    if is_long and _has_order(tensor):
         return not bool(_either(tensor.view(-1), 0))
     return not bool(tensor.any())
 
@@ -39,7 +39,7 @@ def where_not_zero(tensor: Tensor, dim: int) -> Tensor:
         return whole(tensor != 0).flatten()
     if is_sharded(tensor):  # which knows no `any` along dimensions, but counts
         return whole((tensor != 0).sum(others)) > 0
-    if not (tensor.is_floating_point() and tensor.is_contiguous() and tensor.numel()):
+    if not (_has_order(tensor) and tensor.is_contiguous() and tensor.numel()):
         return (tensor != 0).any(others)
     # The largest and the lowest number are found several times as fast as any of booleans.
     size = tensor.shape[dim]
@@ -56,3 +56,8 @@ def where_not_zero(tensor: Tensor, dim: int) -> Tensor:
 
 def _either(tensor: Tensor, dim: int) -> Tensor:
     return (tensor.amax(dim) != 0) | (tensor.amin(dim) != 0)
+
+
+def _has_order(tensor: Tensor) -> bool:
+    """Tell whether torch finds the largest of such numbers; of eight bits it does not."""
+    return tensor.is_floating_point() and tensor.element_size() > 1

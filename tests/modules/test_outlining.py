@@ -1,5 +1,6 @@
 """A pass run for its shapes is recorded as one with numbers is, or not at all."""
 
+import numpy as np
 import pytest
 import torch
 from support.nets import Net
@@ -23,6 +24,11 @@ def outlined(function, *inputs: Tensor, **parts):
     return record(net, example, RULES.__contains__, outlining=Outlining())
 
 
+@torch.library.custom_op("lightning_prune_tests::keep_positive", mutates_args=())
+def keep_positive(y: Tensor) -> Tensor:
+    return y[y[:, 0] > 0].clone()
+
+
 def caught(y: Tensor) -> Tensor:
     try:
         return y if y.sum().item() > 0 else -y
@@ -35,6 +41,9 @@ READS = {
     "a condition": lambda m, x: x if (m.part(x) > 0).any() else -x,
     "a list": lambda m, x: x * m.part(x).tolist()[0][0],
     "an array": lambda m, x: x * float(m.part(x).numpy()[0, 0]),
+    "an array that numpy makes": lambda m, x: x * float(np.asarray(m.part(x))[0, 0]),
+    "what may not take it": lambda m, x: torch.bernoulli(m.part(x).sigmoid())[:, :3] * x,
+    "a size that another package makes": lambda m, x: x[: len(keep_positive(m.part(x)))],
     "an index": lambda m, x: x[m.part(x).argmax(1)],
     "a mask": lambda m, x: x[m.part(x)[:, 0] > 0],
     "a copy": lambda m, x: x * m.part(x).add_(1).clone()[0, 0].item(),
@@ -50,6 +59,26 @@ READS = {
 def test_made_up_numbers_decide_nothing(read):
     with pytest.raises(NumbersNeededError):
         outlined(read, X, part=nn.Linear(3, 4))
+
+
+def test_what_raises_on_made_up_numbers_is_run_with_numbers():
+    with pytest.raises(NumbersNeededError):
+        outlined(
+            lambda m, x: torch.linalg.inv(m.part(x) * 0 + torch.eye(2)) @ x, X, part=nn.Linear(3, 2)
+        )
+
+
+def test_tables_that_outlive_the_run_hold_their_numbers():
+    tables = {}
+
+    def function(m, x):
+        if "positions" not in tables:
+            tables["positions"] = torch.cat([torch.arange(2.0).sigmoid(), torch.ones(2)])
+        return m.part(x) + tables["positions"]
+
+    outlined(function, X, part=nn.Linear(3, 4))
+    expected = torch.cat([torch.arange(2.0).sigmoid(), torch.ones(2)])
+    assert torch.equal(tables["positions"], expected)
 
 
 def test_where_the_largest_lie_may_be_left_alone():
@@ -78,7 +107,7 @@ def test_sizes_of_made_up_numbers_may_decide():
 def test_what_reads_made_up_numbers_reads_zeros():
     outlining = Outlining()
     with torch.inference_mode(), outlining:
-        made = nn.functional.linear(X, torch.randn(4, 3))
+        made = nn.Linear(3, 4)(X)
         result = made.exp()
     assert outlining.is_made_up(result)
     assert torch.equal(result, torch.ones(2, 4))

@@ -21,7 +21,7 @@ from lightning_prune.units.zeros import is_zero
 
 _SCALES = (1.0, -1.0)
 _MAKES_ZEROS = {"aten::zeros", "aten::zeros_like", "aten::new_zeros"}
-_ADDS_A_BIAS = {
+_FIRST_FACTOR = {
     "aten::linear": 0,
     "aten::conv1d": 0,
     "aten::conv2d": 0,
@@ -87,9 +87,9 @@ def _yields_zeros(graph: Graph, node: Node, zeros: set[Ref], known: Mapping[Ref,
 
 def _factors(node: Node) -> list[Ref]:
     """Return the inputs of which one must be zero for results to be: not the bias of a product."""
-    if node.name not in _ADDS_A_BIAS:
+    if node.name not in _FIRST_FACTOR:
         return node.inputs
-    first = _ADDS_A_BIAS[node.name]
+    first = _FIRST_FACTOR[node.name]
     return [ref for ref in node.args[first : first + 2] if isinstance(ref, Ref)]
 
 

@@ -12,8 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 Run = Callable[[nn.Module], Any]
 """Runs a model on a batch of calibration data."""
 
-_SHOWING = 2
-"""Batches that show which norms an update has reached."""
+_SHOWING = 4
+"""Batches, of all that there are, on which to see at first what an update has reached."""
 
 
 def norms_with_statistics(model: nn.Module) -> dict[str, _BatchNorm]:
@@ -45,8 +45,13 @@ def renew_norms(
         add_up: returns the sum of a tensor over all ranks.
     """
     norms = norms_with_statistics(model)
-    old, new = (_estimated(one, names, runs[:_SHOWING], add_up) for one in (before, model))
-    reached = {name: _reached(norms[name], old[name], new[name]) for name in old}
+    reached: dict[str, Tensor] = {}
+    some = tuple(runs[:: max(1, len(runs) // _SHOWING)])
+    for seen in dict.fromkeys((some, tuple(runs))):
+        old, new = (_estimated(one, names, seen, add_up) for one in (before, model))
+        reached = {name: _reached(norms[name], old[name], new[name]) for name in old}
+        if all(_is_clear(norms[name], old[name], reached[name]) for name in old):
+            break
     names = [name for name in names if reached[name].any()]
     # On all batches, while the others norm by what they keep.
     for name, values in _estimated(model, names, runs, add_up).items():
@@ -56,9 +61,22 @@ def renew_norms(
 
 def _reached(norm: _BatchNorm, old: Sequence[Tensor], new: Sequence[Tensor]) -> Tensor:
     """Return which channels an update has changed and left, as booleans, shape ``[channels]``."""
-    changed = torch.stack([a != b for a, b in zip(old, new, strict=True)]).any(0)
+    return torch.stack([a != b for a, b in zip(old, new, strict=True)]).any(0) & _left(norm)
+
+
+def _left(norm: _BatchNorm) -> Tensor:
+    """Return which channels are not zeroed, as booleans, shape ``[channels]``."""
     parameters = [p.detach() != 0 for p in norm.parameters()]
-    return changed & torch.stack(parameters).any(0) if parameters else changed
+    if not parameters:
+        return torch.ones_like(statistics(norm)[0], dtype=torch.bool)
+    return torch.stack(parameters).any(0)
+
+
+def _is_clear(norm: _BatchNorm, old: Sequence[Tensor], reached: Tensor) -> bool:
+    """Tell whether a norm that saw data is reached in all of its channels, or in none."""
+    # Where only some seem to be, others may have been silent: more batches must be seen.
+    saw_data = any(bool(statistic.any()) for statistic in old)
+    return saw_data and (not bool(reached.any()) or bool((reached == _left(norm)).all()))
 
 
 def _estimated(

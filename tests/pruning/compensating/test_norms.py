@@ -82,3 +82,28 @@ def test_one_value_for_a_channel_is_no_statistic() -> None:
 def test_what_is_no_flag_is_refused(renew_norms: Any) -> None:
     with pytest.raises(TypeError, match="Expected `renew_norms` to be"):
         pruned(Net(), renew_norms=renew_norms)
+
+
+class Domains(nn.Module):
+    """Has a norm for each of two kinds of images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(4) for _ in range(2))
+
+    def forward(self, x: Tensor, kind: Tensor) -> Tensor:
+        return self.norms[int(kind)](self.second(self.first(x).relu()))
+
+
+def test_a_norm_that_few_batches_reach_is_renewed_too() -> None:
+    net = Domains().eval()
+    kinds = [0] * 15 + [1]
+    batches = [(torch.randn(8, 3, 8, 8), torch.tensor(kind)) for kind in kinds]
+    examples = [batches[0], batches[-1]]
+    options = {"criterion": lp.Magnitude(), "include": ["first"], "batches": batches}
+    lp.prune(net, examples, sparsity=0.5, **options)
+    with torch.no_grad():
+        read = net.second(net.first(batches[-1][0]).relu())
+    assert torch.allclose(net.norms[1].running_mean, read.mean((0, 2, 3)), atol=1e-5)
