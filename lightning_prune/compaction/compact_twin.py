@@ -30,7 +30,7 @@ def compact_twin(
     Args:
         model: any module with zeros in its weights; it stays as it is.
         example: arguments for it.
-        coupling: of the model by this example, where it is known.
+        coupling: of the model, by this example and perhaps others, where it is known.
         round_to: the number of units that stay in a group is a multiple of this, or all; dead ones
             stay for that.
         allow_unused: as in `compact`.

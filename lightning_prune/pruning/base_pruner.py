@@ -71,7 +71,8 @@ class BasePruner:
         remaining: Remaining | None = None,
     ) -> None:
         self._model, self._recipe = model, recipe
-        self._prunable = replace(prunable, coupling=None)  # whose recordings take memory
+        # Recordings take memory; a search keeps its own.
+        self._prunable = replace(prunable, coupling=None)
         groups = tuple(prunable.groups)
         if not groups:
             raise TargetError(nothing_to_prune(prunable.left_alone, recipe.granularity))
