@@ -15,7 +15,8 @@ from torch import nn
 from lightning_prune.compaction.cures import find_cure
 from lightning_prune.compaction.report import CompactionReport
 from lightning_prune.coupling.unused import parts_of
-from lightning_prune.measure import count_macs, measure_in_turns
+from lightning_prune.measure import measure_in_turns
+from lightning_prune.measure.macs import macs_by_shapes
 from lightning_prune.modules.inputs import ExampleInputs
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def with_macs(
     """
     try:
         measured = [example for example in examples if example.measured]
-        counts = [count_macs(model, measured) for model in (before, after)]
+        counts = [macs_by_shapes(model, measured) for model in (before, after)]
     except Exception as error:  # whatever a model's own code raises, or no memory
         return _without(report, "multiply-adds", error)
     return replace(report, macs_before=counts[0], macs_after=counts[1])

@@ -67,23 +67,46 @@ def count_macs(model: nn.Module, example_inputs: Any) -> int:
         parameter.requires_grad_(False)
     examples = [inputs.on(measured) for inputs in examples_of(example_inputs)]
     tensors = [tensor for inputs in examples for tensor in inputs.tensors]
-    if can_outline(measured, tensors):
-        try:
-            found = _by_shapes(twin(measured), examples)
-        except (NumbersNeededError, ExampleInputsError) as error:
-            log.debug("%s is counted with numbers: %s", type(model).__name__, error)
-        else:
-            if found:  # older counters see nothing there
-                return found
     with counting(tensors) as counter:
         for inputs in examples:
             inputs.map(torch.clone)(measured)
     return int(counter.get_total_flops()) // 2
 
 
+def macs_by_shapes(model: nn.Module, example_inputs: Any) -> int:
+    """Count the same without the numbers that these compute, where none decides what runs.
+
+    For models that were recorded already: what code outside of the model keeps of its first run
+    may be of no use in a training, as it is made in inference mode.
+
+    Args:
+        model: as in `count_macs`.
+        example_inputs: as in `count_macs`.
+
+    Returns:
+        Multiply-adds.
+
+    Raises:
+        TypeError: if ``model`` is no module.
+        ExampleInputsError: if the model does not run on the inputs.
+    """
+    check_model(model)
+    examples = [inputs.on(model) for inputs in examples_of(example_inputs)]
+    if can_outline(model, [tensor for inputs in examples for tensor in inputs.tensors]):
+        try:
+            found = _by_shapes(twin(model).eval(), examples)
+        except (NumbersNeededError, ExampleInputsError) as error:
+            log.debug("%s is counted with numbers: %s", type(model).__name__, error)
+        else:
+            if found:  # older counters see nothing there
+                return found
+    return count_macs(model, example_inputs)
+
+
 def _by_shapes(model: nn.Module, examples: Sequence[ExampleInputs]) -> int:
-    """Count the multiply-adds of a copy of a model without the numbers that these compute."""
     outlining = Outlining()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
     tensors = [tensor for inputs in examples for tensor in inputs.tensors]
     with (
         torch.inference_mode(),

@@ -39,7 +39,7 @@ def test_multiply_adds_and_latency_are_in_the_report() -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "said"), [("count_macs", "multiply-adds"), ("measure_in_turns", "the latency")]
+    ("function", "said"), [("macs_by_shapes", "multiply-adds"), ("measure_in_turns", "the latency")]
 )
 def test_a_model_that_cannot_be_measured_is_compact_and_reported(
     function: str, said: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -52,8 +52,8 @@ def test_a_model_that_cannot_be_measured_is_compact_and_reported(
     assert report.unmeasured == (f"{said}: no room",)
     assert f"not measured: {said}: no room" in str(report)
     assert said in caplog.text
-    assert ("compaction/macs_after" in report.metrics()) == (function != "count_macs")
-    assert ("compaction/speedup" in report.metrics()) == (function == "count_macs")
+    assert ("compaction/macs_after" in report.metrics()) == (function != "macs_by_shapes")
+    assert ("compaction/speedup" in report.metrics()) == (function == "macs_by_shapes")
 
 
 def test_an_interrupt_while_it_is_measured_restores_the_model(

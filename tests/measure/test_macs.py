@@ -1,10 +1,13 @@
+from typing import ClassVar
+
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 from torch.backends import cudnn, mha, mkldnn
 
 from lightning_prune.errors import ExampleInputsError
-from lightning_prune.measure.macs import count_macs
+from lightning_prune.measure.macs import count_macs, macs_by_shapes
 
 BATCH, LENGTH, WIDTH = 2, 5, 16
 
@@ -102,3 +105,45 @@ def test_all_of_a_parameter_that_is_cut_out_and_given_to_a_layer():
     model = Table()
     assert count_macs(model, torch.randn(2, 8)) == 4 * 16 * 8 + 2 * 8 * 4
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+class Table(nn.Module):
+    """Keeps a table outside of itself, as code with a cache does."""
+
+    kept: ClassVar[dict[str, Tensor]] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept.setdefault("table", torch.arange(8.0).sigmoid())
+        return self.layer(x) * self.kept["table"]
+
+
+def test_what_the_model_keeps_elsewhere_is_right_and_can_be_trained_with():
+    Table.kept.clear()
+    model, x = Table(), torch.randn(2, 8)
+    assert count_macs(model, x) == 2 * 8 * 8
+    model(x).sum().backward()
+    assert torch.equal(Table.kept["table"], torch.arange(8.0).sigmoid())
+
+
+@pytest.mark.parametrize("name", ["vgg16_bn", "mobilenet_v3_small", "swin_t"])
+def test_counted_by_shapes_it_is_the_same(name):
+    model, x = torchvision.models.get_model(name), torch.randn(1, 3, 64, 64)
+    assert macs_by_shapes(model, x) == count_macs(model, x)
+
+
+def test_where_numbers_decide_they_are_counted_with():
+    class Decides(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+            nn.init.constant_(self.first.bias, 100.0)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.first(x)
+            return self.second(y) if y.detach().numpy().mean() > 50 else y
+
+    assert macs_by_shapes(Decides(), torch.zeros(1, 4)) == 32
