@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from support.nets import KeepsTable
 from torch import Tensor, nn
 from torch.nn.utils import prune, spectral_norm, weight_norm
 
 import lightning_prune as lp
+from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.report.layers import ms_by_layer
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
 
@@ -130,3 +133,35 @@ def test_what_it_keeps_is_left_alone() -> None:
     lp.prune(model, X, sparsity=0.5, criterion=lp.Magnitude())
     lp.compact(model, X, latency=False)
     assert cell.cell_contents == []
+
+
+RUNS: dict[str, Callable[[nn.Module, Tensor], Any]] = {
+    "couple": lp.couple,
+    "count_macs": lp.count_macs,
+    "measure_latency": lambda net, x: lp.measure_latency(net, x, max_seconds=0.05),
+    "prune": lambda net, x: lp.prune(net, x, sparsity=0.5, criterion=lp.Magnitude()),
+    "plan": lambda net, x: lp.plan(net, x, sparsity=0.5),
+    "compact": lp.compact,
+    "compactable": lambda net, x: compacted(net, x),
+    "compare": lambda net, x: lp.compare(
+        net, x, [lp.Magnitude()], sparsity=0.5, metric=lambda pruned: float(pruned(x).sum())
+    ),
+    "sensitivity": lambda net, x: lp.sensitivity(
+        net, x, lambda pruned, x: float(pruned(x).sum()), example_inputs=x, sparsities=[0.5]
+    ),
+    "ms_by_layer": lambda net, x: ms_by_layer([net], ExampleInputs.of(x)),
+}
+
+
+def compacted(net: nn.Module, x: Tensor) -> None:
+    """Compact a net, and bring a fresh one to the same sizes."""
+    lp.prune(net, x, sparsity=0.5, criterion=lp.Magnitude())
+    lp.compact(net, x)
+
+
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
+def test_what_is_kept_elsewhere_can_be_trained_with(run):
+    net, x = KeepsTable(), torch.randn(2, 8)
+    run(net, x)
+    net(x).sum().backward()
+    assert torch.equal(KeepsTable.kept["table"], torch.arange(8.0).sigmoid())

@@ -1,15 +1,16 @@
 """Record one forward pass as a graph of ATen operations.
 
-A dispatch mode under `torch.inference_mode` sees composite operations whole (`linear`, `conv2d`,
-`batch_norm`) and does not mind data-dependent control flow. An operation with a coupling rule is
-kept whole; one without is decomposed as far as it goes. Recording decides nothing.
+A dispatch mode sees operations as they are called (`linear`, `conv2d`, `batch_norm`) where autograd
+takes none of them apart (`composite_operations`), and does not mind data-dependent control flow. An
+operation with a coupling rule is kept whole; one without is decomposed as far as it goes. Recording
+decides nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from lightning_prune.coupling.graph import Graph, Kind, Node, Ref, Value
 from lightning_prune.coupling.sites import Sites
 from lightning_prune.modules.caches import results
 from lightning_prune.modules.fake import fake_mode, faking
-from lightning_prune.modules.fast_paths import no_fast_paths
+from lightning_prune.modules.fast_paths import composite_operations
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.nesting import tensors_in
 from lightning_prune.modules.operations import base_name, written_tensors
@@ -69,13 +70,6 @@ def record(
             outlining.finish()
         recorder.graph.outputs.extend(recorder.ref(t, "activation") for t in tensors_in(output))
     return recorder.graph
-
-
-@contextlib.contextmanager
-def composite_operations() -> Iterator[None]:
-    """Let a dispatch mode see operations as whole as they are called."""
-    with no_fast_paths(), torch.inference_mode():
-        yield
 
 
 class OpObserver(TorchDispatchMode):

@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_prune.coupling.forecast import Trace
 from lightning_prune.coupling.modes import in_mode
-from lightning_prune.coupling.record import composite_operations
 from lightning_prune.modules.caches import results
+from lightning_prune.modules.fast_paths import composite_operations
 from lightning_prune.modules.nesting import tensors_in
 from lightning_prune.modules.seeding import seeded
 

@@ -31,7 +31,7 @@ def largest_error(exportable: Exportable, run: Runner, *, calibrated: bool = Fal
     """
     errors = []
     for inputs in exportable.calibration if calibrated else _variants(exportable):
-        with torch.inference_mode(), full_precision():
+        with torch.no_grad(), full_precision():
             expected = tensors_in(inputs.map(torch.clone)(exportable.model))
         errors.append(_error(expected, run(exportable.named(inputs))))
     return max(errors)

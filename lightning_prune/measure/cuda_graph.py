@@ -40,7 +40,7 @@ class CudaGraph:
         stream = torch.cuda.Stream(device)
         with (
             torch.random.fork_rng([device], device_type="cuda"),
-            torch.inference_mode(),
+            torch.no_grad(),
             torch.cuda.device(device),
         ):
             stream.wait_stream(torch.cuda.current_stream())

@@ -38,7 +38,7 @@ def layer_times(model: nn.Module, example_inputs: Any) -> dict[str, float]:
         module.register_forward_pre_hook(lambda *_, name=name: stopwatch.enter(name))
         module.register_forward_hook(lambda *_: stopwatch.leave(), always_call=True)
     runs: list[dict[str, float]] = []
-    with torch.inference_mode(), memory_kept():
+    with torch.no_grad(), memory_kept():
         for _ in range(_RUNS):
             stopwatch.times_ms = {name: 0.0 for name, _ in owners}
             timed.run_ms()

@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_prune.arguments import check_model
 from lightning_prune.errors import ExampleInputsError
+from lightning_prune.modules.fast_paths import composite_operations
 from lightning_prune.modules.inputs import ExampleInputs, examples_of
 from lightning_prune.modules.outlining import NumbersNeededError, Outlining, Watching, can_outline
 from lightning_prune.modules.twin import twin
@@ -109,7 +110,7 @@ def _by_shapes(model: nn.Module, examples: Sequence[ExampleInputs]) -> int:
         parameter.requires_grad_(False)
     tensors = [tensor for inputs in examples for tensor in inputs.tensors]
     with (
-        torch.inference_mode(),
+        composite_operations(),
         outlining,
         counting(tensors) as counter,
         Watching(outlining),

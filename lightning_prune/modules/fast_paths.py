@@ -1,4 +1,4 @@
-"""Fast paths: kernels of torch that compute a whole layer of attention at once."""
+"""Fast paths of torch, and operations as whole as they are called."""
 
 from __future__ import annotations
 
@@ -17,3 +17,15 @@ def no_fast_paths() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextlib.contextmanager
+def composite_operations() -> Iterator[None]:
+    """Let a dispatch mode see operations as whole as they are called.
+
+    It is autograd that takes composite operations apart. `torch.inference_mode` leaves it out too,
+    but what user code keeps outside of the module meanwhile, such as a table of positions, would
+    not be fit for training then.
+    """
+    with no_fast_paths(), torch.no_grad(), torch._C._AutoDispatchBelowAutograd():
+        yield

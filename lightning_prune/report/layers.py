@@ -101,7 +101,7 @@ def ms_by_layer(models: list[nn.Module], inputs: ExampleInputs) -> list[dict[str
     devices = {tensor.device for model in models for tensor in model.parameters()}
     accelerators = [device for device in devices if device.type != "cpu"]
     rng_type = accelerators[0].type if accelerators else "cuda"
-    with torch.random.fork_rng(accelerators, device_type=rng_type), torch.inference_mode():
+    with torch.random.fork_rng(accelerators, device_type=rng_type), torch.no_grad():
         turns = len(take_turns(runs, warmup_runs=2, min_runs=5, max_seconds=1.0))
     return [_medians(records[-turns:]) for records in taken]
 

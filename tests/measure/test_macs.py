@@ -1,8 +1,7 @@
-from typing import ClassVar
-
 import pytest
 import torch
 import torchvision
+from support.nets import KeepsTable
 from torch import Tensor, nn
 from torch.backends import cudnn, mha, mkldnn
 
@@ -107,32 +106,18 @@ def test_all_of_a_parameter_that_is_cut_out_and_given_to_a_layer():
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-class Table(nn.Module):
-    """Keeps a table outside of itself, as code with a cache does."""
-
-    kept: ClassVar[dict[str, Tensor]] = {}
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(8, 8)
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.kept.setdefault("table", torch.arange(8.0).sigmoid())
-        return self.layer(x) * self.kept["table"]
-
-
-def test_what_the_model_keeps_elsewhere_is_right_and_can_be_trained_with():
-    Table.kept.clear()
-    model, x = Table(), torch.randn(2, 8)
-    assert count_macs(model, x) == 2 * 8 * 8
-    model(x).sum().backward()
-    assert torch.equal(Table.kept["table"], torch.arange(8.0).sigmoid())
-
-
 @pytest.mark.parametrize("name", ["vgg16_bn", "mobilenet_v3_small", "swin_t"])
 def test_counted_by_shapes_it_is_the_same(name):
     model, x = torchvision.models.get_model(name), torch.randn(1, 3, 64, 64)
     assert macs_by_shapes(model, x) == count_macs(model, x)
+
+
+@pytest.mark.parametrize("count", [count_macs, macs_by_shapes])
+def test_what_the_model_keeps_elsewhere_is_right_and_can_be_trained_with(count):
+    model, x = KeepsTable(), torch.randn(2, 8)
+    assert count(model, x) == 2 * 8 * (8 + 2)
+    model(x).sum().backward()
+    assert torch.equal(KeepsTable.kept["table"], torch.arange(8.0).sigmoid())
 
 
 def test_where_numbers_decide_they_are_counted_with():

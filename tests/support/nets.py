@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,22 @@ class Net(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Any:
         return self.function(self, *inputs)
+
+
+class KeepsTable(nn.Module):
+    """Keeps a table outside of itself, as code with a cache does; a new one begins without."""
+
+    kept: ClassVar[dict[str, Tensor]] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+        self.last = nn.Linear(8, 2)
+        self.kept.clear()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept.setdefault("table", torch.arange(8.0).sigmoid())
+        return self.last(self.layer(x * self.kept["table"]))
 
 
 CONV = "first.bias[0] first.weight[0]"

@@ -10,8 +10,8 @@ from torch import nn
 
 from lightning_prune.compaction.verification.comparison import Errors
 from lightning_prune.compaction.verification.verification import TOLERANCES
-from lightning_prune.coupling.record import composite_operations
 from lightning_prune.errors import ExampleInputsError, VerificationError
+from lightning_prune.modules.fast_paths import composite_operations
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.outlining import NumbersNeededError, Outlining, can_outline
 from lightning_prune.modules.seeding import seeded
