@@ -6,6 +6,7 @@ others are made anew for every trial, so that no trial sees what an earlier one 
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ class Copies:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        self._kept: nn.Module | None = None
+        self._kept: tuple[nn.Module, _State] | None = None
 
     @contextmanager
     def borrowed(self, dtype: torch.dtype | None, *, trains: bool) -> Iterator[nn.Module]:
@@ -43,14 +44,16 @@ class Copies:
             copied = twin(self.model, dtype)
             yield (clone(copied) if trains and _share(copied, self.model) else copied).eval()
             return
-        kept = self._kept
-        copied = twin(self.model, dtype).eval() if kept is None else kept
-        before, self._kept = _state(copied), None
+        if self._kept is None:
+            copied = twin(self.model, dtype).eval()
+            self._kept = copied, _State(copied)
+        (copied, before), self._kept = self._kept, None
         try:
             yield copied
         finally:
-            if _is_same(before, _state(copied)):
-                self._kept = copied
+            now = _State(copied)
+            if now.is_like(before):
+                self._kept = copied, now
 
 
 def _share(one: nn.Module, other: nn.Module) -> bool:
@@ -58,23 +61,31 @@ def _share(one: nn.Module, other: nn.Module) -> bool:
     return any(parameter.data_ptr() in known for parameter in one.parameters())
 
 
-def _state(model: nn.Module) -> list[tuple[Any, int]]:
-    """Return everything that modules hold, and what changes with it."""
-    return [
-        (value, _version(value))
-        for module in model.modules()
-        for held in (vars(module), module._buffers, module._parameters)
-        for value in held.values()
-    ]
+class _State:
+    """Everything that modules hold, and what changes with it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._held = [
+            value
+            for module in model.modules()
+            for held in (vars(module), module._buffers, module._parameters)
+            for value in held.values()
+        ]
+        self._versions = [_version(v) for v in self._held if type(v) not in _UNCHANGEABLE]
+
+    def is_like(self, earlier: _State) -> bool:
+        """Tell whether the same is held, unchanged."""
+        return (
+            self._versions == earlier._versions
+            and len(self._held) == len(earlier._held)
+            and all(map(operator.is_, self._held, earlier._held))
+        )
+
+
+_UNCHANGEABLE = frozenset({type(None), bool, int, float, str, tuple})
 
 
 def _version(value: Any) -> int:
     if isinstance(value, Tensor):
         return 0 if value.is_inference() else value._version
     return len(value) if isinstance(value, (list, dict, set, deque)) else 0
-
-
-def _is_same(before: list[tuple[Any, int]], now: list[tuple[Any, int]]) -> bool:
-    if len(before) != len(now):
-        return False
-    return all(a[0] is b[0] and a[1] == b[1] for a, b in zip(before, now, strict=True))

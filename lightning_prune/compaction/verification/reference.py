@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from textwrap import shorten
 
 import torch
@@ -122,24 +123,23 @@ class Reference:
             return None
 
     def _following(self, firsts: Sequence[Trial]) -> Iterator[Trial]:
-        truths = []
-        for first in firsts:
-            example = first.steps[0].inputs
-            quick = self._quick(example)
-            where = "" if quick is example else " on smaller inputs"
-            exact = self._exact(quick, where)
-            truths.append(exact or first)
-            trained = exact if exact is not None and len(exact.steps) > 1 else None
+        quick = [self._quick(first.steps[0].inputs) for first in firsts]
+        truths: list[Trial] = []
+        for first, inputs in zip(firsts, quick, strict=True):
+            where = "" if inputs is first.steps[0].inputs else " on smaller inputs"
+            exact = self._exact(inputs, where)
+            trained = exact if exact is not None and exact.steps[0].training else None
             if trained is None:
-                trained = self._trained(quick, torch.float32)
+                trained = self._trained(inputs, torch.float32)
             yield from self._comparable(exact, trained, where)
-        for first in firsts:
-            yield from self._variants(first.steps[0].inputs)
-        if _has_few_digits(self._model):
+            if _has_few_digits(self._model):
+                truths.append((exact and self._evaluated(exact)) or first)
+        for first, inputs in zip(firsts, quick, strict=True):
+            yield from self._variants(first.steps[0].inputs, inputs)
+        for truth in truths:
             self.tried.append("the model's own arithmetic")
-            for truth in truths:
-                steps, known = truth.steps[:1], truth.runs[:1]
-                yield Trial(steps, None, tuple(runs(self._copies, steps, None, known)), known)
+            own = runs(self._copies, truth.steps, None, truth.runs)
+            yield Trial(truth.steps, None, tuple(own), truth.runs)
 
     def _quick(self, example: ExampleInputs) -> ExampleInputs:
         """Return an example, or one of at most half its size if it takes long and that will do."""
@@ -167,10 +167,9 @@ class Reference:
         return trial
 
     def _trained(self, example: ExampleInputs, dtype: torch.dtype) -> Trial | None:
-        """Run an example before, in and after train mode."""
+        """Run an example in train mode and, after that, in eval mode."""
         for training in training_choices(example):
             steps = (
-                Pass(example),
                 Pass(training, training=True, name="in train mode"),
                 Pass(example, name="after a pass in train mode"),
             )
@@ -178,6 +177,12 @@ class Reference:
             if trial is not None:
                 return trial
         return None
+
+    def _evaluated(self, exact: Trial) -> Trial | None:
+        """Return what was run in eval mode alone, or run it so."""
+        if not exact.steps[0].training:
+            return exact
+        return self._attempt((Pass(exact.steps[-1].inputs),), torch.float64)
 
     def _comparable(
         self, exact: Trial | None, trained: Trial | None, where: str
@@ -191,18 +196,19 @@ class Reference:
             self.tried.append(f"train mode{where}")
             yield from [trained] if exact in (trained, None) else [exact, trained]
             return
-        if exact is not None:
-            yield Trial(exact.steps[:1], exact.dtype, exact.runs[:1])
+        evaluated = exact and self._evaluated(exact)
+        if evaluated is not None:
+            yield evaluated
 
     def _is_random(self, trained: Trial) -> bool:
-        if not trained.runs[1].draws:
+        if not trained.runs[0].draws:
             return False
         again = runs(self._copies, trained.steps, trained.dtype, seed=1)
-        return not all(map(is_same, trained.runs[1:], tuple(again)[1:]))
+        return not all(map(is_same, trained.runs, again))
 
-    def _variants(self, example: ExampleInputs) -> Iterator[Trial]:
+    def _variants(self, example: ExampleInputs, quick: ExampleInputs) -> Iterator[Trial]:
         forward = getattr(self._model, example.method)
-        asking = questions(forward, example)
+        asking = questions(forward, example, quick)
         question = next(asking)
         while True:
             trial = self._answer(question, example)
@@ -215,19 +221,22 @@ class Reference:
 
     def _answer(self, question: Question, example: ExampleInputs) -> Trial | None:
         """Return the first choice that the model takes, and that shows something."""
-        choices = [
+        if not (question.is_basic or example.measured):
+            return None
+        fitting = (
             one
             for one in question.choices
             if not (_are_equal(one, example) or one.points_outside(example))
-        ]
-        if not choices or not (question.is_basic or example.measured):
+        )
+        first = next(fitting, None)
+        if first is None:
             return None
         if self._seconds_left <= 0 and not question.is_basic:
             self.no_time.append(question.about)
             return None
         started = time.perf_counter()
         try:
-            for choice in choices:
+            for choice in chain([first], fitting):
                 trial = self._attempt((Pass(choice, name=f"on {question.about}"),), torch.float32)
                 if trial is not None and trial.runs[0].proves:
                     self.tried.append(question.about)

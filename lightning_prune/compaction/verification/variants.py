@@ -9,7 +9,7 @@ permits one is proved elsewhere.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from lightning_prune.compaction.verification import values
 from lightning_prune.compaction.verification.sizes import (
+    Dimension,
     Place,
     batch_places,
     dimensions,
@@ -43,14 +44,14 @@ class Question:
 
     Args:
         about: what, in words.
-        choices: inputs that would show it, the most telling first.
+        choices: inputs that would show it, the most telling first; gone through once.
         is_basic: whether it is asked however long the model takes.
         is_usual: whether models usually take one of the choices, so that it is worth saying if
             this one does not.
     """
 
     about: str
-    choices: Sequence[ExampleInputs]
+    choices: Iterable[ExampleInputs]
     is_basic: bool = False
     is_usual: bool = True
 
@@ -74,12 +75,15 @@ def smaller_choices(inputs: ExampleInputs) -> list[ExampleInputs]:
     return list(_moved(inputs, inputs, smaller))
 
 
-def questions(forward: Callable[..., Any], inputs: ExampleInputs) -> Questions:
+def questions(
+    forward: Callable[..., Any], inputs: ExampleInputs, quick: ExampleInputs
+) -> Questions:
     """Ask what a model takes beside an example.
 
     Args:
         forward: what is called with the inputs.
-        inputs: the example, as small as the model takes it.
+        inputs: the example, with few examples in its batch.
+        quick: the same, or smaller sizes of it; around these lies what is not basic.
 
     Yields:
         One question after the other.
@@ -94,9 +98,9 @@ def questions(forward: Callable[..., Any], inputs: ExampleInputs) -> Questions:
     if not taken:
         taken |= yield Question("other values", [_fresh(inputs, inputs, 5)], is_basic=True)
     if values.has(inputs, "floats"):
-        scaled = values.drawn(inputs, inputs, 6, scale=10.0)
+        scaled = values.drawn(quick, inputs, 6, scale=10.0)
         taken |= yield Question("values ten times as large", [scaled])
-    taken |= yield from _sizes_alone(inputs)
+    taken |= yield from _sizes_alone(quick)
     return taken
 
 
@@ -111,14 +115,14 @@ def _sizes_together(inputs: ExampleInputs) -> Questions:
         batch = batches[index]
         if batch is not None:
             about = f"{name} sizes and a batch of {batch}"
-            both = list(_moved(with_batch(inputs, batch), inputs, sizes))
+            both = _moved(with_batch(inputs, batch), inputs, sizes)
             if (yield Question(about, both, is_basic=True, is_usual=False)):
                 taken = True
                 continue
             changed = with_batch(inputs, batch)
             choices = [_fresh(changed, inputs, 1), changed]
             taken |= yield Question(f"a batch of {batch}", choices, is_basic=True)
-        alone = list(_moved(inputs, inputs, sizes))
+        alone = _moved(inputs, inputs, sizes)
         taken |= yield Question(f"{name} sizes", alone, is_basic=True)
     short = with_short_lists(inputs)
     if short is not None:
@@ -162,12 +166,16 @@ def _sizes_alone(inputs: ExampleInputs) -> Questions:
             continue  # it was asked for already
         most = None if dimension.places & guessed else _FEW
         for name, sizes in _DIRECTIONS:
-            choices = [
-                _fresh(resized(inputs, dict.fromkeys(dimension.places, size)), inputs, 20)
-                for size in sizes(dimension.size)[:most]
-            ]
+            choices = _resized_alone(inputs, dimension, sizes(dimension.size)[:most])
             taken |= yield Question(f"{name} {dimension.name}", choices, is_usual=False)
     return taken
+
+
+def _resized_alone(
+    inputs: ExampleInputs, dimension: Dimension, sizes: Iterable[int]
+) -> Iterator[ExampleInputs]:
+    for size in sizes:
+        yield _fresh(resized(inputs, dict.fromkeys(dimension.places, size)), inputs, 20)
 
 
 def _masks(inputs: ExampleInputs) -> Questions:

@@ -6,9 +6,9 @@ from lightning_prune.compaction.verification.variants import questions, training
 from lightning_prune.modules.inputs import ExampleInputs
 
 
-def asked(inputs, forward=lambda x: x, takes=lambda question, choice: True):
+def asked(inputs, forward=lambda x: x, takes=lambda question, choice: True, quick=None):
     """Return the first choice that is taken, by what the question is about."""
-    asking = questions(forward, inputs)
+    asking = questions(forward, inputs, quick or inputs)
     found = {}
     question = next(asking)
     while True:
@@ -37,6 +37,13 @@ def test_an_image_is_made_larger_and_smaller_together_and_by_its_sides():
     assert found["smaller dimension 2 of input 0"] == [(2, 3, 64, 96)]
     assert found["larger dimension 3 of input 0"] == [(2, 3, 96, 128)]
     assert found["smaller dimension 3 of input 0"] == [(2, 3, 96, 64)]
+
+
+def test_what_is_not_basic_lies_around_smaller_sizes():
+    found = shapes(asked(of((2, 3, 96, 96)), quick=of((2, 3, 48, 48))))
+    assert found["larger sizes and a batch of 1"] == [(1, 3, 128, 128)]
+    assert found["larger dimension 2 of input 0"] == [(2, 3, 96, 48)]
+    assert found["values ten times as large"] == [(2, 3, 48, 48)]
 
 
 def test_a_batch_of_one_is_doubled():
