@@ -15,19 +15,17 @@ import argparse
 import copy
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torchvision
-from scipy.stats import bootstrap
 from torch import Tensor, nn
 
 import lightning_prune as lp
 from lightning_prune.errors import TargetError
-from lightning_prune.measure.speedup import Speedup
+from lightning_prune.measure.speedup import Speedup, speedup_in_places
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.pruning.latency.clock import clock_of
 
@@ -110,23 +108,20 @@ def attempt(model: nn.Module, x: Tensor, asked: float, backend: Any, copies: int
 
 
 def compare(model: nn.Module, small: nn.Module, x: Tensor, backend: Any, copies: int) -> Speedup:
-    """Return the median ratio of p50s over several copies of both: memory matters.
+    """Return the median of the ratios over several copies of both: memory matters.
 
     Its interval is a bootstrap over the copies, as turns of the same copies resemble each other.
     On one thread the times are those at work, as in the search.
     """
     clock, example, started_s = clock_of(backend), ExampleInputs.of(x), time.perf_counter()
-    ratios, both = [], [model, small]
-    for _ in range(1 + copies):
-        dense_ms, small_ms = np.median(clock(both, example), axis=0)
-        ratios.append(float(dense_ms / small_ms))
-        if time.perf_counter() - started_s > 60 and len(ratios) > 2:
+    models: Sequence[nn.Module] = [model, small]
+    places = [clock(models, example)]
+    while len(places) <= copies:
+        if time.perf_counter() - started_s > 60 and len(places) > 2:
             break
-        both = [copy.deepcopy(one) for one in (model, small)]
-    if len(ratios) == 1:
-        return Speedup(ratios[0], ratios[0], ratios[0])
-    found = bootstrap([ratios], np.median, method="percentile", rng=0).confidence_interval
-    return Speedup(float(np.median(ratios)), float(found.low), float(found.high))
+        models = clock.moved(models)
+        places.append(clock(models, example))
+    return speedup_in_places(places)
 
 
 def is_obtained(speedup: Speedup, asked: float) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 import time
 import warnings
+import weakref
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
 
 import torch
@@ -19,7 +22,7 @@ RUNTIMES = {"onnxruntime": "onnx", "openvino": "openvino", "executorch": "execut
 
 
 class TimedFile:
-    """A model in another runtime on the CPU, with its inputs; the file itself is gone again.
+    """A model in another runtime on the CPU, with its inputs; the file goes with it.
 
     The runtime uses as many threads as torch does when this is made.
 
@@ -46,9 +49,10 @@ class TimedFile:
     ) -> None:
         inputs = ExampleInputs.of(example_inputs)
         self.inputs = inputs if batch_size is None else inputs.resized(batch_size)
-        form = FORMATS[RUNTIMES[runtime]]
+        self._form = FORMATS[RUNTIMES[runtime]]
+        self._folder = _Folder()
+        self._path = self._folder.path / f"model{self._form.suffix}"
         with (
-            TemporaryDirectory() as folder,
             warnings.catch_warnings(),
             torch.random.fork_rng([]),
             torch.inference_mode(False),
@@ -56,16 +60,25 @@ class TimedFile:
         ):
             warnings.simplefilter("ignore")  # of exporters about themselves
             exportable = Exportable.of(model, self.inputs)
-            path = Path(folder) / f"model{form.suffix}"
-            form.write(exportable, path)
-            self._run = form.load(path)
+            self._form.write(exportable, self._path)
             self._named = exportable.named(exportable.inputs)
-            self._run(self._named)  # some runtimes read the file only now
+            self._load()
         self.tensors: list[Tensor] = [*exportable.model.parameters(), *exportable.inputs.tensors]
         self.accelerators: set[torch.device] = set()
         self._now_ns = time.perf_counter_ns
         if cpu_time and runtime == "onnxruntime":  # others have threads of their own
             self._now_ns = time.thread_time_ns
+
+    def _load(self) -> None:
+        self._run = self._form.load(self._path)
+        self._run(self._named)  # some runtimes read the file only now
+
+    def again(self) -> TimedFile:
+        """Return the same file, loaded once more: its weights lie elsewhere in the memory."""
+        other = copy.copy(self)
+        with torch.random.fork_rng([]), torch.no_grad():
+            other._load()
+        return other
 
     def run_ms(self) -> float:
         """Run once; return how many milliseconds it took."""
@@ -76,3 +89,11 @@ class TimedFile:
     def peak_bytes(self) -> int | None:
         """Return None: another runtime does not say what memory it takes."""
         return None
+
+
+class _Folder:
+    """A folder that is there as long as this is."""
+
+    def __init__(self) -> None:
+        self.path = Path(mkdtemp())
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)

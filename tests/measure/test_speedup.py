@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lightning_prune.measure.speedup import Speedup, speedup_of
+from lightning_prune.measure.speedup import (
+    Speedup,
+    paired_speedup,
+    speedup_in_places,
+    speedup_of,
+)
 
 
 def test_the_ratio_is_that_of_the_medians() -> None:
@@ -47,6 +52,21 @@ def test_noise_that_lasts_for_several_turns_is_not_taken_for_independent() -> No
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_few_turns_are_no_obstacle(turns: int) -> None:
     assert speedup_of(np.full(turns, 4.0), np.full(turns, 2.0)) == Speedup(2.0, 2.0, 2.0)
+
+
+def test_places_count_and_not_their_turns() -> None:
+    random = np.random.default_rng(5)
+    found = []
+    for _ in range(100):  # every place has a ratio of its own, around 3; its turns hardly differ
+        ratios = random.normal(3, 0.1, 9)
+        turns = random.normal([6, 2], 1e-3, (40, 2))
+        found.append(speedup_in_places([turns * [ratio / 3, 1] for ratio in ratios]))
+    assert 85 <= sum(it.low <= 3 <= it.high for it in found) <= 100
+
+
+def test_of_one_place_the_interval_is_that_of_its_turns() -> None:
+    runs_ms = np.random.default_rng(6).normal([6, 2], 0.2, (40, 2))
+    assert speedup_in_places([runs_ms]) == paired_speedup(*runs_ms.T)
 
 
 def test_it_prints_its_interval() -> None:

@@ -32,6 +32,17 @@ def test_neither_the_model_nor_its_random_state_changes() -> None:
     assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
 
 
+def test_the_same_file_is_loaded_again_and_goes_with_the_last_that_reads_it() -> None:
+    timed = TimedFile(nn.Linear(4, 2), torch.randn(3, 4))
+    path, again = timed._path, timed.again()
+    assert again._run is not timed._run
+    assert torch.equal(again._run(again._named)[0], timed._run(timed._named)[0])
+    del timed
+    assert path.exists()
+    del again
+    assert not path.exists()
+
+
 def test_times_are_those_of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     timed = TimedFile(nn.Linear(4, 2), torch.randn(3, 4))
 

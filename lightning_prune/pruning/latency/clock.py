@@ -20,6 +20,7 @@ from lightning_prune.measure.timed_file import RUNTIMES, TimedFile
 from lightning_prune.measure.timed_model import cpu_time_counts
 from lightning_prune.measure.turns import take_turns
 from lightning_prune.modules.inputs import ExampleInputs
+from lightning_prune.modules.twin import clone
 
 
 class Clock(Protocol):
@@ -27,6 +28,12 @@ class Clock(Protocol):
 
     def __call__(self, models: Sequence[nn.Module], example: ExampleInputs) -> NDArray[np.float64]:
         """Return times in ms, shape ``[turns, models]``."""
+
+    def moved(self, models: Sequence[nn.Module]) -> Sequence[nn.Module]:
+        """Return the models that were measured last in other places of the memory.
+
+        Where weights lie makes a small model faster or slower.
+        """
 
 
 def clock_of(backend: Backend) -> Clock:
@@ -57,6 +64,11 @@ class TorchClock(Clock):
         )
         return turns.runs_ms
 
+    @override
+    def moved(self, models: Sequence[nn.Module]) -> Sequence[nn.Module]:
+        """Return copies."""
+        return [clone(model) for model in models]
+
 
 class RuntimeClock(Clock):
     """Measures in another runtime, to which models are exported; the last two are kept.
@@ -77,6 +89,12 @@ class RuntimeClock(Clock):
         }
         runs = [one.run_ms for one in self._loaded.values()]
         return take_turns(runs, warmup_runs=5, min_runs=15, max_seconds=1.0)
+
+    @override
+    def moved(self, models: Sequence[nn.Module]) -> Sequence[nn.Module]:
+        """Return the same models, whose files were loaded once more."""
+        self._loaded = {model: self._loaded[model].again() for model in models}
+        return models
 
     def _load(self, model: nn.Module, example: ExampleInputs) -> TimedFile:
         return TimedFile(model, example, None, self._backend, cpu_time=cpu_time_counts())

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lightning_prune.compaction.compact_twin import compact_twin
 from lightning_prune.coupling import Coupling, couple
 from lightning_prune.measure import Speedup
-from lightning_prune.measure.speedup import paired_speedup
+from lightning_prune.measure.speedup import speedup_in_places
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.ranks import from_rank_zero
 from lightning_prune.modules.twin import clone
@@ -19,12 +19,11 @@ from lightning_prune.pruning.latency.clock import Clock
 from lightning_prune.pruning.latency.tries import TOLERANCE
 from lightning_prune.pruning.masks import Masks
 
-_MOST_REPEATS = 6
-"""Times that the clock is asked again, while noise hides the tolerance."""
+_LEAST_PLACES = 3
+"""In how many places of the memory models are measured, near what was asked."""
 
-_LEAST_REPEATS = 3
-"""How often it is asked, on weights in other places of the memory, near what was asked."""
-
+_MOST_PLACES = 9
+"""The same, while noise hides the tolerance."""
 
 _ROUGHLY = 0.03
 """Relative spread of a speed-up that only leads to others."""
@@ -78,19 +77,19 @@ class CompactTwins:
         """
 
         def measure() -> list[float]:
-            models = [self._model, self._compact(kept)]
-            runs_ms = self._clock(models, self._example)
-            for repeat in range(_MOST_REPEATS):
-                speedup = paired_speedup(runs_ms[:, 0], runs_ms[:, 1])
+            models: Sequence[nn.Module] = [self._model, self._compact(kept)]
+            places = [self._clock(models, self._example)]
+            while True:
+                speedup = speedup_in_places(places)
                 distance = _ROUGHLY if asked is None else abs(speedup.ratio / asked - 1) / 3
-                places = 1 if distance > TOLERANCE else _LEAST_REPEATS
-                if speedup.spread <= max(TOLERANCE, distance) and repeat + 1 >= places:
+                least = 1 if distance > TOLERANCE else _LEAST_PLACES
+                is_clear = speedup.spread <= max(TOLERANCE, distance)
+                if len(places) >= (least if is_clear else _MOST_PLACES):
                     break
-                # Where weights lie in memory makes a small model faster or slower.
-                models = [clone(model) for model in models]
-                runs_ms = np.concatenate([runs_ms, self._clock(models, self._example)])
-            speedup = paired_speedup(runs_ms[:, 0], runs_ms[:, 1])
-            return [speedup.ratio, speedup.low, speedup.high, float(np.median(runs_ms[:, 0]))]
+                models = self._clock.moved(models)
+                places.append(self._clock(models, self._example))
+            dense_ms = float(np.median(np.concatenate(places)[:, 0]))
+            return [speedup.ratio, speedup.low, speedup.high, dense_ms]
 
         like = next(iter(self._masks.weights.values()))
         ratio, low, high, dense_ms = from_rank_zero(measure, like, 4)

@@ -40,6 +40,19 @@ def test_a_runtime_times_what_was_exported(monkeypatch: pytest.MonkeyPatch) -> N
     third = nn.Linear(4, 3)
     clock([models[0], third], X)
     assert exported == [third]  # the dense model is exported once
+    files = list(clock._loaded.values())
+    moved = clock.moved([models[0], third])
+    assert (clock(moved, X) > 0).all()
+    assert exported == [third]
+    assert not set(files) & set(clock._loaded.values())
+
+
+def test_moved_models_lie_elsewhere() -> None:
+    models = [nn.Linear(4, 2), nn.Linear(4, 5)]
+    moved = TorchClock("eager").moved(models)
+    for model, other in zip(models, moved, strict=True):
+        assert model.weight.data_ptr() != other.get_parameter("weight").data_ptr()
+        assert torch.equal(model.weight, other.get_parameter("weight"))
 
 
 @pytest.mark.parametrize("backend", get_args(Backend))
