@@ -22,7 +22,7 @@ class Channel(Granularity):
         reduce: how the scores of all weights of a channel, those that write it and those that read
             it, become one: ``"sum"``, ``"mean"``, ``"max"`` or ``"l2"``.
         normalize: by what the scores of a group are divided, so that groups compare: the ``"mean"``
-            or the ``"max"`` of the channels still there, or ``"none"``.
+            or the ``"max"``, in which removed channels count as zero, or ``"none"``.
         round_to: keep a multiple of this many channels, such as 8, for which hardware is fast;
             groups with fewer channels, or of which nothing is removed, are not rounded.
         min_units: keep at least this many channels of every group.

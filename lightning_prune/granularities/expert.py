@@ -35,7 +35,7 @@ class Expert(Granularity):
         reduce: how the scores of all weights of an expert become one: ``"sum"``, ``"mean"``,
             ``"max"`` or ``"l2"``.
         normalize: by what the scores of a group are divided, so that groups compare: the ``"mean"``
-            or the ``"max"`` of the experts still there, or ``"none"``.
+            or the ``"max"``, in which removed experts count as zero, or ``"none"``.
         min_units: keep at least this many experts of every mixture.
 
     Raises:

@@ -30,7 +30,7 @@ class Head(Granularity):
         reduce: how the scores of all weights of a head become one: ``"sum"``, ``"mean"``,
             ``"max"`` or ``"l2"``.
         normalize: by what the scores of a group are divided, so that groups compare: the ``"mean"``
-            or the ``"max"`` of the heads still there, or ``"none"``.
+            or the ``"max"``, in which removed heads count as zero, or ``"none"``.
         min_units: keep at least this many heads of every layer.
 
     Raises:

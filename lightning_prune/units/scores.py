@@ -114,23 +114,25 @@ def comparable_scores(
 ) -> Tensor:
     """Make the unit scores of one group comparable with those of others.
 
-    Single weights compare as they are. Units of many weights are compared to the average living
-    unit of their group; otherwise hardly any unit of a wide layer, which owns more weights, would
-    be removed, and most units of a narrow one.
+    Single weights compare as they are. Units of many weights are compared to the average unit of
+    their group; otherwise hardly any unit of a wide layer, which owns more weights, would be
+    removed, and most units of a narrow one. Removed units count as zero in the average: if they
+    were left out, those that remain would look as dispensable as the whole group did, and update
+    by update the groups whose units differ most would lose nearly all of them.
 
     Args:
         group: the units.
         scores: their scores, shape ``[units]``.
         dead: where a unit is removed already, shape ``[units]``.
-        normalize: divide by the mean or by the maximum of the absolute scores of the living units,
-            or by nothing.
+        normalize: divide by the mean or by the maximum of the absolute scores, in which removed
+            units count as zero, or by nothing.
 
     Returns:
         Scores of shape ``[units]``.
     """
     if group.single_weights or normalize == "none":
         return scores
-    living = scores[~dead.to(scores.device)].abs()
+    living = scores.abs().masked_fill(dead.to(scores.device), 0)
     if not bool((living > 0).any()):
         return scores
     return scores / (living.mean() if normalize == "mean" else living.amax())

@@ -10,7 +10,7 @@ from lightning_prune.criteria import Gradient, Magnitude, Random, Taylor
 from lightning_prune.errors import TargetError
 from lightning_prune.granularities import Channel, Weight
 from lightning_prune.pruning.base_pruner import BasePruner
-from lightning_prune.pruning.prunable import Prunable
+from lightning_prune.pruning.prunable import Prunable, find_prunable
 from lightning_prune.pruning.recipe import Recipe
 from lightning_prune.units.group import Axis, Group, Member
 from lightning_prune.units.masks import find_dead
@@ -389,3 +389,21 @@ def test_a_removed_unit_stays_removed_where_all_of_its_group_was_erased_since():
     pruner.update(0.6)
     for old, new in zip(before, pruner.masks.kept, strict=True):
         assert not (new & ~old).any()
+
+
+@pytest.mark.parametrize("updates", [1, 3, 10, 30])
+def test_many_updates_share_the_sparsity_as_one_does(updates):
+    model = nn.Sequential(
+        nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4)
+    )
+    with torch.no_grad():  # the units of the first layer are alike, those of the second are not
+        for parameter in model.parameters():
+            parameter.fill_(0.01)
+        model[2].weight.copy_(torch.linspace(0.5, 1.5, 64)[:, None].expand(64, 64))
+    recipe = Recipe(0.5, Magnitude(), of="units")
+    pruner = BasePruner(model, recipe, find_prunable(recipe, model, torch.randn(2, 8)))
+    for update in range(1, updates + 1):
+        pruner.update(0.5 * update / updates)
+    alike, various = (int(kept.sum()) for kept in pruner.masks.kept)
+    assert alike + various == 64
+    assert various >= 20  # an average of what is left alone would leave 1 after thirty updates

@@ -98,18 +98,19 @@ def test_rows_of_single_weights():
     assert torch.equal(rows, values.view(6, 1))
 
 
-def test_channels_compare_with_the_living_average_of_their_group_and_weights_as_they_are():
+def test_channels_compare_with_the_average_of_their_group_and_weights_as_they_are():
     single = Group("w", 3, (Member(Axis("w", -1), "out", 3),))
     channels = Group("c", 3, (Member(Axis("c.weight", 0), "out", 3, torch.arange(3)[:, None]),))
-    scores, dead = torch.tensor([9.0, 1.0, 3.0]), torch.tensor([True, False, False])
-    assert comparable_scores(single, scores, dead).tolist() == [9.0, 1.0, 3.0]
-    assert comparable_scores(channels, scores, dead).tolist() == [4.5, 0.5, 1.5]
+    scores, dead = torch.tensor([9.0, 1.0, 5.0]), torch.tensor([True, False, False])
+    assert comparable_scores(single, scores, dead).tolist() == [9.0, 1.0, 5.0]
+    # What is removed counts as zero: (0 + 1 + 5) / 3 = 2.
+    assert comparable_scores(channels, scores, dead).tolist() == [4.5, 0.5, 2.5]
     nothing = torch.zeros(3)
     assert comparable_scores(channels, nothing, dead).tolist() == [0.0, 0.0, 0.0]
     assert comparable_scores(channels, scores, dead, "max")[1:].tolist() == pytest.approx(
-        [1 / 3, 1.0]
+        [1 / 5, 1.0]
     )
-    assert comparable_scores(channels, scores, dead, "none").tolist() == [9.0, 1.0, 3.0]
+    assert comparable_scores(channels, scores, dead, "none").tolist() == [9.0, 1.0, 5.0]
 
 
 def test_scores_with_a_sign_keep_their_order():
