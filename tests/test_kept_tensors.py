@@ -6,7 +6,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -157,6 +157,38 @@ def compacted(net: nn.Module, x: Tensor) -> None:
     """Compact a net, and bring a fresh one to the same sizes."""
     lp.prune(net, x, sparsity=0.5, criterion=lp.Magnitude())
     lp.compact(net, x)
+
+
+class KeepsOne(nn.Module):
+    """Keeps the table of its last size only, made by a layer that does not train."""
+
+    kept: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Linear(4, 8).requires_grad_(False)
+        self.first, self.last = nn.Linear(8, 16), nn.Linear(16, 4)
+        self.kept.clear()
+
+    def table(self, length: int) -> Tensor:
+        return self.places(torch.linspace(0, 1, 4 * length).view(length, 4).to(self.places.weight))
+
+    def run(self, x: Tensor) -> Tensor:
+        if self.kept.get("length") != x.shape[1]:
+            self.kept.update(length=x.shape[1], table=self.table(x.shape[1]))
+        return self.last(self.first(x + self.kept["table"].to(x)).relu())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(x) + self.run(x[:, ::2]).mean(1, keepdim=True)
+
+
+@pytest.mark.parametrize("name", ["couple", "count_macs", "measure_latency", "prune", "compact"])
+def test_a_table_of_the_last_size_is_right_and_can_be_trained_with(name):
+    net, x = KeepsOne(), torch.randn(2, 6, 8)
+    RUNS[name](net, x)
+    length, table = KeepsOne.kept["length"], KeepsOne.kept["table"].float()
+    net.run(torch.randn(2, length, 8)).sum().backward()
+    assert torch.equal(table, net.table(length))
 
 
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import torch
 from torch import nn
 
 from lightning_prune.arguments import check_flags, check_model
@@ -18,14 +19,15 @@ from lightning_prune.coupling.unused import warn_unused
 from lightning_prune.errors import VerificationError
 from lightning_prune.measure import count_bytes, count_parameters
 from lightning_prune.modules.fake import require_numbers
-from lightning_prune.modules.garbage import collecting_new_only
+from lightning_prune.modules.garbage import no_full_collections
 from lightning_prune.modules.inputs import examples_of
 from lightning_prune.modules.precision import full_precision
 
 log = logging.getLogger(__name__)
 
 
-@collecting_new_only()
+@no_full_collections()
+@torch.inference_mode(False)
 def compact(
     model: nn.Module,
     example_inputs: Any,

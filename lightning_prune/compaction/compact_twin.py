@@ -11,14 +11,14 @@ from torch import nn
 
 from lightning_prune.compaction.shrinking import Shrinking
 from lightning_prune.coupling import Coupling, couple
-from lightning_prune.modules.garbage import collecting_new_only
+from lightning_prune.modules.garbage import no_full_collections
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.twin import twin
 
 _Model = TypeVar("_Model", bound=nn.Module)
 
 
-@collecting_new_only()
+@no_full_collections()
 def compact_twin(
     model: _Model,
     example: ExampleInputs,

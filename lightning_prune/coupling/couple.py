@@ -33,7 +33,7 @@ from lightning_prune.coupling.unused import freeze_readable, may_read, unused_pa
 from lightning_prune.display.plots import draw_bars, require_axes
 from lightning_prune.display.widths import terminal_width
 from lightning_prune.modules.fake import fake_mode, real
-from lightning_prune.modules.garbage import collecting_new_only
+from lightning_prune.modules.garbage import no_full_collections
 from lightning_prune.modules.inputs import ExampleInputs, examples_of
 from lightning_prune.units.cost import element_cost
 from lightning_prune.units.group import Group, Structure
@@ -130,7 +130,7 @@ def _module_of(frozen: Frozen) -> str:
     return frozen.axis.tensor.rpartition(".")[0] or frozen.axis.tensor
 
 
-@collecting_new_only()
+@no_full_collections()
 def couple(model: nn.Module, example_inputs: Any, *, allow_unused: bool = False) -> Coupling:
     """Find which channels of ``model`` live and die together.
 

@@ -64,6 +64,8 @@ def record(
     with composite_operations(), faking(mode):
         inputs = inputs.map(torch.clone)  # the model may write into them
         recorder.graph.inputs.extend(recorder.ref(t, "input") for t in inputs.tensors)
+        if outlining is not None:
+            outlining.follow(inputs.tensors)
         with outlining or contextlib.nullcontext(), recorder:
             output = results(inputs, model)
         if outlining is not None:

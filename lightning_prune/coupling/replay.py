@@ -14,6 +14,7 @@ from lightning_prune.coupling.modes import in_mode
 from lightning_prune.modules.caches import results
 from lightning_prune.modules.fast_paths import composite_operations
 from lightning_prune.modules.nesting import tensors_in
+from lightning_prune.modules.outlining import Outlining
 from lightning_prune.modules.seeding import seeded
 
 
@@ -42,5 +43,7 @@ def run_twin(
     devices = {tensor.device for tensor in [*copy.parameters(), *inputs.tensors]}
     with seeded(0, devices), composite_operations(), contextlib.ExitStack() as stack:
         for mode in modes:
+            if isinstance(mode, Outlining):
+                mode.follow(inputs.tensors)
             stack.enter_context(mode)
         return tuple(tensors_in(results(inputs, copy)))

@@ -225,18 +225,20 @@ def measure_in_turns(
             timed = timed_all(backend)
     accelerators = sorted({d for it in timed for d in it.accelerators}, key=str)
     rng_type = accelerators[0].type if accelerators else "cuda"
-    with torch.random.fork_rng(accelerators, device_type=rng_type), cpu_threads(threads):
-        _fill_tables(timed, backend)
-        with torch.inference_mode():
-            runs_ms = take_turns(
-                [one.run_ms for one in timed],
-                warmup_runs=warmup_runs,
-                min_runs=min_runs,
-                max_seconds=max_seconds,
-            )
-            used_threads = torch.get_num_threads()
-            measuring_s = time.perf_counter() - started_s
-            peaks = [one.peak_bytes() for one in timed]
+    with (
+        torch.random.fork_rng(accelerators, device_type=rng_type),
+        torch.no_grad(),  # no inference mode: what user code keeps must be fit for training
+        cpu_threads(threads),
+    ):
+        runs_ms = take_turns(
+            [one.run_ms for one in timed],
+            warmup_runs=warmup_runs,
+            min_runs=min_runs,
+            max_seconds=max_seconds,
+        )
+        used_threads = torch.get_num_threads()
+        measuring_s = time.perf_counter() - started_s
+        peaks = [one.peak_bytes() for one in timed]
     p50_ms, p95_ms = np.quantile(runs_ms, [0.5, 0.95], axis=0)
     latencies = []
     for index, one in enumerate(timed):
@@ -255,14 +257,3 @@ def measure_in_turns(
         )
         latencies.append(latency)
     return Turns(tuple(latencies), runs_ms)
-
-
-def _fill_tables(timed: Sequence[TimedModel | TimedFile], backend: Backend) -> None:
-    """Run once outside of inference mode, whose tensors are not fit for training.
-
-    What user code keeps outside of the model, such as a table of positions, is made in a first run.
-    """
-    if backend == "eager":
-        with torch.no_grad():
-            for one in timed:
-                one.run_ms()

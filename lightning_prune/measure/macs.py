@@ -16,14 +16,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.backends import cudnn, mha, mkldnn
+from torch.backends import cudnn, mkldnn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_prune.arguments import check_model
 from lightning_prune.errors import ExampleInputsError
-from lightning_prune.modules.fast_paths import composite_operations
+from lightning_prune.modules.fast_paths import composite_operations, no_fast_paths
 from lightning_prune.modules.inputs import ExampleInputs, examples_of
 from lightning_prune.modules.outlining import NumbersNeededError, Outlining, Watching, can_outline
+from lightning_prune.modules.switch import Switch
 from lightning_prune.modules.twin import twin
 
 log = logging.getLogger(__name__)
@@ -77,8 +78,8 @@ def count_macs(model: nn.Module, example_inputs: Any) -> int:
 def macs_by_shapes(model: nn.Module, example_inputs: Any) -> int:
     """Count the same without the numbers that these compute, where none decides what runs.
 
-    For models that were recorded already: what code outside of the model keeps of its first run
-    may be of no use in a training, as it is made in inference mode.
+    For models that were recorded already: what code outside of the model keeps of its first run, it
+    has kept then.
 
     Args:
         model: as in `count_macs`.
@@ -109,6 +110,7 @@ def _by_shapes(model: nn.Module, examples: Sequence[ExampleInputs]) -> int:
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     tensors = [tensor for inputs in examples for tensor in inputs.tensors]
+    outlining.follow(tensors)
     with (
         composite_operations(),
         outlining,
@@ -145,20 +147,31 @@ def counting(tensors: Sequence[Tensor]) -> Iterator[FlopCounterMode]:
 
 
 @contextmanager
+def _unfused() -> Iterator[None]:
+    before = mkldnn.enabled, cudnn.enabled
+    mkldnn.enabled = False  # type: ignore[assignment]  # a descriptor on the module's class
+    cudnn.enabled = False
+    try:
+        yield
+    finally:
+        mkldnn.enabled, cudnn.enabled = before
+
+
+_no_fused_layers = Switch(_unfused)
+
+
+@contextmanager
 def _visible_products() -> Iterator[None]:
     """Turn off what hides matrix products from the counter: fused kernels and compiled code.
 
     Measured: an LSTM counts 0 under oneDNN and cuDNN, a TransformerEncoderLayer 0 on its fast path.
     """
-    before = mkldnn.enabled, cudnn.enabled, mha.get_fastpath_enabled()
-    mkldnn.enabled = False  # type: ignore[assignment]  # a descriptor on the module's class
-    cudnn.enabled = False
-    mha.set_fastpath_enabled(False)
-    try:
-        with torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
-            # The counter's module hooks are global, at which compiled modules warn.
-            warnings.filterwarnings("ignore", message="Using `torch.compile")
-            yield
-    finally:
-        mkldnn.enabled, cudnn.enabled = before[:2]
-        mha.set_fastpath_enabled(before[2])
+    with (
+        no_fast_paths(),
+        _no_fused_layers(),
+        torch.compiler.set_stance("force_eager"),
+        warnings.catch_warnings(),
+    ):
+        # The counter's module hooks are global, at which compiled modules warn.
+        warnings.filterwarnings("ignore", message="Using `torch.compile")
+        yield

@@ -7,16 +7,21 @@ from collections.abc import Iterator
 
 import torch
 
+from lightning_prune.modules.switch import Switch
+
 
 @contextlib.contextmanager
-def no_fast_paths() -> Iterator[None]:
-    """Let attention be computed by the operations that it is made of."""
+def _parts_of_attention() -> Iterator[None]:
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+no_fast_paths = Switch(_parts_of_attention)
+"""Lets attention be computed by the operations that it is made of."""
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The garbage collector, kept to what is new.
+"""The garbage collector, kept from looking at everything again and again.
 
 A program that has imported torch and Lightning holds a million objects, and a full collection looks
 at all of them, which takes longer than to couple a small network.
@@ -10,18 +10,20 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lightning_prune.modules.switch import Switch
+
+_NEVER = 1_000_000_000
+
 
 @contextmanager
-def collecting_new_only() -> Iterator[None]:
-    """Let the garbage collector look only at objects that are made meanwhile.
-
-    What a program has frozen itself stays so; then nothing is changed.
-    """
-    if gc.get_freeze_count():
-        yield
-        return
-    gc.freeze()
+def _only_young() -> Iterator[None]:
+    first, second, third = gc.get_threshold()
+    gc.set_threshold(first, second, _NEVER)
     try:
         yield
     finally:
-        gc.unfreeze()
+        gc.set_threshold(first, second, third)
+
+
+no_full_collections = Switch(_only_young)
+"""Lets the garbage collector look only at what is young; full collections wait until the end."""

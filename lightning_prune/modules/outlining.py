@@ -68,14 +68,15 @@ class NumbersNeededError(BaseException):
 class Outlining(TorchDispatchMode):
     """Lets operations return what they would, but for numbers, which may be made up.
 
-    Only what depends on a parameter is made up: of what does not, as of a table of positions, code
-    outside of the model may keep the result.
+    Only what depends on an input and on a parameter is made up: of what does not, as of a table of
+    positions or of weights that were merged, code outside of the model may keep the result.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._made_up: dict[int, StorageWeakRef] = {}  # a reference keeps the key from coming again
-        self._of_parameters: set[int] = set()
+        self._of_parameters: dict[int, StorageWeakRef] = {}
+        self._of_inputs: dict[int, StorageWeakRef] = {}
         self._unset: set[int] = set()
         self._needed = ""
 
@@ -90,18 +91,21 @@ class Outlining(TorchDispatchMode):
         kwargs = kwargs or {}
         given = _tensors((args, kwargs))
         made_up = [tensor for tensor in given if self.is_made_up(tensor)]
-        follows = self._reads_parameter(given) or bool(made_up)
-        result = outlined(func, args, kwargs) if follows else None
+        of_parameter, of_input = self._reads_parameter(given), self._reads_input(given)
+        result = outlined(func, args, kwargs) if of_parameter and of_input else None
         if result is not None:
             if self._make_up(result) and not func._schema.is_mutable:
                 self._unset.add(result.untyped_storage()._cdata)
             return result
-        if not made_up or base_name(func) in _SHAPES_ALONE:
+        if base_name(func) in _SHAPES_ALONE:
             return func(*args, **kwargs)
-        result = self._run(func, args, kwargs, made_up)
+        result = self._run(func, args, kwargs, made_up) if made_up else func(*args, **kwargs)
         written = given if base_name(func) in _UPDATING else written_tensors(func, args, kwargs)
         for tensor in (*_tensors(result), *written):
-            self._make_up(tensor)
+            if made_up:
+                self._make_up(tensor)
+            else:
+                self._derive(tensor, of_parameter=of_parameter, of_input=of_input)
         return result
 
     def _run(
@@ -120,6 +124,15 @@ class Outlining(TorchDispatchMode):
         if not (name in _VIEWING or _decides_nothing(func, made_up, result)):
             self._end(name)
         return result
+
+    def follow(self, inputs: Iterable[Tensor]) -> None:
+        """Take tensors for the inputs of the model; call it before the run.
+
+        Args:
+            inputs: what the model is called with, or what that is cloned from during the run.
+        """
+        for tensor in inputs:
+            self._derive(tensor, of_parameter=False, of_input=True)
 
     def finish(self) -> None:
         """End the run.
@@ -149,17 +162,29 @@ class Outlining(TorchDispatchMode):
         raise NumbersNeededError(why)
 
     def _reads_parameter(self, given: Iterable[Tensor]) -> bool:
-        """Tell whether a tensor is a parameter, or lies in the memory of one."""
+        """Tell whether a tensor is a parameter, or was computed of one."""
         found = False
         for tensor in given:
-            memory = tensor.untyped_storage()._cdata
             if type(tensor) is nn.Parameter:
-                self._of_parameters.add(memory)
-            found |= memory in self._of_parameters
+                self._derive(tensor, of_parameter=True, of_input=False)
+            found |= tensor.untyped_storage()._cdata in self._of_parameters
         return found
+
+    def _reads_input(self, given: Iterable[Tensor]) -> bool:
+        """Tell whether a tensor is an input of the model, or was computed of one."""
+        return any(tensor.untyped_storage()._cdata in self._of_inputs for tensor in given)
+
+    def _derive(self, tensor: Tensor, *, of_parameter: bool, of_input: bool) -> None:
+        """Note of what the numbers in the memory of a tensor were computed."""
+        memory = tensor.untyped_storage()
+        if of_parameter and memory._cdata not in self._of_parameters:
+            self._of_parameters[memory._cdata] = StorageWeakRef(memory)
+        if of_input and memory._cdata not in self._of_inputs:
+            self._of_inputs[memory._cdata] = StorageWeakRef(memory)
 
     def _make_up(self, tensor: Tensor) -> bool:
         """Note that numbers in the memory of a tensor are made up; tell whether that is new."""
+        self._derive(tensor, of_parameter=True, of_input=True)
         memory = tensor.untyped_storage()
         if memory._cdata in self._made_up:
             return False

@@ -14,20 +14,21 @@ from typing import Any
 
 import torch
 
+from lightning_prune.modules.switch import Switch
+
 
 @contextmanager
-def full_precision() -> Iterator[None]:
-    """Compute float32 in float32 within.
-
-    Yields:
-        Nothing.
-    """
+def _in_full() -> Iterator[None]:
     before = _get()
     _set(before, full=True)
     try:
         yield
     finally:
         _set(before)
+
+
+full_precision = Switch(_in_full)
+"""Lets float32 be computed in float32."""
 
 
 def _get() -> dict[str, Any]:

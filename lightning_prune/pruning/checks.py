@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
+from torch import nn
+
 from lightning_prune.allocations.base import Allocation
 from lightning_prune.arguments import check_kind, check_positive
 from lightning_prune.compensations.base import Compensation
@@ -215,3 +218,29 @@ def check_start(schedule: Schedule, criterion: Criterion) -> None:
             f"{schedule!r}: no {criterion.reads.name} have been seen yet. Start at "
             f"{schedule.period} 1 or later."
         )
+
+
+def check_weights(model: nn.Module) -> None:
+    """Refuse parameters that no mask could be written to: before some of the others are.
+
+    Raises:
+        ValueError: if one was made in inference mode, or if its elements share memory.
+    """
+    for name, parameter in model.named_parameters():
+        if type(parameter) is not nn.Parameter or parameter.layout != torch.strided:
+            continue
+        if parameter.is_inference():
+            got = "one that was made in inference mode"
+        elif 0 in _strides(parameter):
+            got = "one whose elements lie in the same memory, as after `expand`"
+        else:
+            continue
+        raise ValueError(
+            f"Expected `{name}` to be a parameter that can be written to, but got {got}. Replace "
+            "it by a clone: `nn.Parameter(parameter.detach().clone())`."
+        )
+
+
+def _strides(tensor: torch.Tensor) -> list[int]:
+    """Return the steps in memory along dimensions of several elements."""
+    return [step for step, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1]

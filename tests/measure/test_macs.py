@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 import torchvision
@@ -132,3 +134,12 @@ def test_where_numbers_decide_they_are_counted_with():
             return self.second(y) if y.detach().numpy().mean() > 50 else y
 
     assert macs_by_shapes(Decides(), torch.zeros(1, 4)) == 32
+
+
+def test_threads_that_overlap_leave_every_switch_as_it_was():
+    switches = (lambda: mkldnn.enabled, lambda: cudnn.enabled, mha.get_fastpath_enabled)
+    before = [switch() for switch in switches]
+    with ThreadPoolExecutor(4) as pool:
+        counts = pool.map(lambda _: count_macs(nn.Linear(8, 16), torch.randn(4, 8)), range(60))
+        assert set(counts) == {4 * 8 * 16}
+    assert [switch() for switch in switches] == before

@@ -1,11 +1,11 @@
-"""The garbage collector looks at what is new, and afterwards at everything again."""
+"""Full collections wait; nothing is kept for ever, and the collector is as it was afterwards."""
 
 import gc
 import weakref
 
 import pytest
 
-from lightning_prune.modules.garbage import collecting_new_only
+from lightning_prune.modules.garbage import no_full_collections
 
 
 class Cycle:
@@ -13,36 +13,24 @@ class Cycle:
         self.self = self
 
 
-def test_only_what_is_made_meanwhile_is_collected():
-    gc.collect()
-    before = weakref.ref(Cycle())
-    with collecting_new_only():
-        meanwhile = weakref.ref(Cycle())
-        gc.collect()
-        assert before() is not None
-        assert meanwhile() is None
-    gc.collect()
-    assert before() is None
+def test_thresholds_are_as_before_also_after_an_error():
+    @no_full_collections()
+    def fail() -> None:
+        assert gc.get_threshold()[:2] == before[:2]
+        assert gc.get_threshold()[2] > 1e6
+        raise KeyError
 
-
-@pytest.mark.parametrize("depth", [1, 2])
-def test_everything_is_looked_at_again_after_an_error(depth):
-    def fail(left: int) -> None:
-        with collecting_new_only():
-            if left:
-                fail(left - 1)
-            raise KeyError
-
+    before = gc.get_threshold()
     with pytest.raises(KeyError):
-        fail(depth - 1)
-    assert gc.get_freeze_count() == 0
+        fail()
+    assert gc.get_threshold() == before
 
 
-def test_what_was_frozen_before_stays_so():
-    gc.freeze()
-    try:
-        with collecting_new_only():
+def test_garbage_does_not_pile_up():
+    living: weakref.WeakSet[Cycle] = weakref.WeakSet()
+    for _ in range(3000):
+        for _ in range(20):
+            living.add(Cycle())
+        with no_full_collections():
             pass
-        assert gc.get_freeze_count()
-    finally:
-        gc.unfreeze()
+    assert len(living) < 6000  # of 60,000: young ones are collected meanwhile

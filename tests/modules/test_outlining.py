@@ -12,6 +12,7 @@ from lightning_prune.coupling.modes import in_mode
 from lightning_prune.coupling.record import record
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.errors import ExampleInputsError
+from lightning_prune.modules.fast_paths import composite_operations
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.outlining import NumbersNeededError, Outlining, can_outline
 
@@ -106,11 +107,24 @@ def test_sizes_of_made_up_numbers_may_decide():
 
 def test_what_reads_made_up_numbers_reads_zeros():
     outlining = Outlining()
-    with torch.inference_mode(), outlining:
+    outlining.follow([X])
+    with composite_operations(), outlining:
         made = nn.Linear(3, 4)(X)
         result = made.exp()
     assert outlining.is_made_up(result)
     assert torch.equal(result, torch.ones(2, 4))
+
+
+def test_what_depends_on_no_input_is_computed():
+    outlining, layer, table = Outlining(), nn.Linear(3, 4), torch.rand(2, 3)
+    outlining.follow([X])
+    with composite_operations(), outlining:
+        of_table = layer(table)
+        merged = layer.weight @ layer.weight.mT
+        made = nn.functional.linear(X, layer.weight * 2)
+    assert torch.equal(of_table, layer(table))
+    assert torch.equal(merged, layer.weight @ layer.weight.mT)
+    assert [outlining.is_made_up(t) for t in (of_table, merged, made)] == [False, False, True]
 
 
 def test_an_operation_that_fails_fails():

@@ -181,3 +181,21 @@ def test_a_product_with_a_buffer_is_no_product_with_a_weight():
     report = lp.prune(Fourier(), torch.randn(2, 4), sparsity=0.5, criterion=lp.Magnitude())
     assert report.sparsity == pytest.approx(0.5, abs=1 / 16)
     assert report.macs_left == pytest.approx(0.5, abs=1 / 16)
+
+
+@pytest.mark.parametrize(
+    ("weight", "why"),
+    [
+        (lambda: torch.randn(1, 16).expand(16, 16), "elements lie in the same memory"),
+        (torch.inference_mode()(lambda: torch.randn(16, 16)), "made in inference mode"),
+    ],
+    ids=["expanded", "inference"],
+)
+def test_a_weight_that_cannot_be_written_is_refused_before_any_is(weight, why):
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 16), nn.Linear(16, 4))
+    with torch.inference_mode("inference" in why):
+        model[2].weight = nn.Parameter(weight(), requires_grad=False)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(ValueError, match=f"Expected `2.weight` to be a parameter .* {why}"):
+        lp.prune(model, torch.randn(4, 8), sparsity=0.5, criterion=lp.Magnitude())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

@@ -48,12 +48,10 @@ class Copies:
             copied = twin(self.model, dtype).eval()
             self._kept = copied, _State(copied)
         (copied, before), self._kept = self._kept, None
-        try:
-            yield copied
-        finally:
-            now = _State(copied)
-            if now.is_like(before):
-                self._kept = copied, now
+        yield copied
+        now = _State(copied)  # after an error the copy is not used again
+        if now.is_like(before):
+            self._kept = copied, now
 
 
 def _share(one: nn.Module, other: nn.Module) -> bool:
@@ -85,7 +83,9 @@ class _State:
 _UNCHANGEABLE = frozenset({type(None), bool, int, float, str, tuple})
 
 
-def _version(value: Any) -> int:
+def _version(value: Any) -> object:
     if isinstance(value, Tensor):
         return 0 if value.is_inference() else value._version
-    return len(value) if isinstance(value, (list, dict, set, deque)) else 0
+    if isinstance(value, dict):
+        return tuple(map(id, value.values()))
+    return tuple(map(id, value)) if isinstance(value, (list, set, deque)) else 0

@@ -77,7 +77,7 @@ class Reference:
         self.tried: list[str] = []
         self.untried: list[str] = []
         self.no_time: list[str] = []
-        self._model = model
+        self._model, self._examples = model, examples
         self._copies = Copies(model)
         self._why = ""
         started = time.perf_counter()
@@ -123,19 +123,20 @@ class Reference:
             return None
 
     def _following(self, firsts: Sequence[Trial]) -> Iterator[Trial]:
-        quick = [self._quick(first.steps[0].inputs) for first in firsts]
         truths: list[Trial] = []
-        for first, inputs in zip(firsts, quick, strict=True):
-            where = "" if inputs is first.steps[0].inputs else " on smaller inputs"
-            exact = self._exact(inputs, where)
+        for first in firsts:
+            example = first.steps[0].inputs
+            quick = self._quick(example)
+            where = "" if quick is example else " on smaller inputs"
+            exact = self._exact(quick, where)
             trained = exact if exact is not None and exact.steps[0].training else None
             if trained is None:
-                trained = self._trained(inputs, torch.float32)
+                trained = self._trained(quick, torch.float32)
             yield from self._comparable(exact, trained, where)
             if _has_few_digits(self._model):
                 truths.append((exact and self._evaluated(exact)) or first)
-        for first, inputs in zip(firsts, quick, strict=True):
-            yield from self._variants(first.steps[0].inputs, inputs)
+        for first, whole in zip(firsts, self._examples, strict=True):
+            yield from self._variants(first.steps[0].inputs, whole)
         for truth in truths:
             self.tried.append("the model's own arithmetic")
             own = runs(self._copies, truth.steps, None, truth.runs)
@@ -206,9 +207,9 @@ class Reference:
         again = runs(self._copies, trained.steps, trained.dtype, seed=1)
         return not all(map(is_same, trained.runs, again))
 
-    def _variants(self, example: ExampleInputs, quick: ExampleInputs) -> Iterator[Trial]:
+    def _variants(self, example: ExampleInputs, whole: ExampleInputs) -> Iterator[Trial]:
         forward = getattr(self._model, example.method)
-        asking = questions(forward, example, quick)
+        asking = questions(forward, example, whole)
         question = next(asking)
         while True:
             trial = self._answer(question, example)

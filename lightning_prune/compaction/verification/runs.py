@@ -36,7 +36,7 @@ class Pass:
 
     Args:
         inputs: what it is called with.
-        training: whether it is in train mode.
+        training: whether it is in train mode, with gradients.
         name: when that is, in words.
     """
 
@@ -100,10 +100,15 @@ def _called(model: nn.Module, step: Pass, decisions: Decisions, seed: int) -> Ru
         model.train(step.training)
     inputs = step.inputs.on(model).map(torch.clone)  # it may write into its inputs
     rates = RatesAtZero() if step.training else None
-    with _seeded(model, inputs, seed) as drew, torch.no_grad(), decisions, rates or nullcontext():
-        leaves = leaves_of(results(inputs, model))
+    grad = torch.set_grad_enabled(step.training)  # as it trains: code may ask for it
+    with _seeded(model, inputs, seed) as drew, grad, decisions, rates or nullcontext():
+        leaves = [_detached(leaf) for leaf in leaves_of(results(inputs, model))]
         draws = drew() or (rates is not None and rates.draws)
     return Run(leaves, decisions.made, decisions.lowers_precision, draws)
+
+
+def _detached(leaf: Any) -> Any:
+    return leaf.detach() if isinstance(leaf, torch.Tensor) else leaf
 
 
 class RatesAtZero(TorchDispatchMode):

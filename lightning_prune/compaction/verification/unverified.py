@@ -86,6 +86,7 @@ def _runs_by_shapes(model: nn.Module, example: ExampleInputs) -> bool:
         return False
     try:
         copy, outlining = twin(model).eval(), Outlining()
+        outlining.follow(example.tensors)
         with composite_operations(), outlining:
             example.map(torch.clone)(copy)
         outlining.finish()

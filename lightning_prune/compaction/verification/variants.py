@@ -76,14 +76,14 @@ def smaller_choices(inputs: ExampleInputs) -> list[ExampleInputs]:
 
 
 def questions(
-    forward: Callable[..., Any], inputs: ExampleInputs, quick: ExampleInputs
+    forward: Callable[..., Any], inputs: ExampleInputs, whole: ExampleInputs
 ) -> Questions:
     """Ask what a model takes beside an example.
 
     Args:
         forward: what is called with the inputs.
         inputs: the example, with few examples in its batch.
-        quick: the same, or smaller sizes of it; around these lies what is not basic.
+        whole: the example as it was given.
 
     Yields:
         One question after the other.
@@ -91,6 +91,8 @@ def questions(
     Returns:
         Whether the model took anything else.
     """
+    if whole is not inputs:
+        yield Question(f"the whole batch of {whole.batch_size}", [whole], is_basic=True)
     taken = yield from _sizes_together(inputs)
     taken |= yield from _masks(inputs)
     taken |= yield from _integers(inputs)
@@ -98,9 +100,9 @@ def questions(
     if not taken:
         taken |= yield Question("other values", [_fresh(inputs, inputs, 5)], is_basic=True)
     if values.has(inputs, "floats"):
-        scaled = values.drawn(quick, inputs, 6, scale=10.0)
+        scaled = values.drawn(inputs, inputs, 6, scale=10.0)
         taken |= yield Question("values ten times as large", [scaled])
-    taken |= yield from _sizes_alone(quick)
+    taken |= yield from _sizes_alone(inputs)
     return taken
 
 

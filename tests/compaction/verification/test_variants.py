@@ -6,9 +6,9 @@ from lightning_prune.compaction.verification.variants import questions, training
 from lightning_prune.modules.inputs import ExampleInputs
 
 
-def asked(inputs, forward=lambda x: x, takes=lambda question, choice: True, quick=None):
+def asked(inputs, forward=lambda x: x, takes=lambda question, choice: True, whole=None):
     """Return the first choice that is taken, by what the question is about."""
-    asking = questions(forward, inputs, quick or inputs)
+    asking = questions(forward, inputs, whole or inputs)
     found = {}
     question = next(asking)
     while True:
@@ -39,11 +39,10 @@ def test_an_image_is_made_larger_and_smaller_together_and_by_its_sides():
     assert found["smaller dimension 3 of input 0"] == [(2, 3, 96, 64)]
 
 
-def test_what_is_not_basic_lies_around_smaller_sizes():
-    found = shapes(asked(of((2, 3, 96, 96)), quick=of((2, 3, 48, 48))))
-    assert found["larger sizes and a batch of 1"] == [(1, 3, 128, 128)]
-    assert found["larger dimension 2 of input 0"] == [(2, 3, 96, 48)]
-    assert found["values ten times as large"] == [(2, 3, 48, 48)]
+def test_the_whole_batch_comes_first():
+    found = shapes(asked(of((2, 5)), whole=of((7, 5))))
+    assert next(iter(found.items())) == ("the whole batch of 7", [(7, 5)])
+    assert not any("whole batch" in about for about in asked(of((2, 5))))
 
 
 def test_a_batch_of_one_is_doubled():

@@ -1,0 +1,103 @@
+"""What a model does only for some inputs, or only while it trains, is not changed either."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_prune.compaction import compact
+from lightning_prune.criteria import Magnitude
+from lightning_prune.pruning import prune
+
+
+class Rare(nn.Module):
+    """Subtracts the mean over channels where a condition holds: no channel can go then."""
+
+    def __init__(self, holds: Callable[[Rare, Tensor], bool], layer: type[nn.Module]) -> None:
+        super().__init__()
+        sizes = ((3, 16), (16, 16), (16, 4))
+        options = {"kernel_size": 1} if layer is nn.Conv2d else {}
+        self.first, self.second, self.last = (layer(*size, **options) for size in sizes)
+        self.holds = holds
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(x).relu()
+        if self.holds(self, x):
+            hidden = hidden - hidden.mean(1, keepdim=True)
+        return self.last(self.second(hidden).relu())
+
+
+def held(model: nn.Module, example: Tensor, x: Tensor, *, training: bool = False) -> None:
+    """Compact a pruned model, and hold it to what it was."""
+    prune(model, example, sparsity=0.5, criterion=Magnitude())
+    before = copy.deepcopy(model)
+    compact(model, example, latency=False)
+    expected, obtained = (one.train(training)(x) for one in (before, model))
+    assert torch.allclose(obtained, expected, rtol=1e-4, atol=1e-5)
+    assert model.second.weight.shape[0] < 16  # what can go is gone
+
+
+IMAGES: dict[str, tuple[Callable[[Rare, Tensor], bool], tuple[int, ...], float]] = {
+    "wide": (lambda m, x: x.shape[-1] > 170 and x.shape[-2] <= 170, (1, 3, 160, 192), 1),
+    "large values": (
+        lambda m, x: x.shape[-1] >= 150 and bool(x.abs().max() > 10),
+        (1, 3, 160, 160),
+        10,
+    ),
+    "many examples": (lambda m, x: x.shape[0] >= 8, (8, 3, 160, 160), 1),
+}
+
+
+@pytest.mark.parametrize(("holds", "shape", "scale"), IMAGES.values(), ids=IMAGES)
+def test_large_images(holds, shape, scale):
+    torch.manual_seed(0)
+    example = torch.randn(max(shape[0], 1), 3, 160, 160)
+    held(Rare(holds, nn.Conv2d), example, scale * torch.randn(shape))
+
+
+def test_the_example_as_it_was_given():
+    torch.manual_seed(0)
+    example = torch.randn(8, 3)
+    held(Rare(lambda m, x: x.shape[0] >= 8, nn.Linear), example, torch.randn(8, 3))
+
+
+def test_training_with_gradients():
+    torch.manual_seed(0)
+    model = Rare(lambda m, x: m.training and torch.is_grad_enabled(), nn.Linear)
+    held(model, torch.randn(4, 3), torch.randn(4, 3), training=True)
+
+
+def test_it_is_compacted_in_inference_mode_too():
+    torch.manual_seed(0)
+    model = Rare(lambda m, x: False, nn.Linear)
+    prune(model, torch.randn(4, 3), sparsity=0.5, criterion=Magnitude())
+    with torch.inference_mode():
+        compact(model, torch.randn(4, 3), latency=False)
+    assert model.first.weight.shape[0] < 16
+    model(torch.randn(4, 3)).sum().backward()
+
+
+class Counts(nn.Module):
+    """Counts its calls in a dict, and refuses some sizes after that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 4, 1)
+        self.stats = {"calls": 0}
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.stats["calls"] += 1
+        if x.shape[-1] % 8:
+            raise ValueError("sizes are multiples of 8")
+        return self.last(self.first(x).relu()) * (1 + 0.1 * self.stats["calls"])
+
+
+def test_calls_that_a_model_counts_do_not_tell_copies_apart():
+    model, x = Counts(), torch.randn(2, 3, 24, 24)
+    prune(model, x, sparsity=0.5, criterion=Magnitude())
+    compact(model, x, latency=False)
+    assert model.first.weight.shape[0] < 16
