@@ -19,6 +19,7 @@ class SparsityMonitor(Callback):
     It reads the weights themselves, whatever made the zeros. Metrics: ``sparsity/<parameter>``, by
     the name in the state dict, and ``sparsity/total`` over all of these parameters. They count what
     cannot be pruned, and frozen parameters, too; ``pruning/sparsity`` is a fraction of what can be.
+    What `Compaction(during=True)` has removed is there no more, and so counts no more.
 
     Args:
         every_n_epochs: log after every n-th epoch, at least 1.

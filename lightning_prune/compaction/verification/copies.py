@@ -48,10 +48,16 @@ class Copies:
             copied = twin(self.model, dtype).eval()
             self._kept = copied, _State(copied)
         (copied, before), self._kept = self._kept, None
-        yield copied
-        now = _State(copied)  # after an error the copy is not used again
-        if now.is_like(before):
-            self._kept = copied, now
+        has_failed = False
+        try:
+            yield copied
+        except Exception:
+            has_failed = True
+            raise
+        finally:
+            now = _State(copied)
+            if not has_failed and now.is_like(before):
+                self._kept = copied, now
 
 
 def _share(one: nn.Module, other: nn.Module) -> bool:

@@ -6,6 +6,8 @@ from support.nets import Net
 from torch import Tensor, nn
 
 from lightning_prune.compaction.verification.copies import Copies
+from lightning_prune.compaction.verification.runs import Pass, runs
+from lightning_prune.modules.inputs import ExampleInputs
 
 X = torch.randn(2, 3)
 
@@ -21,7 +23,7 @@ def lent(copies, trains=False, dtype=torch.float32):
 class Keeping(nn.Module):
     def __init__(self, keep) -> None:
         super().__init__()
-        self.keep, self.calls, self.seen = keep, 0, []
+        self.keep, self.calls, self.seen, self.stats = keep, 0, [], {"calls": 0}
         self.last = nn.BatchNorm1d(3)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -32,6 +34,7 @@ class Keeping(nn.Module):
 KEEPS = {
     "a number": lambda m: setattr(m, "calls", m.calls + 1),
     "a list": lambda m: m.seen.append(1),
+    "a number in a dict": lambda m: m.stats.update(calls=m.stats["calls"] + 1),
     "a tensor": lambda m: setattr(m, "cache", torch.zeros(1)),
     "a buffer written to": lambda m: m.last.running_mean.add_(1),
     "another buffer": lambda m: setattr(m.last, "running_mean", torch.zeros(3)),
@@ -54,15 +57,22 @@ def test_what_keeps_nothing_is_used_again():
     assert not first.training
 
 
-def test_what_has_failed_half_way_is_made_anew_if_it_kept_something():
+def test_what_has_failed_is_made_anew():
     def fail(m):
-        m.calls += 1
         raise ValueError("half way")
 
     copies = Copies(Keeping(fail))
     with pytest.raises(ValueError, match="half way"):
         lent(copies)
     assert copies._kept is None
+
+
+def test_what_was_not_run_to_the_end_is_used_again():
+    copies = Copies(Keeping(lambda m: None))
+    calls = runs(copies, [Pass(ExampleInputs.of(X))] * 2, torch.float32)
+    next(calls)
+    calls.close()
+    assert copies._kept is not None
 
 
 def test_training_is_on_memory_of_its_own():
