@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -75,7 +75,9 @@ class _State:
             for held in (vars(module), module._buffers, module._parameters)
             for value in held.values()
         ]
-        self._versions = [_version(v) for v in self._held if type(v) not in _UNCHANGEABLE]
+        self._held += [one for value in self._held for one in _elements(value)]
+        tensors = (value for value in self._held if isinstance(value, Tensor))
+        self._versions = [t._version for t in tensors if not t.is_inference()]
 
     def is_like(self, earlier: _State) -> bool:
         """Tell whether the same is held, unchanged."""
@@ -86,12 +88,7 @@ class _State:
         )
 
 
-_UNCHANGEABLE = frozenset({type(None), bool, int, float, str, tuple})
-
-
-def _version(value: Any) -> object:
-    if isinstance(value, Tensor):
-        return 0 if value.is_inference() else value._version
+def _elements(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
-        return tuple(map(id, value.values()))
-    return tuple(map(id, value)) if isinstance(value, (list, set, deque)) else 0
+        return value.values()
+    return value if isinstance(value, (list, set, deque)) else ()

@@ -91,8 +91,6 @@ def questions(
     Returns:
         Whether the model took anything else.
     """
-    if whole is not inputs:
-        yield Question(f"the whole batch of {whole.batch_size}", [whole], is_basic=True)
     taken = yield from _sizes_together(inputs)
     taken |= yield from _masks(inputs)
     taken |= yield from _integers(inputs)
@@ -103,6 +101,8 @@ def questions(
         scaled = values.drawn(inputs, inputs, 6, scale=10.0)
         taken |= yield Question("values ten times as large", [scaled])
     taken |= yield from _sizes_alone(inputs)
+    if whole is not inputs:  # it comes last, for it may take longer than all others
+        taken |= yield Question(f"the whole batch of {whole.batch_size}", [whole], is_basic=True)
     return taken
 
 
