@@ -133,7 +133,8 @@ def test_the_other_package_need_not_be_there(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_model_becomes_smaller_and_is_measured(package: Any) -> None:
     latency = lp.LatencyMonitor(warmup_runs=0, min_runs=1, max_seconds=1e-9)
     compaction = lp.Compaction(monitor="accuracy", mode="max", latency=False)
-    trainer = fit(package, pruning(), compaction, lp.SparsityMonitor(), latency)
+    only_body = pruning(exclude=["training_head"])
+    trainer = fit(package, only_body, compaction, lp.SparsityMonitor(), latency)
     assert trainer.lightning_module.body[0].weight.shape == (UNITS // 2, 4)
     assert trainer.lightning_module.training_head.weight.shape == (2, UNITS // 2)
     measured = {"pruning/sparsity", "sparsity/total", "latency/p50_ms"}

@@ -17,11 +17,11 @@ def group(name, units, dim=0):
     return Group(name, units, (Member(Axis(f"{name}.weight", dim), "out", units),))
 
 
-def test_dead_units_go_first_and_do_not_count_in_the_average():
-    scores = [torch.tensor([9.0, 1.0, 3.0])]
+def test_dead_units_go_first_and_count_as_zero_in_the_average():
+    scores = [torch.tensor([9.0, 1.0, 5.0])]  # (0 + 1 + 5) / 3 = 2
     dead = [torch.tensor([True, False, False])]
     (found,) = removal_priorities([group("a", 3)], scores, dead, {}, Channel(), Global())
-    assert found.tolist() == [-torch.inf, 0.5, 1.5]
+    assert found.tolist() == [-torch.inf, 0.5, 2.5]
 
 
 def test_units_that_must_stay_do_unless_they_are_dead():
