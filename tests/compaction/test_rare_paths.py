@@ -31,7 +31,7 @@ class Rare(nn.Module):
         return self.last(self.second(hidden).relu())
 
 
-def held(model: nn.Module, example: Tensor, x: Tensor, *, training: bool = False) -> None:
+def assert_held(model: nn.Module, example: Tensor, x: Tensor, *, training: bool = False) -> None:
     """Compact a pruned model, and hold it to what it was."""
     prune(model, example, sparsity=0.5, criterion=Magnitude())
     before = copy.deepcopy(model)
@@ -56,19 +56,19 @@ IMAGES: dict[str, tuple[Callable[[Rare, Tensor], bool], tuple[int, ...], float]]
 def test_large_images(holds, shape, scale):
     torch.manual_seed(0)
     example = torch.randn(max(shape[0], 1), 3, 160, 160)
-    held(Rare(holds, nn.Conv2d), example, scale * torch.randn(shape))
+    assert_held(Rare(holds, nn.Conv2d), example, scale * torch.randn(shape))
 
 
 def test_the_example_as_it_was_given():
     torch.manual_seed(0)
     example = torch.randn(8, 3)
-    held(Rare(lambda m, x: x.shape[0] >= 8, nn.Linear), example, torch.randn(8, 3))
+    assert_held(Rare(lambda m, x: x.shape[0] >= 8, nn.Linear), example, torch.randn(8, 3))
 
 
 def test_training_with_gradients():
     torch.manual_seed(0)
     model = Rare(lambda m, x: m.training and torch.is_grad_enabled(), nn.Linear)
-    held(model, torch.randn(4, 3), torch.randn(4, 3), training=True)
+    assert_held(model, torch.randn(4, 3), torch.randn(4, 3), training=True)
 
 
 def test_it_is_compacted_in_inference_mode_too():
