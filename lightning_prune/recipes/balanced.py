@@ -32,6 +32,9 @@ def balanced(
     what reads them is fitted to the data (`LeastSquares`), and the statistics of batch norms are
     renewed. The second half trains what is left. At the end the model is compacted and verified.
 
+    It is made for trainings of ten epochs and more. In three epochs a single cut measured better:
+    `Pruning` with the same options and an early `OneShot`.
+
     Args:
         speedup: how many times fewer multiply-adds, milliseconds or parameters, more than 1.
         epochs: the Trainer's ``max_epochs``, at least 4, for updates at the start of epochs;
