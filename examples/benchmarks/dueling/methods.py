@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
 from io import StringIO
 from typing import Any
 
+import lightning as L
 from torch import Tensor, nn
 
 import lightning_prune as lp
@@ -86,18 +87,45 @@ def sparse_learning(case: Case, epochs: int) -> nn.Module:
         case: what to cut.
         epochs: all of them.
     """
-    problem = case.problem
+    schedule = lp.OneShot(at=0.5)
+    return _cut_inside(case, epochs, schedule=schedule, regularization=lp.GroupLasso())
+
+
+def gradual(case: Case, epochs: int) -> nn.Module:
+    """Return a network that was cut step by step in the first 40% of its epochs.
+
+    Args:
+        case: what to cut.
+        epochs: all of them.
+    """
+    return _cut_inside(case, epochs, schedule=lp.Cubic(start=0.0, end=0.4))
+
+
+def balanced(case: Case, epochs: int) -> nn.Module:
+    """Return a network that was cut by the recipe of that name.
+
+    Args:
+        case: what to cut; its speed-up is that of the prunable multiply-adds.
+        epochs: all of them.
+    """
+    return _trained(case, epochs, lp.recipes.balanced(case.speedup))
+
+
+def _cut_inside(case: Case, epochs: int, **options: Any) -> nn.Module:
+    """Return a network that was cut inside its blocks while it trained."""
     pruning = lp.Pruning(
         search(case, _CUTS["Magnitude, inside"]),
         lp.Magnitude(),
         of="macs",
-        exclude=[f"network.{name}" for name in problem.stream],
-        schedule=lp.OneShot(at=0.5),
-        regularization=lp.GroupLasso(),
+        exclude=[f"network.{name}" for name in case.problem.stream],
         compensation=lp.LeastSquares(),
+        **options,
     )
-    network = case.network
-    callbacks = [pruning, lp.Compaction(latency=False)]
+    return _trained(case, epochs, [pruning, lp.Compaction(latency=False)])
+
+
+def _trained(case: Case, epochs: int, callbacks: Sequence[L.Callback]) -> nn.Module:
+    problem, network = case.problem, case.network
     with redirect_stdout(StringIO()):  # of reports
         train(problem, network, case.data, epochs, problem.recovery_rate, callbacks)
     return network
@@ -119,6 +147,7 @@ _CUTS: dict[str, partial[nn.Module]] = {
     "Taylor squared, uniform": partial(
         ours, criterion=lp.Taylor(squared=True), allocation=lp.Uniform()
     ),
+    "Taylor squared, inside": partial(ours, criterion=lp.Taylor(squared=True), inside=True),
     "Fisher": partial(ours, criterion=lp.Fisher()),
 }
 
@@ -164,6 +193,8 @@ METHODS: dict[str, Method] = {
     "Magnitude, inside + GroupLasso + LeastSquares": Method(
         _CUTS["Magnitude, inside"], train=sparse_learning
     ),
+    "Magnitude, inside, gradual + LeastSquares": Method(_CUTS["Magnitude, inside"], train=gradual),
+    "balanced": Method(_CUTS["Magnitude, uniform"], train=balanced),
     "Torch-Pruning L1": Method(partial(rivals.torch_pruning, importance="L1")),
     "Torch-Pruning L1, uniform": Method(
         partial(rivals.torch_pruning, importance="L1", together=False)
