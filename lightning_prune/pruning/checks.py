@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import torch
 from torch import nn
@@ -220,14 +220,19 @@ def check_start(schedule: Schedule, criterion: Criterion) -> None:
         )
 
 
-def check_weights(model: nn.Module) -> None:
+def check_weights(model: nn.Module, masked: Container[str]) -> None:
     """Refuse parameters that no mask could be written to: before some of the others are.
+
+    Args:
+        model: any module.
+        masked: names of the parameters that masks are written to.
 
     Raises:
         ValueError: if one was made in inference mode, or if its elements share memory.
     """
     for name, parameter in model.named_parameters():
-        if type(parameter) is not nn.Parameter or parameter.layout != torch.strided:
+        is_plain = type(parameter) is nn.Parameter and parameter.layout == torch.strided
+        if name not in masked or not is_plain:
             continue
         if parameter.is_inference():
             got = "one that was made in inference mode"

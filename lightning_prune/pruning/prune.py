@@ -18,7 +18,12 @@ from lightning_prune.measure import count_macs
 from lightning_prune.measure.backend import Backend
 from lightning_prune.modules.twin import clone, twin
 from lightning_prune.pruning.base_pruner import BasePruner
-from lightning_prune.pruning.checks import check_batches, check_calibration, check_loss
+from lightning_prune.pruning.checks import (
+    check_batches,
+    check_calibration,
+    check_loss,
+    check_weights,
+)
 from lightning_prune.pruning.compensating.batches import FirstBatches, calibration_of
 from lightning_prune.pruning.prunable import find_prunable
 from lightning_prune.pruning.recipe import Recipe, asked
@@ -210,7 +215,8 @@ def gather_scores(
         A pruner of the model's parameters, on modules of its own.
 
     Raises:
-        ValueError: if the inputs, or the data for the criterion, are missing.
+        ValueError: if the inputs, or the data for the criterion, are missing, or if a parameter that
+            would be masked cannot be written to.
         TargetError: if nothing can be pruned, or not as much as was asked for.
     """
     if loss is not None:
@@ -224,6 +230,7 @@ def gather_scores(
     # On a twin, gradients and batch statistics of the user's model stay as they are.
     scored = twin(model).eval()
     pruner = BasePruner(scored, recipe, find_prunable(recipe, scored, example_inputs))
+    check_weights(model, pruner.masks.weights)
     if not recipe.allow_unused:
         warn_unused(model, pruner.unused)
     pruner.scorers.start(only_training=False)

@@ -32,7 +32,6 @@ from lightning_prune.pruning.checks import (
     check_groups,
     check_latency,
     check_regrows,
-    check_weights,
 )
 from lightning_prune.pruning.comparing.auto import Auto
 from lightning_prune.schedules import Schedule
@@ -144,13 +143,13 @@ class Recipe:
         return norms or self.compensation is not None or self.chooses
 
     def check(self, model: nn.Module) -> None:
-        """Refuse patterns that name no module, and a model whose weights cannot be pruned.
+        """Refuse patterns that name no module, and a model without a trainable parameter.
 
         Args:
             model: the module to prune.
 
         Raises:
-            ValueError: if a pattern names no module, or a parameter cannot be written to.
+            ValueError: if a pattern names no module.
             TypeError: if ``model`` is no module.
             TargetError: if every parameter is frozen.
         """
@@ -163,7 +162,6 @@ class Recipe:
                 f"Expected `{type(model).__name__}` to have trainable parameters, but got none. "
                 "Unfreeze what should be pruned (`requires_grad_(True)`)."
             )
-        check_weights(model)
 
     def check_inputs(self, example_inputs: Any) -> None:
         """Refuse missing inputs.

@@ -199,3 +199,9 @@ def test_a_weight_that_cannot_be_written_is_refused_before_any_is(weight, why):
     with pytest.raises(ValueError, match=f"Expected `2.weight` to be a parameter .* {why}"):
         lp.prune(model, torch.randn(4, 8), sparsity=0.5, criterion=lp.Magnitude())
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_parameter_that_no_mask_is_written_to_may_be_anything():
+    model = Net()
+    model.scale = nn.Parameter(torch.ones(1).expand(3), requires_grad=False)
+    assert lp.prune(model, X, sparsity=0.5, criterion=lp.Magnitude()).sparsity > 0
