@@ -215,8 +215,8 @@ def gather_scores(
         A pruner of the model's parameters, on modules of its own.
 
     Raises:
-        ValueError: if the inputs, or the data for the criterion, are missing, or if a parameter that
-            would be masked cannot be written to.
+        ValueError: if the inputs, or the data for the criterion, are missing, or if a parameter
+            that would be masked cannot be written to.
         TargetError: if nothing can be pruned, or not as much as was asked for.
     """
     if loss is not None:
