@@ -19,6 +19,16 @@ from lightning_prune.errors import ExampleInputsError
 from lightning_prune.modules.nesting import map_tensors, tensors_in
 
 
+_REAL_CALL = (
+    "Pass the inputs of a real call; a list holds several examples, a tuple the positional "
+    "arguments of one."
+)
+_NO_GRADIENTS = (
+    "A method that differentiates, as by `torch.autograd.grad`, cannot be followed: pass the module "
+    "within it that is differentiated, or name a method that is not, by `Call`."
+)
+
+
 @dataclass(frozen=True, init=False, eq=False)
 class Call:
     """An example of a call of a method of the model, such as ``encode``.
@@ -202,11 +212,11 @@ class ExampleInputs:
             return run(*self.args, **self.kwargs)
         except Exception as error:  # whatever a model's own code raises
             shapes = ", ".join(str(tuple(t.shape)) for t in self.tensors)
+            cure = _NO_GRADIENTS if "does not require grad" in str(error) else _REAL_CALL
             raise ExampleInputsError(
                 f"Expected `example_inputs` to be what `{type(model).__name__}.{self.method}` "
                 f"takes, but calling it with tensors of shape {shapes} raised "
-                f"{type(error).__name__}: {error}. Pass the inputs of a real call; a list holds "
-                "several examples, a tuple the positional arguments of one."
+                f"{type(error).__name__}: {error}. {cure}"
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""The balanced recipe: less work, gradually, and what is left is fitted to the data."""
+"""The balanced recipe: less work at little loss, and what is left is fitted to the data."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from lightning_prune.callbacks import Compaction, Distillation, Pruning
 from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.compensations import LeastSquares
 from lightning_prune.criteria import Magnitude
-from lightning_prune.schedules import Cubic
+from lightning_prune.schedules import Cubic, OneShot, Schedule
 
 Cost = Literal["macs", "latency", "parameters"]
+
+_SHORT = 10
+"""Trainings of fewer epochs are cut once: in so few, no update recovers before the next one."""
 
 
 def balanced(
@@ -27,18 +30,15 @@ def balanced(
 ) -> list[Callback]:
     """Return callbacks that prune channels for a speed-up and keep the accuracy.
 
-    Channels go gradually over the first half of the training (`Cubic`), by magnitude, the same
-    fraction of every layer and never more than nine tenths of one (`Uniform`). After every update
-    what reads them is fitted to the data (`LeastSquares`), and the statistics of batch norms are
-    renewed. The second half trains what is left. At the end the model is compacted and verified.
-
-    It is made for trainings of ten epochs and more. In three epochs a single cut measured better:
-    `Pruning` with the same options and an early `OneShot`.
+    Channels go by magnitude, the same fraction of every layer and never more than nine tenths of
+    one (`Uniform`): gradually over the first half of the training (`Cubic`), or all at once after
+    a tenth of it (`OneShot`) if it has fewer than ten epochs. After every update what reads them is
+    fitted to the data (`LeastSquares`), and the statistics of batch norms are renewed. The rest of
+    the training recovers. At the end the model is compacted and verified.
 
     Args:
         speedup: how many times fewer multiply-adds, milliseconds or parameters, more than 1.
-        epochs: the Trainer's ``max_epochs``, at least 4, for updates at the start of epochs;
-            ``None`` = ten updates, at any step.
+        epochs: the Trainer's ``max_epochs``, at least 1; ``None`` = not known, but ten or more.
         of: what becomes less: ``"macs"``, ``"latency"``, measured where the training runs, or
             ``"parameters"``.
         distillation: also learn from the outputs of the dense model, for classifiers.
@@ -63,16 +63,13 @@ def balanced(
             "multiply-adds."
         )
     if epochs is not None:
-        check_integer("epochs", epochs, 4, "It is the Trainer's `max_epochs`.")
+        check_integer("epochs", epochs, 1, "It is the Trainer's `max_epochs`.")
     check_choice("of", of, get_args(Cost), "It is what becomes less.")
     check_flags(distillation=distillation)
-    schedule = Cubic(start=0.0, end=0.5, every=0.05)
-    if epochs is not None:
-        schedule = Cubic(start_epoch=1, end_epoch=max(2, epochs // 2))
     pruning = Pruning(
         1.0 - 1.0 / speedup,
         Magnitude(),
-        schedule=schedule,
+        schedule=_schedule(epochs),
         allocation=Uniform(max_sparsity=0.9),
         of=of,
         compensation=LeastSquares(),
@@ -80,3 +77,12 @@ def balanced(
     )
     teacher = [Distillation(temperature=1.0)] if distillation else []
     return [pruning, *teacher, Compaction(path=path, example_inputs=example_inputs)]
+
+
+def _schedule(epochs: int | None) -> Schedule:
+    """Return when channels go, in a training of so many epochs."""
+    if epochs is None:
+        return Cubic(start=0.0, end=0.5, every=0.05)
+    if epochs < _SHORT:
+        return OneShot(at=0.1)
+    return Cubic(start_epoch=1, end_epoch=epochs // 2)

@@ -228,6 +228,17 @@ def test_wrong_inputs_are_refused(inputs, message):
         couple(nn.Linear(5, 2), inputs)
 
 
+def test_a_forward_that_differentiates_is_refused_with_the_cure():
+    class Force(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                return torch.autograd.grad(super().forward(x).sum(), x)[0]
+
+    with pytest.raises(ExampleInputsError, match=r"differentiates, as by .*, cannot be followed"):
+        couple(Force(3, 2), torch.randn(2, 3))
+
+
 def test_the_share_of_prunable_parameters_is_counted_once_each():
     model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2))
     coupling = couple(model, torch.randn(2, 3))

@@ -108,7 +108,7 @@ def balanced(case: Case, epochs: int) -> nn.Module:
         case: what to cut; its speed-up is that of the prunable multiply-adds.
         epochs: all of them.
     """
-    return _trained(case, epochs, lp.recipes.balanced(case.speedup))
+    return _trained(case, epochs, lp.recipes.balanced(case.speedup, epochs=epochs))
 
 
 def _cut_inside(case: Case, epochs: int, **options: Any) -> nn.Module:
