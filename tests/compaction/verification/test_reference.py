@@ -178,6 +178,27 @@ def test_large_inputs_are_made_smaller_for_float64():
     assert found.tried[:2] == ["float32", "float64 on smaller inputs"]
 
 
+TRAINS = {
+    "alone, where both modes do the same": (nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.5)), 1),
+    "with another where a norm is over the batch": (
+        nn.Sequential(nn.Conv1d(3, 2, 1), nn.BatchNorm1d(2)),
+        2,
+    ),
+    "with another where a norm is written by hand": (
+        Net(lambda m, x: m.last(x - x.mean(0) * m.training), last=nn.Linear(4, 2)),
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize(("model", "size"), TRAINS.values(), ids=TRAINS)
+def test_an_example_trains(model, size):
+    found = of(model, torch.randn(1, 3, 4))
+    (trained,) = [t for t in found if t.steps[0].training]
+    assert trained.steps[0].inputs.batch_size == size
+    assert "train mode" in found.tried
+
+
 def test_a_slow_model_that_takes_no_other_size_runs_in_float64_on_its_own(monkeypatch):
     monkeypatch.setattr(reference, "_SLOW_SECONDS", 0.0)
     found = of(nn.Linear(3, 2), torch.randn(4, 3))
