@@ -307,10 +307,11 @@ class Pruner(BasePruner):
         closure = any(callable(value) for value in (*args[1:], *kwargs.values()))
         if not closure and not self._accumulated:
             self.accumulate(_parameters_of(optimizer), getattr(optimizer, "grad_scale", None))
+            self.masks.begin_step(optimizer)
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         """Zero again what the optimizer has changed."""
-        self.masks.apply(_parameters_of(optimizer))
+        self.masks.end_step(optimizer)
         self.steps += 1
         self._accumulated = False
 

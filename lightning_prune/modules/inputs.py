@@ -18,14 +18,13 @@ from lightning_prune.arguments import check_name
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.modules.nesting import map_tensors, tensors_in
 
-
 _REAL_CALL = (
     "Pass the inputs of a real call; a list holds several examples, a tuple the positional "
     "arguments of one."
 )
 _NO_GRADIENTS = (
-    "A method that differentiates, as by `torch.autograd.grad`, cannot be followed: pass the module "
-    "within it that is differentiated, or name a method that is not, by `Call`."
+    "A method that differentiates, as by `torch.autograd.grad`, cannot be followed: pass the part "
+    "of the model that is differentiated, or name another method by `Call`."
 )
 
 

@@ -1,7 +1,7 @@
 """Enforcement: keeps masked elements of weights, gradients and optimizer state at zero.
 
 It multiplies in place and decides nothing. Zeroing weights once is not enough: momentum and Adam
-change all of them again, even where gradients are masked.
+change all of them again, even where gradients are masked, as long as their state is not.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from lightning_prune.modules.shards import local, shard_like
 from lightning_prune.modules.tiles import Piece, pieces_of
+from lightning_prune.pruning.still_zero import StillZero
 from lightning_prune.units.weight_mask import WeightMask
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Enforcement:
         self._weights = [weights[name] for name in self.masks]
         self._factors: list[list[_Rows]] = []
         self._bound_to: tuple[torch.device, torch.dtype] | None = None
+        self._still_zero = StillZero()
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], masks: Mapping[str, WeightMask]) -> Enforcement:
@@ -58,13 +60,14 @@ class Enforcement:
         """
         among = None if parameters is None else {id(parameter) for parameter in parameters}
         chosen = [
-            (local(weight), rows)
+            (weight, rows)
             for weight, rows in zip(self._weights, self._bound_factors(), strict=True)
             if among is None or id(weight) in among
         ]
-        _multiply(chosen)
+        _multiply([(local(weight), rows) for weight, rows in chosen])
         if among is None and chosen:  # not after every step: products leave negative zeros,
-            torch._foreach_add_([weight for weight, _ in chosen], 0.0)  # which files tell
+            torch._foreach_add_([local(weight) for weight, _ in chosen], 0.0)  # which files tell
+        self._still_zero.trust(weight for weight, _ in chosen)
 
     @torch.no_grad()
     def clear_weights(self) -> dict[str, int]:
@@ -121,6 +124,34 @@ class Enforcement:
                 else:
                     _say_left_alone(type(optimizer).__name__, f"it holds codes of {state.dtype}")
         _multiply(found)
+
+    def begin_step(self, optimizer: Optimizer) -> None:
+        """Note what a step begins with; gradients have just been masked.
+
+        Args:
+            optimizer: what steps.
+        """
+        if not self._still_zero.knows_state(optimizer):
+            self.mask_optimizer_state(optimizer)
+        self._still_zero.begin(optimizer, self._masked_of(optimizer))
+
+    def end_step(self, optimizer: Optimizer) -> None:
+        """Zero the masked elements of the weights that have been stepped on, if they may not be.
+
+        Args:
+            optimizer: what has stepped.
+        """
+        weights = self._masked_of(optimizer)
+        if self._still_zero.holds(optimizer):
+            self._still_zero.trust(weights)
+        else:
+            self.mask_weights(weights)
+
+    def _masked_of(self, optimizer: Optimizer) -> list[Tensor]:
+        """Return the masked weights among the parameters of an optimizer."""
+        masked = {id(weight) for weight in self._weights}
+        groups = optimizer.param_groups
+        return [p for group in groups for p in group["params"] if id(p) in masked]
 
     def _wrong(self, number: int) -> Tensor:
         """Return where a weight is masked and not zero."""

@@ -142,11 +142,8 @@ class Masks(Mapping[str, Tensor]):
         restart(self.weights, masks, seed)
 
     def apply(self, parameters: Iterable[Tensor] | None = None) -> None:
-        """Zero what is masked in the weights among ``parameters``, ``None`` = in all of them.
-
-        Call it after every step with those of the optimizer: others may be in a graph still.
-        """
-        if parameters is None:  # else it is a step, which changes no fixed value
+        """Zero what is masked in the weights among ``parameters``, ``None`` = in all of them."""
+        if parameters is None:  # a step changes no fixed value
             self.fixed.keep(self._masks)
         self._enforcement.mask_weights(parameters)
 
@@ -157,6 +154,18 @@ class Masks(Mapping[str, Tensor]):
     def apply_to_gradients(self) -> None:
         """Zero what is masked in the gradients, so that they do not count in a clipping norm."""
         self._enforcement.mask_gradients()
+
+    def begin_step(self, optimizer: Optimizer) -> None:
+        """Note what a step of an optimizer begins with; gradients have just been masked."""
+        self._enforcement.begin_step(optimizer)
+
+    def end_step(self, optimizer: Optimizer) -> None:
+        """Zero what is masked in the weights that an optimizer has stepped on.
+
+        Not in others, which may be in a graph still; and in none, where zeros have stayed zero by
+        themselves.
+        """
+        self._enforcement.end_step(optimizer)
 
     def apply_to_optimizer(self, optimizer: Optimizer) -> None:
         """Zero what is masked in the state of an optimizer; call it after an update."""

@@ -1,7 +1,7 @@
 """The guard: what is masked stays at zero, whoever writes the weights.
 
-After the step of every optimizer that can be hooked, masked weights are zeroed. Where no hook sees
-the step they are zeroed after the batch, and before a validation or a checkpoint they are compared
+After the step of every optimizer that can be hooked, masked weights are zeroed, unless they have
+stayed zero by themselves. Where no hook sees the step they are zeroed after the batch, and before a validation or a checkpoint they are compared
 with zero: other weights may have been put there.
 """
 
@@ -123,6 +123,7 @@ class Guard:
                 pruner.accumulate(parameters, grad_scale(trainer, optimizer))
             self._shrinkage.choose(pruner, target)
         pruner.masks.apply_to_gradients()
+        pruner.masks.begin_step(optimizer)
 
     def _is_scored(self, pruner: BasePruner, parameters: Sequence[Tensor]) -> bool:
         """Count a step of an optimizer, and return whether its gradients are read."""
@@ -154,8 +155,7 @@ class Guard:
         if pruner is not None:
             rate = float(optimizer.param_groups[0].get("lr", 1.0))
             self._shrinkage.apply(pruner, rate, fresh)
-            # Not the others: they may be part of a graph that is still to be differentiated.
-            pruner.masks.apply(parameters_of(optimizer))
+            pruner.masks.end_step(optimizer)
 
     def _warn(self, counts: Mapping[str, int], moment: str) -> None:
         """Warn once of masked weights that were not zero; from now on mask after every batch."""

@@ -171,11 +171,9 @@ class Reference:
         return trial
 
     def _trained(self, example: ExampleInputs, dtype: torch.dtype) -> Trial | None:
-        """Run an example in train mode and, after that, in eval mode.
-
-        It takes a second example only to see what examples have to do with each other, which is
-        nothing where one alone gives the same in both modes.
-        """
+        """Run an example in train mode and, after that, in eval mode."""
+        # A second example shows what examples have to do with each other: nothing, where one
+        # alone gives the same in both modes.
         if example.batch_size == 1 and not _has_batch_norms(self._model):
             alone = self._attempt(_training_steps(example, example), dtype)
             if alone is not None and is_same(*alone.runs):
