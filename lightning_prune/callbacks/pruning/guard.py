@@ -1,8 +1,8 @@
 """The guard: what is masked stays at zero, whoever writes the weights.
 
 After the step of every optimizer that can be hooked, masked weights are zeroed, unless they have
-stayed zero by themselves. Where no hook sees the step they are zeroed after the batch, and before a validation or a checkpoint they are compared
-with zero: other weights may have been put there.
+stayed zero by themselves. Where no hook sees the step they are zeroed after the batch, and before a
+validation or a checkpoint they are compared with zero: other weights may have been put there.
 """
 
 from __future__ import annotations
