@@ -229,7 +229,7 @@ class Pruning(Callback):
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Make the pruner, and hook into every optimizer."""
-        self._run.resolve(trainer)
+        self._run.resolve(trainer, pl_module)
         self._run.bind(pl_module, batch=None)
         self._run.check(trainer, pl_module, "a training starts")
 

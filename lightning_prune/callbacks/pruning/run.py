@@ -23,7 +23,7 @@ from lightning_prune.callbacks.pruning.mask_update import MaskUpdate
 from lightning_prune.callbacks.pruning.rewinder import Rewinder
 from lightning_prune.callbacks.trainer.calibration import (
     calibration_in_training,
-    check_readable,
+    check_training_data,
 )
 from lightning_prune.callbacks.trainer.other_callbacks import restart_early_stopping
 from lightning_prune.callbacks.trainer.position import current_position
@@ -153,13 +153,13 @@ class PruningRun:
         """Store a state until the training starts; the parameters may not be ready before."""
         self._loaded = state
 
-    def resolve(self, trainer: L.Trainer) -> None:
-        """Make steps of fractions of the training, whose length is known only now."""
+    def resolve(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Make steps of fractions of the training, whose length and data are known only now."""
         self.schedule = resolve(trainer, self._given_schedule)
         self._rewinder.check(self.schedule)
-        if self._calibration is None:
-            recipe = self._recipe
-            check_readable(trainer, recipe.criterion if recipe.chooses else recipe.compensation)
+        recipe = self._recipe
+        if self._calibration is None and (recipe.chooses or recipe.compensation is not None):
+            check_training_data(trainer, pl_module, recipe)
         self._check_start()
         check_length(trainer, self.schedule)
 

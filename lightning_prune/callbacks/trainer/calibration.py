@@ -7,22 +7,26 @@ that a resumed training reads the same ones.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
+from itertools import islice
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 
-from lightning_prune.callbacks.trainer.example_inputs import require_example_inputs
+from lightning_prune.callbacks.trainer.example_inputs import can_run
 from lightning_prune.callbacks.trainer.isolation import random_numbers_kept
 from lightning_prune.callbacks.trainer.steps import RecordedSteps, try_steps
+from lightning_prune.errors import ExampleInputsError
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.seeding import seeded
+from lightning_prune.pruning import Recipe
 from lightning_prune.pruning.comparing.judge import HeldOut, Judge, average_loss
 from lightning_prune.pruning.compensating.batches import batch_size
 from lightning_prune.pruning.compensating.mending import Calibration
@@ -42,7 +46,8 @@ def calibration_in_training(
 ) -> Calibration | None:
     """Return calibration data of a training.
 
-    A batch is run as the first step of the module that can be run on it alone, else by ``forward``.
+    A batch is run as the first step of the module that can be run on it alone, else by ``forward``
+    on its first element, or on all of it.
 
     Args:
         trainer: the trainer.
@@ -59,10 +64,7 @@ def calibration_in_training(
 
     @cache
     def batches() -> list[Any]:
-        # Random augmentations are the same in a resumed run.
-        with random_numbers_kept(), seeded(0):
-            random.seed(0)
-            np.random.seed(0)
+        with _same_augmentations():
             source = _training_batches(trainer, samples) if given is None else given
             read = list(_first(source, samples))
         return [trainer.strategy.batch_to_device(batch) for batch in read]
@@ -82,21 +84,40 @@ def calibration_in_training(
     return Calibration(runs, add_up, judge if holds_out else None)
 
 
-def check_readable(trainer: L.Trainer, needs: object) -> None:
-    """Refuse training data that cannot be read but in their order.
+def check_training_data(trainer: L.Trainer, pl_module: L.LightningModule, recipe: Recipe) -> None:
+    """Refuse training data that do not do for what a recipe wants them for.
 
     Args:
         trainer: the trainer.
-        needs: what needs them, None for nothing.
+        pl_module: the module that is trained.
+        recipe: compensates, or chooses among candidates.
 
     Raises:
-        ValueError: if they are so, and something needs them.
+        ValueError: if the data cannot be read but in their order, or candidates cannot be compared.
+        ExampleInputsError: if the module does not run on a batch of them.
     """
-    if needs is not None and _loader(trainer) is None:
+    if _loader(trainer) is None:
+        needs = recipe.criterion if recipe.chooses else recipe.compensation
         raise ValueError(
             f"Expected `calibration` to be given for {needs}, as the training data are no "
             "DataLoader of a data set with indices, but got None. Pass some batches of them."
         )
+    with _same_augmentations():
+        batches = list(islice(_training_batches(trainer, recipe.samples), 1))
+    batches = [trainer.strategy.batch_to_device(batch) for batch in batches]
+    if recipe.compensation is not None:
+        _runs(pl_module, batches)
+    if recipe.chooses:
+        _held_out(pl_module, batches)
+
+
+@contextmanager
+def _same_augmentations() -> Iterator[None]:
+    """Draw the same random numbers in a resumed run, and leave those of the training alone."""
+    with random_numbers_kept(), seeded(0):
+        random.seed(0)
+        np.random.seed(0)
+        yield
 
 
 def _loader(trainer: L.Trainer) -> DataLoader[Any] | None:
@@ -115,11 +136,20 @@ def _training_batches(trainer: L.Trainer, samples: int) -> Iterator[Any]:
     total = len(loader.dataset)  # type: ignore[arg-type]
     chosen = torch.linspace(0, total - 1, min(samples, total)).round().long().tolist()
     mine = chosen[trainer.global_rank :: trainer.world_size] or chosen[:1]
-    whole = loader.batch_size is None and loader.batch_sampler is None  # an item is a batch
-    rows = 1 if whole else min(loader.batch_size or _ROWS, -(-len(mine) // 2))
-    for start in range(0, len(mine), rows):
-        items = [loader.dataset[index] for index in mine[start : start + rows]]
-        yield loader.collate_fn(items[0] if whole else items)
+    if loader.batch_size is not None or loader.batch_sampler is not None:
+        for part in _parts(mine, loader.batch_size or _ROWS):
+            yield loader.collate_fn([loader.dataset[index] for index in part])
+    elif isinstance(loader.sampler, BatchSampler):  # the data set takes several indices at once
+        for part in _parts(mine, loader.sampler.batch_size):
+            yield loader.collate_fn(loader.dataset[part])
+    else:  # an item is a batch
+        yield from (loader.collate_fn(loader.dataset[index]) for index in mine)
+
+
+def _parts(indices: list[int], rows: int) -> Iterator[list[int]]:
+    """Yield so many indices at a time, but in at least two parts."""
+    rows = min(rows, -(-len(indices) // 2))
+    yield from (indices[start : start + rows] for start in range(0, len(indices), rows))
 
 
 def _first(batches: Iterable[Any], samples: int) -> Iterator[Any]:
@@ -152,14 +182,37 @@ def _held_out(pl_module: L.LightningModule, batches: Sequence[Any]) -> list[Held
 
 
 def _runs(pl_module: L.LightningModule, batches: Sequence[Any]) -> list[Run]:
-    """Return what runs a copy of the module on each batch."""
-    steps = try_steps(pl_module, batches[0]).examples if batches else ()
-    if steps:
-        step = steps[0]
-        calls: list[ExampleInputs] = [replace(step, args=(b, *step.args[1:])) for b in batches]
-    else:
-        calls = [require_example_inputs(None, pl_module, batch)[0] for batch in batches]
-    return [partial(_call, call) for call in calls]
+    """Return what runs a copy of the module on each batch.
+
+    Raises:
+        ExampleInputsError: if nothing does.
+    """
+    if not batches:
+        return []
+    found = try_steps(pl_module, batches[0])
+    if found.examples:
+        step = found.examples[0]
+        return [partial(_call, replace(step, args=(b, *step.args[1:]))) for b in batches]
+    for call_on in (_first_element, _all_of):
+        if can_run(pl_module, call_on(batches[0])):
+            return [partial(_call, call_on(batch)) for batch in batches]
+    kind = type(pl_module).__name__
+    raise ExampleInputsError(
+        f"Expected batches for calibration on which a step or `forward` of {kind} runs by itself, "
+        f"but got {type(batches[0]).__name__}, on which none does: {found.failures}. Pass "
+        "`calibration=[batch, ...]` with what `forward` takes."
+    )
+
+
+def _first_element(batch: Any) -> ExampleInputs:
+    return ExampleInputs((batch[0] if isinstance(batch, (tuple, list)) and batch else batch,))
+
+
+def _all_of(batch: Any) -> ExampleInputs:
+    """Return all elements as arguments."""
+    if isinstance(batch, Mapping):
+        return ExampleInputs((), dict(batch))
+    return ExampleInputs(tuple(batch) if isinstance(batch, (tuple, list)) else (batch,))
 
 
 def _call(call: ExampleInputs, model: nn.Module) -> Any:
