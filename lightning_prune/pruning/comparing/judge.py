@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lightning_prune.modules.seeding import seeded
+from lightning_prune.modules.seeding import Draws
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Judge:
     def __call__(self, model: nn.Module) -> float:
         """Return the value of a model; random numbers are the same for every model."""
         devices = {parameter.device for parameter in model.parameters()}
-        with torch.no_grad(), seeded(0, devices):
+        with torch.no_grad(), Draws(0, devices).in_force():
             return float(self.measure(model))
 
 

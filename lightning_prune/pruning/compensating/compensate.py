@@ -215,8 +215,9 @@ class Compensator:
             with torch.no_grad(), Products(model, names, see):
                 run(model)
 
-        now: PausedRun[SeenProduct] = PausedRun(partial(start, copied))
-        before: PausedRun[SeenProduct] = PausedRun(partial(start, twin(self._before)))
+        devices = {parameter.device for parameter in copied.parameters()}
+        now: PausedRun[SeenProduct] = PausedRun(partial(start, copied), devices)
+        before: PausedRun[SeenProduct] = PausedRun(partial(start, twin(self._before)), devices)
         return _Pair(copied, now, before, CountedRows(rows))
 
     def _fit(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
 from lightning_prune.compensations import Compensation
 from lightning_prune.modules.news import is_news
-from lightning_prune.modules.seeding import seeded
+from lightning_prune.modules.seeding import Draws, seeded
 from lightning_prune.modules.twin import clone, twin
 from lightning_prune.pruning.comparing.judge import Judge
 from lightning_prune.pruning.compensating.compensate import Compensated, Compensator
@@ -36,6 +37,19 @@ class Calibration:
     runs: Callable[[], Sequence[Run]]
     add_up: Callable[[Tensor], Tensor] = lambda tensor: tensor
     judge: Judge | None = None
+
+
+@dataclass(frozen=True)
+class _SeededRun:
+    """Runs any model on a batch with the same random numbers, such as those of augmentations."""
+
+    run: Run
+    seed: int
+
+    def __call__(self, model: nn.Module) -> Any:
+        devices = {parameter.device for parameter in model.parameters()}
+        with Draws(self.seed, devices).in_force():
+            return self.run(model)
 
 
 class Mending:
@@ -76,8 +90,7 @@ class Mending:
 
     def finish(self) -> Compensated | None:
         """Mend the model; return what was done, ``None`` if there was nothing to mend."""
-        devices = {p.device for p in self._model.parameters()}
-        with seeded(0, devices):  # what a training step draws is as if nothing had been drawn
+        with seeded(0, {p.device for p in self._model.parameters()}):  # data may be drawn, too
             return self._mended()
 
     def _mended(self) -> Compensated | None:
@@ -96,7 +109,7 @@ class Mending:
             return self._renewed(mended)
         members = [m for g in removed for m in g.parameters if m.side == "in"]
         names = list(dict.fromkeys(member.axis.tensor for member in members))
-        runs, add_up = self._calibration.runs(), self._calibration.add_up
+        runs, add_up = self._runs(), self._calibration.add_up
         compensator = Compensator(self._compensation, mended, self._before, self._masks, add_up)
         done = compensator.fit(names, runs)
         fitted = set(done.norms) if done.refitted else set()  # they read what they did before
@@ -105,12 +118,15 @@ class Mending:
         copy_statistics(mended, self._model)
         return done
 
+    def _runs(self) -> list[Run]:
+        return [_SeededRun(run, number) for number, run in enumerate(self._calibration.runs())]
+
     def _renewed(self, mended: nn.Module) -> Compensated | None:
         """Renew norms alone; where the data or the model cannot be run, a training goes on."""
         if self._before is None:
             return None
         try:
-            runs, add_up = self._calibration.runs(), self._calibration.add_up
+            runs, add_up = self._runs(), self._calibration.add_up
             renew_norms(mended, self._before, self._norms, runs, add_up)
         except Exception as error:  # whatever a data set or a model raises
             message = (

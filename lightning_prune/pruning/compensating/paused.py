@@ -1,14 +1,18 @@
 """Runs that pause: several forward passes are brought to the same place, one after the other.
 
-Every run has a thread of its own, but only one of them works at a time, so that results do not
-depend on chance.
+Every run has a thread of its own, but only one of them works at a time, and each draws random
+numbers of its own, so that results do not depend on chance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from threading import Semaphore, Thread
 from typing import Generic, TypeVar
+
+import torch
+
+from lightning_prune.modules.seeding import Draws
 
 _Seen = TypeVar("_Seen")
 
@@ -22,10 +26,16 @@ class PausedRun(Generic[_Seen]):
 
     Args:
         function: called with a function ``pause(seen)``, which returns when the run goes on.
+        devices: where it draws random numbers, beside the CPU.
     """
 
-    def __init__(self, function: Callable[[Callable[[_Seen], None]], object]) -> None:
+    def __init__(
+        self,
+        function: Callable[[Callable[[_Seen], None]], object],
+        devices: Iterable[torch.device] = (),
+    ) -> None:
         self._function = function
+        self._draws = Draws(devices=devices)
         self._go, self._back = Semaphore(0), Semaphore(0)
         self._seen: _Seen | None = None
         self._error: BaseException | None = None
@@ -45,8 +55,9 @@ class PausedRun(Generic[_Seen]):
         if not self._thread.is_alive():
             return None
         self._seen = None
-        self._go.release()
-        self._back.acquire()
+        with self._draws.in_force():
+            self._go.release()
+            self._back.acquire()
         if self._error is not None:
             raise self._error
         return self._seen
@@ -54,8 +65,9 @@ class PausedRun(Generic[_Seen]):
     def stop(self) -> None:
         """End it, wherever it is."""
         self._stops = True
-        self._go.release()
-        self._thread.join()
+        with self._draws.in_force():
+            self._go.release()
+            self._thread.join()
 
     def _run(self) -> None:
         self._go.acquire()

@@ -91,6 +91,28 @@ def test_right_after_the_cut_less_is_lost() -> None:
     assert norms < raw
 
 
+class Augmented(Net):
+    """Its training step draws which images are mirrored, and how bright they are between layers."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        mirrored = torch.rand(len(batch[0]), 1, 1, 1) < 0.5
+        images = torch.where(mirrored, batch[0].flip(-1), batch[0])
+        features = self.net[:3](images)
+        outputs = self.net[3:](features * (0.5 + torch.rand(len(images), 1, 1, 1)))
+        return nn.functional.cross_entropy(outputs, batch[1])
+
+
+def test_both_models_see_the_same_augmentations() -> None:
+    lost = []
+    for model in (Net(), Augmented()):
+        callback = pruning(compensation=lp.LeastSquares(), renew_norms=False)
+        train(model, callback)
+        assert callback.report is not None
+        assert callback.report.compensated is not None
+        lost.append(max(after for _, after in callback.report.compensated.errors.values()))
+    assert lost[1] < 1.5 * lost[0]
+
+
 def test_what_was_fitted_compacts_exactly_and_masks_hold() -> None:
     model, callback = Net(), pruning(compensation=lp.LeastSquares())
     compaction = lp.Compaction(latency=False)
