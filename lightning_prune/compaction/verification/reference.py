@@ -15,7 +15,6 @@ from textwrap import shorten
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves
 
 from lightning_prune.compaction.verification.comparison import is_same
@@ -172,15 +171,15 @@ class Reference:
 
     def _trained(self, example: ExampleInputs, dtype: torch.dtype) -> Trial | None:
         """Run an example in train mode and, after that, in eval mode."""
-        # A second example shows what examples have to do with each other: nothing, where one
-        # alone gives the same in both modes.
-        if example.batch_size == 1 and not _has_batch_norms(self._model):
-            alone = self._attempt(_training_steps(example, example), dtype)
-            if alone is not None and is_same(*alone.runs):
-                return alone
-        choices = (_training_steps(one, example) for one in training_choices(example))
-        tried = (self._attempt(steps, dtype) for steps in choices)
-        return next((trial for trial in tried if trial is not None), None)
+        for training in training_choices(example):
+            steps = (
+                Pass(training, training=True, name="in train mode"),
+                Pass(example, name="after a pass in train mode"),
+            )
+            trial = self._attempt(steps, dtype)
+            if trial is not None:
+                return trial
+        return None
 
     def _evaluated(self, exact: Trial) -> Trial | None:
         """Return what was run in eval mode alone, or run it so."""
@@ -251,17 +250,6 @@ class Reference:
             self._seconds_left -= time.perf_counter() - started
         self.untried += [f"{question.about}: {self._why}"] * question.is_usual
         return None
-
-
-def _training_steps(training: ExampleInputs, example: ExampleInputs) -> tuple[Pass, Pass]:
-    return (
-        Pass(training, training=True, name="in train mode"),
-        Pass(example, name="after a pass in train mode"),
-    )
-
-
-def _has_batch_norms(model: nn.Module) -> bool:
-    return any(isinstance(module, _BatchNorm) for module in model.modules())
 
 
 def _is_half(inputs: ExampleInputs, full: ExampleInputs) -> bool:

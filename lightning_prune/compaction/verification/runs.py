@@ -127,7 +127,7 @@ class RatesAtZero(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         if base_name(func) == "aten::bernoulli" and func._overloadname in ("float", "p"):
-            return _kept_by_all(func, *args, **(kwargs or {}))
+            return args[0].fill_(1) if func._schema.is_mutable else torch.ones_like(args[0])
         rate = _rate(func)
         if rate is None:
             self.draws |= torch.Tag.nondeterministic_seeded in func.tags
@@ -139,12 +139,6 @@ class RatesAtZero(TorchDispatchMode):
         else:
             kwargs = {**(kwargs or {}), argument.name: none}
         return func(*args, **(kwargs or {}))
-
-
-def _kept_by_all(func: OpOverload, tensor: torch.Tensor, p: float = 0.5, **_: Any) -> torch.Tensor:
-    """Return what is kept at a rate, on average: nothing is left out once it is divided by that."""
-    mean = p if tensor.is_floating_point() and p > 0 else 1
-    return tensor.fill_(mean) if func._schema.is_mutable else torch.full_like(tensor, mean)
 
 
 _RATES = frozenset({"dropout", "dropout_p"})
