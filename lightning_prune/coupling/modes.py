@@ -16,13 +16,13 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from lightning_prune.coupling.graph import Graph
-from lightning_prune.coupling.record import record
+from lightning_prune.coupling.record import LentParameterError, record
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.coupling.unused import unused_parameters
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.outlining import NumbersNeededError, Outlining, can_outline
-from lightning_prune.modules.twin import twin
+from lightning_prune.modules.twin import note_written, twin
 from lightning_prune.runtime.attention import take_sizes_from_tensors
 from lightning_prune.runtime.norms import show_as_plain_norms
 
@@ -135,14 +135,27 @@ def _record_small(model: nn.Module, inputs: ExampleInputs, training: bool) -> Re
 
 
 def _recorded(model: nn.Module, inputs: ExampleInputs, training: bool) -> Graph:
+    """Record a twin of a model; of parameters that it writes to it gets its own."""
+    names: set[str] = set()
+    while True:
+        try:
+            return _recorded_once(model, inputs, training)
+        except LentParameterError as error:
+            if names.issuperset(error.names):
+                raise
+            names.update(error.names)
+            note_written(model, error.names)
+
+
+def _recorded_once(model: nn.Module, inputs: ExampleInputs, training: bool) -> Graph:
     """Record a twin of a model, with numbers only where these decide what runs."""
     if can_outline(model, inputs.tensors):
         try:
             copy = in_mode(model, training)
-            return record(copy, inputs, RULES.__contains__, outlining=Outlining())
+            return record(copy, inputs, RULES.__contains__, outlining=Outlining(), lender=model)
         except (NumbersNeededError, ExampleInputsError) as error:
             log.debug("%s is recorded with numbers: %s", type(model).__name__, error)
-    return record(in_mode(model, training), inputs, RULES.__contains__)
+    return record(in_mode(model, training), inputs, RULES.__contains__, lender=model)
 
 
 def _with_more(model: nn.Module, small: Recording, inputs: ExampleInputs) -> Recording:

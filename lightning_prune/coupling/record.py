@@ -41,6 +41,7 @@ def record(
     has_rule: Callable[[str], bool],
     *,
     outlining: Outlining | None = None,
+    lender: nn.Module | None = None,
 ) -> Graph:
     """Run ``model`` once and return what it did.
 
@@ -52,14 +53,16 @@ def record(
         inputs: arguments for its ``forward``, on its device.
         has_rule: tells whether an operation, by its base name, is to be kept whole.
         outlining: makes up the numbers that costly operations would compute; None to compute them.
+        lender: whose parameters the model shares, and must not write to; None for nobody's.
 
     Returns:
         The recorded graph.
 
     Raises:
         NumbersNeededError: if made-up numbers would decide what runs.
+        LentParameterError: before a parameter of the lender is written to.
     """
-    recorder = _Recorder(model, has_rule)
+    recorder = _Recorder(model, has_rule, lender)
     mode = fake_mode([*model.parameters(), *inputs.tensors])
     with composite_operations(), faking(mode):
         inputs = inputs.map(torch.clone)  # the model may write into them
@@ -72,6 +75,18 @@ def record(
             outlining.finish()
         recorder.graph.outputs.extend(recorder.ref(t, "activation") for t in tensors_in(output))
     return recorder.graph
+
+
+class LentParameterError(BaseException):
+    """A model is about to write to parameters of another; no `except Exception` holds it up.
+
+    Args:
+        names: of the parameters.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(*names)
+        self.names = names
 
 
 class OpObserver(TorchDispatchMode):
@@ -124,8 +139,13 @@ class OpObserver(TorchDispatchMode):
 class _Recorder(OpObserver):
     """The dispatch mode that writes the graph."""
 
-    def __init__(self, model: nn.Module, has_rule: Callable[[str], bool]) -> None:
+    def __init__(
+        self, model: nn.Module, has_rule: Callable[[str], bool], lender: nn.Module | None
+    ) -> None:
         super().__init__(has_rule)
+        self._lent: dict[int, list[str]] = {}
+        for name, parameter in lender.named_parameters() if lender is not None else ():
+            self._lent.setdefault(_storage(parameter), []).append(name)
         self.graph = Graph()
         self._numbers: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._living: dict[int, list[TensorWeakRef]] = {}
@@ -164,8 +184,11 @@ class _Recorder(OpObserver):
             return self.ref(tensor, "constant")
 
         recorded_args, recorded_kwargs = mapped(args, as_input), mapped(kwargs, as_input)
-        output = func(*args, **kwargs)
         written = written_tensors(func, args, kwargs)
+        lent = [name for tensor in written for name in self._lent.get(_storage(tensor), ())]
+        if lent:
+            raise LentParameterError(lent)
+        output = func(*args, **kwargs)
         aliases = tuple(a for tensor in written for a in self._aliases(tensor))
         for tensor in written:
             self._number(tensor, "activation")

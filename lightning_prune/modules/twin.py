@@ -6,7 +6,9 @@ user's model untouched, and a later replacement of the original's tensors leaves
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,19 @@ from lightning_prune.modules.tensor_copies import TensorCopies
 
 _Model = TypeVar("_Model", bound=nn.Module)
 
+_WRITTEN: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
+"""Names of the parameters that models were seen to write to as they ran."""
+
+
+def note_written(model: nn.Module, names: Iterable[str]) -> None:
+    """Let twins of a model, and twins of these, have parameters of these names of their own.
+
+    Args:
+        model: writes to them as it runs, as a teacher's weights that follow in ``forward``.
+        names: of its parameters.
+    """
+    _WRITTEN[model] = _WRITTEN.get(model, frozenset()).union(names)
+
 
 def twin(model: _Model, dtype: torch.dtype | None = None) -> _Model:
     """Return a structural copy of ``model`` whose parameters share the memory of the original's.
@@ -25,7 +40,7 @@ def twin(model: _Model, dtype: torch.dtype | None = None) -> _Model:
     written in every forward pass, and a module that overrides ``train`` may keep its batch norm
     counting. That holds for buffers and for tensors in attributes and containers alike; what
     shares memory with a parameter goes on doing so. Parameters that a forward pass may write to,
-    as those of an embedding with ``max_norm``, are copied too.
+    as those of an embedding with ``max_norm`` and those of `note_written`, are copied too.
 
     Args:
         model: any module.
@@ -42,10 +57,15 @@ def twin(model: _Model, dtype: torch.dtype | None = None) -> _Model:
         ValueError: if a parameter or buffer has no size yet.
     """
     written = {id(p) for m in model.modules() for p in _written_by(m)}
-    return _copied(
+    names = _WRITTEN.get(model, frozenset())
+    written |= {id(p) for name, p in model.named_parameters() if name in names} if names else set()
+    copied = _copied(
         model,
         TensorCopies(lambda t: isinstance(t, nn.Parameter) and id(t) not in written, dtype),
     )
+    if names:
+        note_written(copied, names)
+    return copied
 
 
 def clone(model: _Model) -> _Model:
