@@ -38,8 +38,8 @@ _MOST_SECONDS = 20.0
 """How long variants may take: so many times the first forward, but within these bounds."""
 _SLOW_SECONDS = 0.5
 _MANY_NUMBERS = 2**16
-"""Models whose first forward takes longer, or that take more numbers, run on smaller sizes, where
-they take any: in float64, in train mode, and where one thing about the inputs varies."""
+"""Models whose first forward takes longer, or that take more numbers, run in float64 on smaller
+sizes, where they take any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,11 +124,9 @@ class Reference:
 
     def _following(self, firsts: Sequence[Trial]) -> Iterator[Trial]:
         truths: list[Trial] = []
-        quicks = []
         for first in firsts:
             example = first.steps[0].inputs
             quick = self._quick(example)
-            quicks.append(quick)
             where = "" if quick is example else " on smaller inputs"
             exact = self._exact(quick, where)
             trained = exact if exact is not None and exact.steps[0].training else None
@@ -137,8 +135,8 @@ class Reference:
             yield from self._comparable(exact, trained, where)
             if _has_few_digits(self._model):
                 truths.append((exact and self._evaluated(exact)) or first)
-        for first, whole, quick in zip(firsts, self._examples, quicks, strict=True):
-            yield from self._variants(first.steps[0].inputs, whole, quick)
+        for first, whole in zip(firsts, self._examples, strict=True):
+            yield from self._variants(first.steps[0].inputs, whole)
         for truth in truths:
             self.tried.append("the model's own arithmetic")
             own = runs(self._copies, truth.steps, None, truth.runs)
@@ -209,11 +207,9 @@ class Reference:
         again = runs(self._copies, trained.steps, trained.dtype, seed=1)
         return not all(map(is_same, trained.runs, again))
 
-    def _variants(
-        self, example: ExampleInputs, whole: ExampleInputs, quick: ExampleInputs
-    ) -> Iterator[Trial]:
+    def _variants(self, example: ExampleInputs, whole: ExampleInputs) -> Iterator[Trial]:
         forward = getattr(self._model, example.method)
-        asking = questions(forward, example, whole, quick)
+        asking = questions(forward, example, whole)
         question = next(asking)
         while True:
             trial = self._answer(question, example)

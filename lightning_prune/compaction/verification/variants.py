@@ -76,10 +76,7 @@ def smaller_choices(inputs: ExampleInputs) -> list[ExampleInputs]:
 
 
 def questions(
-    forward: Callable[..., Any],
-    inputs: ExampleInputs,
-    whole: ExampleInputs,
-    quick: ExampleInputs | None = None,
+    forward: Callable[..., Any], inputs: ExampleInputs, whole: ExampleInputs
 ) -> Questions:
     """Ask what a model takes beside an example.
 
@@ -87,8 +84,6 @@ def questions(
         forward: what is called with the inputs.
         inputs: the example, with few examples in its batch.
         whole: the example as it was given.
-        quick: the example in a smaller size, for questions whose answer depends on no size of its
-            own; ``None`` = there is none.
 
     Yields:
         One question after the other.
@@ -96,17 +91,16 @@ def questions(
     Returns:
         Whether the model took anything else.
     """
-    quick = quick or inputs
     taken = yield from _sizes_together(inputs)
     taken |= yield from _masks(inputs)
     taken |= yield from _integers(inputs)
     taken |= yield from _left_out(forward, inputs)
     if not taken:
         taken |= yield Question("other values", [_fresh(inputs, inputs, 5)], is_basic=True)
-    if values.has(quick, "floats"):
-        scaled = values.drawn(quick, quick, 6, scale=10.0)
+    if values.has(inputs, "floats"):
+        scaled = values.drawn(inputs, inputs, 6, scale=10.0)
         taken |= yield Question("values ten times as large", [scaled])
-    taken |= yield from _sizes_alone(quick)
+    taken |= yield from _sizes_alone(inputs)
     if whole is not inputs:  # it comes last, for it may take longer than all others
         taken |= yield Question(f"the whole batch of {whole.batch_size}", [whole], is_basic=True)
     return taken

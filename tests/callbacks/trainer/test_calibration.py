@@ -6,6 +6,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from support.fits import make_trainer
 from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, TensorDataset
 
@@ -96,15 +97,7 @@ LOADERS: dict[str, Callable[[], DataLoader[Any]]] = {
 
 
 def fit(model: L.LightningModule, loader: DataLoader[Any], *callbacks: L.Callback) -> L.Trainer:
-    trainer = L.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        callbacks=list(callbacks),
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = make_trainer(*callbacks, epochs=1)
     trainer.fit(model, loader)
     return trainer
 
