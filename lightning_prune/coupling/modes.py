@@ -141,8 +141,12 @@ def _recorded(model: nn.Module, inputs: ExampleInputs, training: bool) -> Graph:
         try:
             return _recorded_once(model, inputs, training)
         except LentParameterError as error:
-            if names.issuperset(error.names):
-                raise
+            if names.issuperset(error.names):  # a module that cannot be given others
+                raise ExampleInputsError(
+                    f"Expected `{type(model).__name__}.{inputs.method}` to leave its parameters as "
+                    f"they are, but it writes to {', '.join(error.names)}, of which no copy can be "
+                    "made. Write to them in the training step instead."
+                ) from error
             names.update(error.names)
             note_written(model, error.names)
 
