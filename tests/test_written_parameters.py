@@ -1,5 +1,6 @@
 """A model that writes to its own parameters as it runs keeps them, whatever is done with it."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -89,12 +90,61 @@ class Flat(nn.Module):
         return self.c(torch.relu(self.a(x)) + torch.relu(self.b(x)))
 
 
+class Merging(nn.Module):
+    """An adapter is merged into the weight beside it for eval mode, as in loralib."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.base, self.out = nn.Linear(6, 16), nn.Linear(16, 3)
+        self.down, self.up = nn.Linear(6, 2, bias=False), nn.Linear(2, 16, bias=False)
+        self.merged = False
+
+    def train(self, mode: bool = True) -> "Merging":
+        super().train(mode)
+        if mode is self.merged:
+            added = self.up.weight @ self.down.weight
+            self.base.weight.data += -added if mode else added
+            self.merged = not mode
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.base(x) if self.merged else self.base(x) + self.up(self.down(x))
+        return self.out(torch.relu(h))
+
+
+class Upkeep(nn.Module):
+    """It writes to a weight now and then, in eval mode, too."""
+
+    def __init__(self, is_due: Callable[[int, Tensor], bool]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b, self.c = nn.Linear(6, 12), nn.Linear(12, 10), nn.Linear(10, 3)
+        self.calls, self.is_due = 0, is_due
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        if self.is_due(self.calls, x):
+            self.a.weight.data.mul_(0.99)
+        return self.c(torch.relu(self.b(torch.relu(self.a(x)))))
+
+
 MODELS = {
     "in place": Teacher,
     "by data": lambda: Teacher(by_data),
     "copied": lambda: Teacher(copied),
     "initialised": Initialised,
     "one piece of memory": Flat,
+    "merging": Merging,
+    "merged": lambda: Merging().eval(),
+    "every fourth call": lambda: Upkeep(lambda calls, x: calls % 4 == 0),
+    "batches of four or more": lambda: Upkeep(lambda calls, x: len(x) >= 4),
+}
+RARE: dict[str, Callable[[int, Tensor], bool]] = {
+    "every fourth call": lambda calls, x: calls % 4 == 0,
+    "batches of four or more": lambda calls, x: len(x) >= 4,
+    "batches of one": lambda calls, x: len(x) == 1,
+    "large values": lambda calls, x: bool(x.abs().max() > 5),
 }
 FUNCTIONS: dict[str, Callable[[nn.Module], object]] = {
     "couple": lambda model: lp.couple(model, X),
@@ -137,3 +187,25 @@ def test_to_watch_a_training_does_not_change_it() -> None:
         ends.append(model.state_dict())
     for end in ends[1:]:
         assert all(torch.equal(ends[0][name], now) for name, now in end.items())
+
+
+@pytest.mark.parametrize("is_due", RARE.values(), ids=RARE)
+def test_compaction_runs_copies_of_a_model_that_seldom_writes(
+    is_due: Callable[[int, Tensor], bool],
+) -> None:
+    model = Upkeep(is_due).eval()
+    with torch.no_grad():
+        model.b.weight[:4], model.b.bias[:4] = 0, 0
+    before = model.a.weight.clone()
+    lp.compact(model, X)
+    assert torch.equal(model.a.weight, before)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_merged_adapter_is_pruned_and_compact_in_both_modes(training: bool) -> None:
+    model = Merging().train(training)
+    lp.prune(model, X, sparsity=0.5, criterion=lp.Magnitude())
+    masked = copy.deepcopy(model)
+    assert lp.compact(model, X, latency=False).removed > 0
+    for mode in (True, False, True):
+        torch.testing.assert_close(model.train(mode)(X), masked.train(mode)(X))

@@ -29,7 +29,7 @@ from lightning_prune.coupling.mixtures import Mixture
 from lightning_prune.errors import ExampleInputsError, RewriteError, VerificationError
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.seeding import seeded
-from lightning_prune.modules.twin import twin
+from lightning_prune.modules.twin import clone
 from lightning_prune.runtime.corrections import ReadRows
 from lightning_prune.runtime.corrections.rows import reads_rows
 from lightning_prune.units.masks import find_dead
@@ -119,7 +119,7 @@ def _read_outside(
     """Return the mixtures whose weights are read while their module's ``forward`` does not run."""
     found: set[Mixture] = set()
     for training in (False, True):
-        copied = twin(model).train(training)
+        copied = clone(model).train(training)
         watch = _Watch(copied, mixtures)
         for inputs in examples:
             try:

@@ -7,7 +7,7 @@ back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 
@@ -137,10 +137,8 @@ class Shrinking:
         branches = dead_branches(self._model, coupling.branches)
         bypass = Bypass(self._model, self.surgery, self._examples, branches)
         coupling = self._take_out(bypass, coupling)
-        constants = self._fold(coupling)
-        # A bias is rounded to its own type, which arithmetic in float64 sees.
-        tolerances = FOLDED_TOLERANCES if constants.rounds else TOLERANCES
-        removal = self._remove(coupling, tolerances)
+        constants, removal = self._fold_and_remove(coupling)
+        tolerances = _tolerances(constants)
         mixtures = dead_experts(self._model, coupling.mixtures)
         args = (self._model, self.surgery, self._examples, mixtures)
         experts = remove_experts(*args, self.check, tolerances) if mixtures else Experts()
@@ -170,18 +168,38 @@ class Shrinking:
         bypass.attempt(self.check)
         return self._couple() if bypass.accepted else coupling
 
-    def _fold(self, coupling: Coupling) -> Constants:
-        """Fold constant units into their readers, if the model then computes the same."""
+    def _fold_and_remove(self, coupling: Coupling) -> tuple[Constants, Removal]:
+        """Fold constant units and remove dead ones; readers of groups that stay are left alone."""
+        start, staying = self.surgery.mark(), dict[str, str]()
+        while True:
+            constants = self._fold(coupling, staying)
+            removal = self._remove(coupling, _tolerances(constants))
+            refused = {n: why for n, why in removal.refused.items() if n in constants.folded}
+            if not refused:
+                removal.refused.update(staying)
+                return constants, removal
+            self.surgery.undo(to=start)
+            staying |= refused
+
+    def _fold(self, coupling: Coupling, staying: Collection[str]) -> Constants:
+        """Fold constant units into their readers, if the model then computes the same.
+
+        Args:
+            coupling: of the model.
+            staying: names of groups whose units cannot be removed: nothing is folded for them.
+
+        Returns:
+            What was folded, and what was not.
+        """
         dead = self._dead(coupling)
         if not may_be_constant(self._model, coupling, dead):
             return Constants()
         check, start = self.check, self.surgery.mark()
-        constants = fold_constants(self._model, self.surgery, coupling, dead)
+        constants = fold_constants(self._model, self.surgery, coupling, dead, staying)
         if not constants.folded:
             return constants
-        tolerances = FOLDED_TOLERANCES if constants.rounds else TOLERANCES
         try:
-            errors = check.check(self._model, tolerances)
+            errors = check.check(self._model, _tolerances(constants))
         except VerificationError as error:
             self.surgery.undo(to=start)
             refused = dict.fromkeys(constants.folded, f"its constant: {error}")
@@ -222,3 +240,9 @@ class Shrinking:
                 lost |= {name: str(found) for name in wanted if name not in left}
         removal.refused.update(lost)
         return removal
+
+
+def _tolerances(constants: Constants) -> Mapping[torch.dtype, float]:
+    """Return how far outputs may be apart after a folding."""
+    # A bias is rounded to its own type, which arithmetic in float64 sees.
+    return FOLDED_TOLERANCES if constants.rounds else TOLERANCES

@@ -29,7 +29,7 @@ from lightning_prune.modules.fake import fake_mode, faking
 from lightning_prune.modules.fast_paths import composite_operations
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.nesting import tensors_in
-from lightning_prune.modules.operations import base_name, written_tensors
+from lightning_prune.modules.operations import base_name, memory_of, written_tensors
 from lightning_prune.modules.outlining import Outlining
 
 _SIMPLE = frozenset({type(None), bool, int, float, str, torch.dtype, torch.device})
@@ -145,7 +145,7 @@ class _Recorder(OpObserver):
         super().__init__(has_rule)
         self._lent: dict[int, list[str]] = {}
         for name, parameter in lender.named_parameters() if lender is not None else ():
-            self._lent.setdefault(_storage(parameter), []).append(name)
+            self._lent.setdefault(memory_of(parameter), []).append(name)
         self.graph = Graph()
         self._numbers: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
         self._living: dict[int, list[TensorWeakRef]] = {}
@@ -168,12 +168,12 @@ class _Recorder(OpObserver):
         number = tensor.item() if named == "constant" and _is_number(tensor) else None
         self.graph.values.append(Value(tuple(tensor.shape), tensor.dtype, named, name, number))
         self._numbers[tensor] = ref.index
-        self._living.setdefault(_storage(tensor), []).append(TensorWeakRef(tensor))
+        self._living.setdefault(memory_of(tensor), []).append(TensorWeakRef(tensor))
         return ref
 
     def _aliases(self, tensor: Tensor) -> list[Ref]:
         """Return the values, other than ``tensor``, that live in the same memory."""
-        others = [t for r in self._living.get(_storage(tensor), []) if (t := r()) is not None]
+        others = [t for r in self._living.get(memory_of(tensor), []) if (t := r()) is not None]
         return [self.ref(t, "constant") for t in others if t is not tensor]
 
     @override
@@ -185,7 +185,7 @@ class _Recorder(OpObserver):
 
         recorded_args, recorded_kwargs = mapped(args, as_input), mapped(kwargs, as_input)
         written = written_tensors(func, args, kwargs)
-        lent = [name for tensor in written for name in self._lent.get(_storage(tensor), ())]
+        lent = [name for tensor in written for name in self._lent.get(memory_of(tensor), ())]
         if lent:
             raise LentParameterError(lent)
         output = func(*args, **kwargs)
@@ -238,10 +238,3 @@ def _is_number(tensor: Tensor) -> bool:
         and tensor.device.type == "cpu"
         and not tensor.is_complex()
     )
-
-
-def _storage(tensor: Tensor) -> int:
-    """Return what tells the memory of a tensor from others; a sparse tensor has its own."""
-    if tensor.layout != torch.strided:
-        return -id(tensor)
-    return int(tensor.untyped_storage()._cdata)

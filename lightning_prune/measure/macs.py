@@ -25,7 +25,7 @@ from lightning_prune.modules.fast_paths import composite_operations, no_fast_pat
 from lightning_prune.modules.inputs import ExampleInputs, examples_of
 from lightning_prune.modules.outlining import NumbersNeededError, Outlining, Watching, can_outline
 from lightning_prune.modules.switch import Switch
-from lightning_prune.modules.twin import twin
+from lightning_prune.modules.twin import clone, twin
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def count_macs(model: nn.Module, example_inputs: Any) -> int:
     """
     check_model(model)
     # Hooks of the counter fail on views of parameters that require gradients.
-    measured = twin(model).eval()
+    measured = clone(model).eval()
     for parameter in measured.parameters():  # one by one: a scripted module has no method for it
         parameter.requires_grad_(False)
     examples = [inputs.on(measured) for inputs in examples_of(example_inputs)]
@@ -106,7 +106,7 @@ def macs_by_shapes(model: nn.Module, example_inputs: Any) -> int:
 
 
 def _by_shapes(model: nn.Module, examples: Sequence[ExampleInputs]) -> int:
-    outlining = Outlining()
+    outlining = Outlining(model)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     tensors = [tensor for inputs in examples for tensor in inputs.tensors]

@@ -13,7 +13,7 @@ from torch import nn
 from lightning_prune.measure.cuda_graph import CudaGraph
 from lightning_prune.measure.memory import peak_bytes
 from lightning_prune.modules.inputs import ExampleInputs
-from lightning_prune.modules.twin import twin
+from lightning_prune.modules.twin import clone
 
 
 class TimedModel:
@@ -43,7 +43,7 @@ class TimedModel:
         recorded: bool = False,
         cpu_time: bool = False,
     ) -> None:
-        self.model = twin(model).eval()
+        self.model = clone(model).eval()
         inputs = ExampleInputs.of(example_inputs).on(self.model)
         self.inputs = inputs if batch_size is None else inputs.resized(batch_size)
         self.tensors = [*self.model.parameters(), *self.inputs.tensors, *self.model.buffers()]

@@ -35,6 +35,7 @@ from lightning_prune.modules.parts import (
     parts,
 )
 from lightning_prune.modules.relinking import Relinking
+from lightning_prune.modules.seeding import seeded
 from lightning_prune.modules.tensor_copies import is_plain
 from lightning_prune.modules.trainers import attach_like
 
@@ -83,9 +84,10 @@ def _deepcopy(
     model: _Model, memo: dict[int, Any], known: Mapping[int, Any], tensors: _Tensors
 ) -> _Model:
     try:
-        _ModuleCopies(memo, tensors).add(model)
-        with tensors:
-            return copy.deepcopy(model, memo)
+        with seeded(0):  # a way of copying of its own may make a new model
+            _ModuleCopies(memo, tensors).add(model)
+            with tensors:
+                return copy.deepcopy(model, memo)
     except Exception as error:  # whatever the code of what the model holds raises
         raise TypeError(_refusal(model, known, error)) from error
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
@@ -46,3 +47,10 @@ def written_tensors(op: OpOverload, args: Sequence[Any], kwargs: Mapping[str, An
     given = (args[i] if i < len(args) else kwargs.get(n) for i, n in written_arguments(op))
     each = (one for value in given for one in (value if isinstance(value, list) else [value]))
     return [one for one in each if isinstance(one, Tensor)]
+
+
+def memory_of(tensor: Tensor) -> int:
+    """Return what tells the memory of a tensor from others; a sparse tensor has its own."""
+    if tensor.layout != torch.strided:
+        return -id(tensor)
+    return int(tensor.untyped_storage()._cdata)

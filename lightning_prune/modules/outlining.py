@@ -20,7 +20,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from typing_extensions import override
 
-from lightning_prune.modules.operations import base_name, written_tensors
+from lightning_prune.modules.operations import base_name, memory_of, written_tensors
 from lightning_prune.modules.result_shapes import PLAIN, outlined
 
 _SHAPES_ALONE = frozenset(
@@ -70,10 +70,14 @@ class Outlining(TorchDispatchMode):
 
     Only what depends on an input and on a parameter is made up: of what does not, as of a table of
     positions or of weights that were merged, code outside of the model may keep the result.
+
+    Args:
+        lender: whose parameters the run shares, none of which is to be written to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lender: nn.Module | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._lent = set() if lender is None else {memory_of(p) for p in lender.parameters()}
         self._made_up: dict[int, StorageWeakRef] = {}  # a reference keeps the key from coming again
         self._of_parameters: dict[int, StorageWeakRef] = {}
         self._of_inputs: dict[int, StorageWeakRef] = {}
@@ -89,6 +93,9 @@ class Outlining(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        written = written_tensors(func, args, kwargs)
+        if any(memory_of(tensor) in self._lent for tensor in written):
+            self._end(f"{base_name(func)} writes to a parameter")
         given = _tensors((args, kwargs))
         made_up = [tensor for tensor in given if self.is_made_up(tensor)]
         of_parameter, of_input = self._reads_parameter(given), self._reads_input(given)
@@ -100,8 +107,8 @@ class Outlining(TorchDispatchMode):
         if base_name(func) in _SHAPES_ALONE:
             return func(*args, **kwargs)
         result = self._run(func, args, kwargs, made_up) if made_up else func(*args, **kwargs)
-        written = given if base_name(func) in _UPDATING else written_tensors(func, args, kwargs)
-        for tensor in (*_tensors(result), *written):
+        updated = given if base_name(func) in _UPDATING else written
+        for tensor in (*_tensors(result), *updated):
             if made_up:
                 self._make_up(tensor)
             else:

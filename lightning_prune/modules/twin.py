@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from lightning_prune.modules.copying import copy_model
+from lightning_prune.modules.mode_switches import has_own_switch, written_by_switches
 from lightning_prune.modules.tensor_copies import TensorCopies
 
 _Model = TypeVar("_Model", bound=nn.Module)
 
 _WRITTEN: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
-"""Names of the parameters that models were seen to write to as they ran."""
+"""Names of the parameters that models write to as they run or as their mode is switched."""
 
 
 def note_written(model: nn.Module, names: Iterable[str]) -> None:
@@ -30,7 +31,7 @@ def note_written(model: nn.Module, names: Iterable[str]) -> None:
         model: writes to them as it runs, as a teacher's weights that follow in ``forward``.
         names: of its parameters.
     """
-    _WRITTEN[model] = _WRITTEN.get(model, frozenset()).union(names)
+    _WRITTEN[model] = _written_names(model).union(names)
 
 
 def twin(model: _Model, dtype: torch.dtype | None = None) -> _Model:
@@ -40,7 +41,8 @@ def twin(model: _Model, dtype: torch.dtype | None = None) -> _Model:
     written in every forward pass, and a module that overrides ``train`` may keep its batch norm
     counting. That holds for buffers and for tensors in attributes and containers alike; what
     shares memory with a parameter goes on doing so. Parameters that a forward pass may write to,
-    as those of an embedding with ``max_norm`` and those of `note_written`, are copied too.
+    as those of an embedding with ``max_norm`` and those of `note_written`, or that it writes to as
+    it is put in another mode, are copied too.
 
     Args:
         model: any module.
@@ -57,14 +59,13 @@ def twin(model: _Model, dtype: torch.dtype | None = None) -> _Model:
         ValueError: if a parameter or buffer has no size yet.
     """
     written = {id(p) for m in model.modules() for p in _written_by(m)}
-    names = _WRITTEN.get(model, frozenset())
+    names = _written_names(model)
     written |= {id(p) for name, p in model.named_parameters() if name in names} if names else set()
     copied = _copied(
         model,
         TensorCopies(lambda t: isinstance(t, nn.Parameter) and id(t) not in written, dtype),
     )
-    if names:
-        note_written(copied, names)
+    _WRITTEN[copied] = names
     return copied
 
 
@@ -82,6 +83,14 @@ def clone(model: _Model) -> _Model:
         ValueError: if a parameter or buffer has no size yet.
     """
     return _copied(model, TensorCopies(lambda tensor: False))
+
+
+def _written_names(model: nn.Module) -> frozenset[str]:
+    """Return what is noted of a model, and what it writes to as it is switched, by name."""
+    if model not in _WRITTEN:
+        switches = written_by_switches(clone(model)) if has_own_switch(model) else frozenset[str]()
+        _WRITTEN[model] = switches
+    return _WRITTEN[model]
 
 
 def _copied(model: _Model, copies: TensorCopies) -> _Model:

@@ -18,7 +18,7 @@ from torch import nn
 from lightning_prune.measure.macs import counting
 from lightning_prune.measure.turns import take_turns
 from lightning_prune.modules.inputs import ExampleInputs
-from lightning_prune.modules.twin import twin
+from lightning_prune.modules.twin import clone
 from lightning_prune.report.content import LayerRow
 
 _Cost = TypeVar("_Cost", int, float)
@@ -73,7 +73,7 @@ def macs_by_layer(model: nn.Module, inputs: ExampleInputs) -> dict[str, int]:
     Raises:
         ExampleInputsError: if the model does not run on the inputs.
     """
-    measured = twin(model).eval()
+    measured = clone(model).eval()
     for parameter in measured.parameters():
         parameter.requires_grad_(False)
     placed = inputs.on(measured).map(torch.clone)
@@ -109,7 +109,7 @@ def ms_by_layer(models: list[nn.Module], inputs: ExampleInputs) -> list[dict[str
 def _timed_run(
     model: nn.Module, inputs: ExampleInputs, taken: list[dict[str, float]]
 ) -> Callable[[], float]:
-    measured = twin(model).eval()
+    measured = clone(model).eval()
     placed = inputs.on(measured)
     devices = {p.device for p in measured.parameters() if p.device.type != "cpu"}
 

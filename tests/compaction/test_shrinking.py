@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from lightning_prune.compaction.shrinking import Shrinking
 from lightning_prune.coupling import couple
@@ -37,3 +38,31 @@ def test_without_verification_nothing_is_tried() -> None:
     shrinking.run(couple(model, X))
     assert model[0].out_features == 4
     assert shrinking.tried == ()
+
+
+class Slicing(nn.Module):
+    """The width of ``a`` decides which code runs, so that none of its units can go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.c = nn.Linear(4, 12), nn.Linear(12, 12)
+        self.b, self.out = nn.Linear(12, 10), nn.Linear(10, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        y = y.sign() * self.c(y)
+        y = y[..., :12] if y.shape[-1] >= 12 else F.pad(y, (0, 12 - y.shape[-1]))
+        out: Tensor = self.out(self.b(y).relu())
+        return out
+
+
+def test_what_reads_a_group_that_is_refused_keeps_its_weights() -> None:
+    model = Slicing()
+    with torch.no_grad():
+        model.a.weight[[1, 4]], model.a.bias[[1, 4]] = 0, 0
+        model.b.weight[:3], model.b.bias[:3] = 0, 0
+    before = model.c.weight.clone()
+    shrunk = Shrinking(model, [X]).run(couple(model, X))
+    assert list(shrunk.refused) == ["a"]
+    assert model.b.out_features == 7
+    assert torch.equal(model.c.weight, before)

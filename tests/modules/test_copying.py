@@ -223,3 +223,22 @@ def test_a_module_that_refuses_to_be_copied_is_named() -> None:
         twin(Once())
     with pytest.raises(TypeError, match=r"holds `0`, of type .*Once: NotImplementedError"):
         twin(nn.Sequential(Once()))
+
+
+class Remade(nn.Module):
+    """Its copy is a new one, whose weights are drawn before they are loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Remade:
+        made = Remade()
+        made.load_state_dict(self.state_dict())
+        return made
+
+
+def test_no_copy_draws_from_the_random_numbers_of_others() -> None:
+    model, state = Remade(), torch.get_rng_state()
+    assert torch.equal(twin(model).layer.weight, model.layer.weight)
+    assert torch.equal(torch.get_rng_state(), state)

@@ -75,7 +75,8 @@ class Compaction(Callback):
         during: compact the model while it trains, too, after updates of the masks, so that the
             steps that follow take less time. In exact arithmetic, masks and weights are those of a
             training that only masks; sums of fewer terms round otherwise, so in float32 both may
-            drift apart, like the same training on two machines. With `Auto`, rewinding,
+            drift apart, like the same training on two machines, and with Adafactor and Muon, whose
+            steps depend on the sizes of whole weights, they do. With `Auto`, rewinding,
             regularization, a target of latency or criteria that read activations it waits for the
             last update. The callback has to be behind those that prune. Its checkpoints are
             compact, and a resumed run starts with a new model of full size. Not with

@@ -23,6 +23,9 @@ from lightning_prune.modules.twin import twin
 
 log = logging.getLogger(__name__)
 
+_BY_WHOLE_WEIGHTS = {"Adafactor", "Muon"}
+"""Optimizers of torch whose steps depend on the size of a weight, or on its mean square."""
+
 
 def monitored(trainer: L.Trainer, monitor: str) -> float:
     """Return the value of a metric.
@@ -102,6 +105,21 @@ def check_during(trainer: L.Trainer) -> None:
                 "Expected no callback beside Compaction(during=True) that needs the full size, but "
                 f"got {type(callback).__name__}: {reason}"
             )
+
+
+def say_steps_change(trainer: L.Trainer) -> None:
+    """Warn of optimizers that step otherwise once weights are smaller.
+
+    Args:
+        trainer: the trainer.
+    """
+    kinds = {type(optimizer).__name__ for optimizer in trainer.optimizers}
+    for kind in sorted(kinds & _BY_WHOLE_WEIGHTS):
+        log.warning(
+            "The steps of %s depend on the sizes of whole weights, which become smaller while the "
+            "module trains: it ends with other weights than a training that only masks.",
+            kind,
+        )
 
 
 def check_same(module: nn.Module, compacted: nn.Module) -> None:

@@ -20,6 +20,7 @@ from lightning_prune.callbacks.compaction.checks import (
     check_same,
     check_sizes_agree,
     cut_optimizer_states,
+    say_steps_change,
 )
 from lightning_prune.callbacks.trainer.isolation import random_numbers_kept
 from lightning_prune.callbacks.trainer.masking import Narrowing, masks_in_force
@@ -112,6 +113,8 @@ class CompactionsInTraining:
     def _compact(
         self, trainer: L.Trainer, pl_module: L.LightningModule, examples: list[ExampleInputs]
     ) -> CompactionReport:
+        if self.full_size is None:
+            say_steps_change(trainer)
         full_size = self.full_size or FullSize(pl_module)
         modes = {module: module.training for module in pl_module.modules()}
         report = compact(pl_module, examples, latency=False, allow_unused=self._allow_unused)

@@ -20,7 +20,7 @@ from lightning_prune.coupling.branches import Branch
 from lightning_prune.coupling.graph import Graph, Node
 from lightning_prune.errors import RewriteError
 from lightning_prune.modules.inputs import ExampleInputs
-from lightning_prune.modules.twin import twin
+from lightning_prune.modules.twin import clone
 from lightning_prune.runtime.corrections import ZERO, Form, GiveBack, form_of
 
 
@@ -106,7 +106,7 @@ def _calls(
 ) -> dict[str, _Called]:
     """Return with which arguments modules are called, and what they return, by name."""
     calls: dict[str, _Called] = {}
-    copied = twin(model).eval()
+    copied = clone(model).eval()
     for name in modules:
 
         def note(module: nn.Module, args: tuple[Any, ...], output: Any, name: str = name) -> None:

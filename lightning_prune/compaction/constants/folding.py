@@ -9,7 +9,7 @@ reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -22,6 +22,7 @@ from lightning_prune.compaction.plan import Plan
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import Errors
 from lightning_prune.coupling import Coupling
+from lightning_prune.coupling.forecast import Trace
 from lightning_prune.units.group import Group
 from lightning_prune.units.zeros import where_not_zero
 
@@ -53,7 +54,11 @@ def may_be_constant(model: nn.Module, coupling: Coupling, dead: Sequence[Tensor]
 
 
 def fold_constants(
-    model: nn.Module, surgery: Surgery, coupling: Coupling, dead: Sequence[Tensor]
+    model: nn.Module,
+    surgery: Surgery,
+    coupling: Coupling,
+    dead: Sequence[Tensor],
+    staying: Collection[str] = (),
 ) -> Constants:
     """Let readers take up the units that are proved constant and not dead already.
 
@@ -62,20 +67,22 @@ def fold_constants(
         surgery: writes down every change.
         coupling: of the model.
         dead: for each group where a unit is dead already, shape ``[units]``.
+        staying: names of groups whose units cannot be removed: nothing is folded for them.
 
     Returns:
         What was folded, and what was not.
     """
     tensors = _tensors(model)
     alive = {group.name: ~gone.cpu() for group, gone in zip(coupling.groups, dead, strict=True)}
-    unwritten = {g.name: _unwritten(g, tensors) & alive[g.name] for g in coupling.groups}
+    groups = [group for group in coupling.groups if group.name not in staying]
+    unwritten = {g.name: _unwritten(g, tensors) & alive[g.name] for g in groups}
     suspects = [name for name, units in unwritten.items() if units.any()]
-    sources = _Sources(model, coupling)
+    sources = _Sources(model, coupling.traces.traces, groups)
     if all(name in sources.reasons for name in suspects):  # others are constant only behind these
         return Constants(kept={name: sources.reasons[name] for name in suspects})
     sources.read()
     folded, kept, changes = {}, {}, _Changes(tensors)
-    for group in coupling.groups:
+    for group in groups:
         choice = sources.choose(group, alive[group.name])
         if bool((unwritten[group.name] & ~choice.units).any()):
             kept[group.name] = choice.reason
@@ -117,7 +124,8 @@ class _Sources:
 
     Args:
         model: the masked model.
-        coupling: of the model.
+        traces: recordings of it.
+        groups: those whose constant units are looked for.
 
     Attributes:
         readers: of each group whose readers can take up constants.
@@ -125,13 +133,13 @@ class _Sources:
         reasons: of each other group, why not.
     """
 
-    def __init__(self, model: nn.Module, coupling: Coupling) -> None:
-        self._model, self._traces = model, coupling.traces.traces
+    def __init__(self, model: nn.Module, traces: Sequence[Trace], groups: Sequence[Group]) -> None:
+        self._model, self._traces = model, traces
         self.readers: dict[str, list[Reader]] = {}
         self.readings: dict[Reader, Reading] = {}
         self.reasons: dict[str, str] = {}
         readers = Readers(self._traces)
-        for group in coupling.groups:
+        for group in groups:
             try:
                 self.readers[group.name] = readers.of(group)
             except Unfoldable as reason:

@@ -35,17 +35,16 @@ class Copies:
 
         Args:
             dtype: type of its real numbers; None for those that the model has.
-            trains: whether it will run in train mode; it then shares no memory with the model.
+            trains: whether it will run in train mode.
 
         Yields:
-            The copy.
+            The copy. It shares no memory with the model, which may write to parameters as it runs.
         """
         if trains or dtype != torch.float32:
-            copied = twin(self.model, dtype)
-            yield (clone(copied) if trains and _share(copied, self.model) else copied).eval()
+            yield self._made(dtype)
             return
         if self._kept is None:
-            copied = twin(self.model, dtype).eval()
+            copied = self._made(dtype)
             self._kept = copied, _State(copied)
         (copied, before), self._kept = self._kept, None
         has_failed = False
@@ -58,6 +57,10 @@ class Copies:
             now = _State(copied)
             if not has_failed and now.is_like(before):
                 self._kept = copied, now
+
+    def _made(self, dtype: torch.dtype | None) -> nn.Module:
+        copied = twin(self.model, dtype)  # of another type, it lies in memory of its own
+        return (clone(copied) if _share(copied, self.model) else copied).eval()
 
 
 def _share(one: nn.Module, other: nn.Module) -> bool:

@@ -15,7 +15,7 @@ from lightning_prune.modules.fast_paths import composite_operations
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.outlining import NumbersNeededError, Outlining, can_outline
 from lightning_prune.modules.seeding import seeded
-from lightning_prune.modules.twin import twin
+from lightning_prune.modules.twin import clone, twin
 
 
 class Check(Protocol):
@@ -74,7 +74,7 @@ class Unverified:
                 if _runs_by_shapes(model, example):
                     continue
                 try:
-                    example.map(torch.clone)(twin(model).eval())
+                    example.map(torch.clone)(clone(model).eval())
                 except ExampleInputsError as error:
                     raise VerificationError(str(error.__cause__)) from error
         return Errors()
@@ -85,7 +85,8 @@ def _runs_by_shapes(model: nn.Module, example: ExampleInputs) -> bool:
     if not can_outline(model, example.tensors):
         return False
     try:
-        copy, outlining = twin(model).eval(), Outlining()
+        copy = twin(model).eval()
+        outlining = Outlining(copy)
         outlining.follow(example.tensors)
         with composite_operations(), outlining:
             example.map(torch.clone)(copy)

@@ -210,6 +210,13 @@ def test_too_little_is_not_worth_a_compaction() -> None:
     assert run.compaction.report.removed > 0
 
 
+def test_steps_that_depend_on_sizes_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    pruning, compaction = lp.Pruning(0.6, schedule=BY_EPOCH), lp.Compaction(during=True)
+    trainer = make_trainer(pruning, compaction)
+    trainer.fit(Validated("Adafactor"), data(same=True), data(same=True))
+    assert caplog.text.count("steps of Adafactor depend on the sizes of whole weights") == 1
+
+
 def _killed_and_resumed(
     step: int, whole: Run, folder: Path, options: dict[str, Any], *more: L.Callback
 ) -> None:

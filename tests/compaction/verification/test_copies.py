@@ -75,10 +75,10 @@ def test_what_was_not_run_to_the_end_is_used_again():
     assert copies._kept is not None
 
 
-def test_training_is_on_memory_of_its_own():
+def test_every_copy_has_memory_of_its_own():
     model = nn.Linear(3, 2)
     copies = Copies(model)
-    assert lent(copies).weight.data_ptr() == model.weight.data_ptr()
+    assert lent(copies).weight.data_ptr() != model.weight.data_ptr()
     trained = lent(copies, trains=True)
     assert trained.weight.data_ptr() != model.weight.data_ptr()
     assert lent(copies, trains=True) is not trained
