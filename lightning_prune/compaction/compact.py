@@ -18,9 +18,9 @@ from lightning_prune.coupling import couple
 from lightning_prune.coupling.unused import warn_unused
 from lightning_prune.errors import VerificationError
 from lightning_prune.measure import count_bytes, count_parameters
-from lightning_prune.modules.fake import require_numbers
 from lightning_prune.modules.garbage import no_full_collections
 from lightning_prune.modules.inputs import examples_of
+from lightning_prune.modules.numbers import require_numbers
 from lightning_prune.modules.precision import full_precision
 
 log = logging.getLogger(__name__)

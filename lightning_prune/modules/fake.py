@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 
 
@@ -29,20 +29,3 @@ def real() -> AbstractContextManager[Any]:
     """Return a context in which operations compute numbers, even within a fake mode."""
     context: AbstractContextManager[Any] = unset_fake_temporarily()
     return context
-
-
-def require_numbers(model: nn.Module) -> None:
-    """Refuse a model that has shapes only.
-
-    Args:
-        model: any module.
-
-    Raises:
-        ValueError: if a parameter or buffer is fake or on the meta device.
-    """
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if isinstance(tensor, FakeTensor) or tensor.is_meta:
-            raise ValueError(
-                f"Expected `model` to hold numbers, but got {name}, which has a shape only. Load "
-                "its weights first; `couple` alone works without."
-            )

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from torch import nn
 
 from lightning_prune.modules.copying import copy_model
 from lightning_prune.modules.mode_switches import has_own_switch, written_by_switches
+from lightning_prune.modules.numbers import require_sizes
 from lightning_prune.modules.tensor_copies import TensorCopies
 
 _Model = TypeVar("_Model", bound=nn.Module)
@@ -94,7 +94,7 @@ def _written_names(model: nn.Module) -> frozenset[str]:
 
 
 def _copied(model: _Model, copies: TensorCopies) -> _Model:
-    _require_sizes(model)
+    require_sizes(model)
     copied = copy_model(model, copies)
     if copies.dtype is not None:
         _convert_the_rest(copied, copies.dtype)
@@ -114,13 +114,3 @@ def _convert_the_rest(model: nn.Module, dtype: torch.dtype) -> None:
 def _written_by(module: nn.Module) -> list[nn.Parameter]:
     """Return the parameters that a module may write to in its forward pass."""
     return list(module.parameters(recurse=False)) if getattr(module, "max_norm", None) else []
-
-
-def _require_sizes(model: nn.Module) -> None:
-    tensors: list[tuple[str, Tensor]] = [*model.named_parameters(), *model.named_buffers()]
-    for name, tensor in tensors:
-        if is_lazy(tensor):
-            raise ValueError(
-                f"Expected `model` to hold tensors of known sizes, but got {name}, which a lazy "
-                "module has not made yet. Run the model once on real inputs first."
-            )

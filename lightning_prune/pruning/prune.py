@@ -16,6 +16,7 @@ from lightning_prune.criteria import Criterion, Gradient, Magnitude
 from lightning_prune.granularities import Channel, Granularity
 from lightning_prune.measure import count_macs
 from lightning_prune.measure.backend import Backend
+from lightning_prune.modules.numbers import require_numbers
 from lightning_prune.modules.twin import clone, twin
 from lightning_prune.pruning.base_pruner import BasePruner
 from lightning_prune.pruning.checks import (
@@ -219,6 +220,7 @@ def gather_scores(
             that would be masked cannot be written to.
         TargetError: if nothing can be pruned, or not as much as was asked for.
     """
+    require_numbers(model)
     if loss is not None:
         check_function("loss", loss, "loss(model, batch)")
     if batches is not None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
+import torch
 from torch import nn
 
 from lightning_prune.allocations import Allocation, Global
@@ -150,10 +151,15 @@ class Recipe:
 
         Raises:
             ValueError: if a pattern names no module.
-            TypeError: if ``model`` is no module.
+            TypeError: if ``model`` is no module, or a scripted one.
             TargetError: if every parameter is frozen.
         """
         check_model(model)
+        if isinstance(model, torch.jit.ScriptModule):  # no copy shares its parameters
+            raise TypeError(
+                f"Expected `model` to be a module in Python, but got {type(model).__name__}. Prune "
+                "what it was scripted or traced from, and script or trace the compact model."
+            )
         names = [plain_name(name) for name, module in model.named_modules()]
         check_patterns("include", self.include or (), names)
         check_patterns("exclude", self.exclude, names)

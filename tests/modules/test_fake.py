@@ -10,7 +10,7 @@ from torch import nn
 from torch._subclasses import FakeTensorMode
 
 import lightning_prune as lp
-from lightning_prune.modules.fake import fake_mode, real, require_numbers
+from lightning_prune.modules.fake import fake_mode, real
 
 X = torch.randn(2, 3, 8, 8)
 
@@ -45,22 +45,6 @@ def test_a_model_on_the_meta_device_couples_like_a_real_one():
 def test_numbers_are_computed_within_a_fake_mode():
     with FakeTensorMode(), real():
         assert torch.ones(3).sum().item() == 3
-
-
-@pytest.mark.parametrize("context", [FakeTensorMode, lambda: torch.device("meta")])
-def test_a_model_without_numbers_is_not_compacted(context):
-    with context():
-        model = net()
-    with pytest.raises(ValueError, match=r"hold numbers, but got 0\.weight, which has"):
-        lp.compact(model, X)
-
-
-def test_a_model_with_numbers_is_accepted():
-    model = net()
-    require_numbers(model)
-    assert lp.compact(model, X, latency=False).params_before == sum(
-        p.numel() for p in model.parameters()
-    )
 
 
 LLAMA = """

@@ -81,6 +81,8 @@ class _State:
         self._held += [one for value in self._held for one in _elements(value)]
         tensors = (value for value in self._held if isinstance(value, Tensor))
         self._versions = [t._version for t in tensors if not t.is_inference()]
+        generators = (value for value in self._held if isinstance(value, torch.Generator))
+        self._drawn = [generator.get_state() for generator in generators]
 
     def is_like(self, earlier: _State) -> bool:
         """Tell whether the same is held, unchanged."""
@@ -88,6 +90,7 @@ class _State:
             self._versions == earlier._versions
             and len(self._held) == len(earlier._held)
             and all(map(operator.is_, self._held, earlier._held))
+            and all(map(torch.equal, self._drawn, earlier._drawn))
         )
 
 

@@ -88,3 +88,11 @@ def test_other_arithmetic_is_a_copy_of_its_own():
     copies = Copies(Net(lambda m, x: m.last(x), last=nn.Linear(3, 2)))
     assert lent(copies, dtype=torch.float64).last.weight.dtype == torch.float64
     assert copies.model.last.weight.dtype == torch.float32
+
+
+def test_what_has_drawn_from_a_generator_of_its_own_is_made_anew():
+    model = Keeping(lambda m: torch.randn(1, generator=m.generator))
+    model.generator = torch.Generator().manual_seed(0)
+    copies = Copies(model)
+    lent(copies)
+    assert copies._kept is None
