@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import lightning_prune as lp
@@ -43,12 +42,6 @@ class Case:
     def network(self) -> nn.Module:
         """A copy of the dense network."""
         return deepcopy(self.dense)
-
-    @property
-    def teacher(self) -> lp.Distillation:
-        """The dense network as a teacher."""
-        classes = self.problem.loss is F.cross_entropy
-        return lp.Distillation(self.network, kind="kl" if classes else "mse")
 
     @cached_property
     def example(self) -> Tensor:

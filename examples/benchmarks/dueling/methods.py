@@ -10,12 +10,14 @@ from io import StringIO
 from typing import Any
 
 import lightning as L
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 import lightning_prune as lp
 from dueling import rivals
 from dueling.case import Case, search
-from dueling.training import train
+from dueling.training import batch_norms, train
 
 Cut = Callable[[Case, float], nn.Module]
 
@@ -30,14 +32,14 @@ class Method:
         compensated: the same, with weights that make good for what was removed.
         train: returns the network after that many epochs, for a method that trains before it
             cuts; others are cut, compensated and then trained.
-        taught: whether the dense network is its teacher while it trains.
+        teacher: makes a teacher of the dense network, which it has while it trains.
         searched: whether the sparsity is searched for at which the MACs are as asked.
     """
 
     cut: Cut
     compensated: Cut | None = None
     train: Callable[[Case, int], nn.Module] | None = None
-    taught: bool = False
+    teacher: Callable[[Case], lp.Distillation] | None = None
     searched: bool = True
 
 
@@ -91,6 +93,33 @@ def sparse_learning(case: Case, epochs: int) -> nn.Module:
     return _cut_inside(case, epochs, schedule=schedule, regularization=lp.GroupLasso())
 
 
+def gated(case: Case, epochs: int) -> nn.Module:
+    """Return a network whose norms had gates that shrank for half of the epochs, before it was cut.
+
+    A gate is the scale of a batch norm under an L1 penalty (Liu et al., 2017, "Learning Efficient
+    Convolutional Networks through Network Slimming", 1708.06519).
+
+    Args:
+        case: what to cut.
+        epochs: all of them.
+    """
+    schedule, criterion = lp.OneShot(at=0.5), lp.BatchNormScale()
+    return _cut_inside(case, epochs, [_Gates()], schedule=schedule, criterion=criterion)
+
+
+class _Gates(L.Callback):
+    """Adds the gradient of the L1 norm of the scales of batch norms."""
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Add it in the first half of the training."""
+        if 2 * trainer.global_step < trainer.estimated_stepping_batches:
+            for norm in batch_norms(pl_module):
+                if norm.weight.grad is not None:
+                    norm.weight.grad.add_(norm.weight.sign(), alpha=1e-2)
+
+
 def gradual(case: Case, epochs: int) -> nn.Module:
     """Return a network that was cut step by step in the first 40% of its epochs.
 
@@ -111,17 +140,23 @@ def balanced(case: Case, epochs: int) -> nn.Module:
     return _trained(case, epochs, lp.recipes.balanced(case.speedup, epochs=epochs))
 
 
-def _cut_inside(case: Case, epochs: int, **options: Any) -> nn.Module:
+def _cut_inside(
+    case: Case,
+    epochs: int,
+    callbacks: Sequence[L.Callback] = (),
+    criterion: lp.Criterion = lp.Magnitude(),  # noqa: B008 (frozen)
+    **options: Any,
+) -> nn.Module:
     """Return a network that was cut inside its blocks while it trained."""
     pruning = lp.Pruning(
         search(case, _CUTS["Magnitude, inside"]),
-        lp.Magnitude(),
+        criterion,
         of="macs",
         exclude=[f"network.{name}" for name in case.problem.stream],
         compensation=lp.LeastSquares(),
         **options,
     )
-    return _trained(case, epochs, [pruning, lp.Compaction(latency=False)])
+    return _trained(case, epochs, [*callbacks, pruning, lp.Compaction(latency=False)])
 
 
 def _trained(case: Case, epochs: int, callbacks: Sequence[L.Callback]) -> nn.Module:
@@ -129,6 +164,18 @@ def _trained(case: Case, epochs: int, callbacks: Sequence[L.Callback]) -> nn.Mod
     with redirect_stdout(StringIO()):  # of reports
         train(problem, network, case.data, epochs, problem.recovery_rate, callbacks)
     return network
+
+
+def by_outputs(case: Case) -> lp.Distillation:
+    """Return the dense network as a teacher by its outputs."""
+    classes = case.problem.loss is F.cross_entropy
+    return lp.Distillation(case.network, kind="kl" if classes else "mse")
+
+
+def by_features(case: Case) -> lp.Distillation:
+    """Return the dense network as a teacher by its logits, and by what its stages write."""
+    features = dict.fromkeys(case.problem.stages, 3.0)
+    return lp.Distillation(case.network, module="network", weight=0.9, features=features)
 
 
 def random(case: Case, sparsity: float) -> nn.Module:
@@ -185,14 +232,20 @@ METHODS: dict[str, Method] = {
     },
     **{
         f"{name} + LeastSquares + Distillation": Method(
-            cut, partial(cut, compensation=lp.LeastSquares()), taught=True
+            cut, partial(cut, compensation=lp.LeastSquares()), teacher=by_outputs
         )
         for name, cut in _CUTS.items()
     },
+    "Magnitude, inside + LeastSquares + Distillation of features": Method(
+        _CUTS["Magnitude, inside"],
+        partial(_CUTS["Magnitude, inside"], compensation=lp.LeastSquares()),
+        teacher=by_features,
+    ),
     "Auto + LeastSquares": Method(best, partial(best, compensation=lp.LeastSquares())),
     "Magnitude, inside + GroupLasso + LeastSquares": Method(
         _CUTS["Magnitude, inside"], train=sparse_learning
     ),
+    "Gates, inside + LeastSquares": Method(_CUTS["Magnitude, inside"], train=gated),
     "Magnitude, inside, gradual + LeastSquares": Method(_CUTS["Magnitude, inside"], train=gradual),
     "balanced": Method(_CUTS["Magnitude, uniform"], train=balanced),
     "Torch-Pruning L1": Method(partial(rivals.torch_pruning, importance="L1")),

@@ -44,6 +44,7 @@ class Problem:
         recovery_rate: the highest after the cut.
         precision: of the Trainer, while training.
         stream: names of the modules whose units run through all blocks.
+        stages: names of modules that write to it, whose outputs a teacher has in the same size.
     """
 
     name: str
@@ -60,3 +61,4 @@ class Problem:
     recovery_rate: float
     precision: str
     stream: Sequence[str] = ()
+    stages: Sequence[str] = ()

@@ -82,6 +82,7 @@ PROBLEMS = {
             learning_rate=0.2,
             recovery_rate=0.05,
             stream=["stem"],
+            stages=["blocks.2", "blocks.5", "blocks.8"],
         ),
         _images(
             "vit",

@@ -124,7 +124,7 @@ class Run:
         if stage == "norms":
             renew_norms(case.problem, network, case.data.train)
         if epochs:
-            teacher = [case.teacher] if self.method.taught else []
+            teacher = [self.method.teacher(case)] if self.method.teacher else []
             train(case.problem, network, case.data, epochs, case.problem.recovery_rate, teacher)
         return network
 
