@@ -37,7 +37,7 @@ from lightning_prune.modules.inputs import ExampleInputs, output_tensors
 
 IMAGE = torch.randn(2, 4, 6, 6)
 LAST = torch.randn(2, 4, 4, 8)
-SEQUENCE = torch.randn(2, 5, 8)
+SEQUENCE = torch.randn(2, 5, 8, generator=torch.Generator().manual_seed(0))
 X = torch.randn(2, 4)
 
 
@@ -826,4 +826,4 @@ def test_the_fused_layer_of_torch_is_not_misled(norm_first, chosen):
     assert torch.backends.mha.get_fastpath_enabled()
     with torch.inference_mode():
         torch.testing.assert_close(small(SEQUENCE), masked(SEQUENCE), rtol=1e-5, atol=1e-6)
-    assert_same(masked, small, SEQUENCE[:, :2])
+    assert_same(masked, small, SEQUENCE[:, :2], 1e-5)
