@@ -69,11 +69,12 @@ def twin(model: _Model, dtype: torch.dtype | None = None) -> _Model:
     return copied
 
 
-def clone(model: _Model) -> _Model:
+def clone(model: _Model, dtype: torch.dtype | None = None) -> _Model:
     """Return a copy of ``model`` that shares nothing with it.
 
     Args:
         model: any module.
+        dtype: as of `twin`.
 
     Returns:
         A module of the same class, in the same modes, on the same device.
@@ -82,7 +83,7 @@ def clone(model: _Model) -> _Model:
         TypeError: if the module holds something that cannot be copied.
         ValueError: if a parameter or buffer has no size yet.
     """
-    return _copied(model, TensorCopies(lambda tensor: False))
+    return _copied(model, TensorCopies(lambda tensor: False, dtype))
 
 
 def _written_names(model: nn.Module) -> frozenset[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_prune.modules.twin import clone, twin
+from lightning_prune.modules.twin import clone
 
 
 class Copies:
@@ -41,10 +41,10 @@ class Copies:
             The copy. It shares no memory with the model, which may write to parameters as it runs.
         """
         if trains or dtype != torch.float32:
-            yield self._made(dtype)
+            yield clone(self.model, dtype).eval()
             return
         if self._kept is None:
-            copied = self._made(dtype)
+            copied = clone(self.model, dtype).eval()
             self._kept = copied, _State(copied)
         (copied, before), self._kept = self._kept, None
         has_failed = False
@@ -57,15 +57,6 @@ class Copies:
             now = _State(copied)
             if not has_failed and now.is_like(before):
                 self._kept = copied, now
-
-    def _made(self, dtype: torch.dtype | None) -> nn.Module:
-        copied = twin(self.model, dtype)  # of another type, it lies in memory of its own
-        return (clone(copied) if _share(copied, self.model) else copied).eval()
-
-
-def _share(one: nn.Module, other: nn.Module) -> bool:
-    known = {parameter.data_ptr() for parameter in other.parameters()}
-    return any(parameter.data_ptr() in known for parameter in one.parameters())
 
 
 class _State:
