@@ -2,6 +2,7 @@
 
     pip install --no-deps torch-pruning   # 1.6.1, only to compare
     python examples/benchmarks/engine.py
+    python examples/benchmarks/engine.py --models all --ways cut Torch-Pruning --repeats 1
 
 Half of the channels of every group go by magnitude, and the model is physically cut. ``cut`` is
 that without verification, as for a copy to be measured; ``verified`` is what a user gets: the same
@@ -27,7 +28,8 @@ from typing import Any
 
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import nn
+from zoo import family_of, inputs_of, model_names
 
 import lightning_prune as lp
 from lightning_prune.compaction.compact_twin import compact_twin
@@ -42,7 +44,7 @@ MODELS = (
 SPARSITY = 0.5
 _LETTERS = 60
 _MOST_SECONDS = 120
-_MOST_BYTES = 8 * 2**30
+_MOST_BYTES = 12 * 2**30
 """A process that takes more memory has failed; it must not take that of others."""
 
 
@@ -53,25 +55,25 @@ _ASKED: dict[str, Any] = {
 }
 
 
-def cut(model: nn.Module, x: Tensor) -> nn.Module:
+def cut(model: nn.Module, inputs: Any) -> nn.Module:
     """Zero half of the channels and return a compact copy, without verification.
 
     The model is coupled once, as it is for the copies that a target in milliseconds is measured on.
     """
     recipe = Recipe(SPARSITY, granularity=lp.Channel(), **_ASKED)
-    prunable = find_prunable(recipe, model, x)
+    prunable = find_prunable(recipe, model, inputs)
     BasePruner(model, recipe, prunable).update(SPARSITY)
-    return compact_twin(model, ExampleInputs.of(x), coupling=prunable.coupling)
+    return compact_twin(model, ExampleInputs.of(inputs), coupling=prunable.coupling)
 
 
-def verified(model: nn.Module, x: Tensor) -> nn.Module:
+def verified(model: nn.Module, inputs: Any) -> nn.Module:
     """Zero half of the channels and compact the model, verified."""
-    lp.prune(model, x, sparsity=SPARSITY, **_ASKED)
-    lp.compact(model, x, latency=False)
+    lp.prune(model, inputs, sparsity=SPARSITY, **_ASKED)
+    lp.compact(model, inputs, latency=False)
     return model
 
 
-def rival(model: nn.Module, x: Tensor) -> nn.Module:
+def rival(model: nn.Module, inputs: Any) -> nn.Module:
     """Cut half of the channels by Torch-Pruning, as its documents have it."""
     import torch_pruning as tp
 
@@ -79,7 +81,7 @@ def rival(model: nn.Module, x: Tensor) -> nn.Module:
     attentions = [m for m in model.modules() if isinstance(m, nn.MultiheadAttention)]
     tp.pruner.MagnitudePruner(
         model,
-        x,
+        inputs,
         importance=tp.importance.MagnitudeImportance(p=1),
         pruning_ratio=SPARSITY,
         ignored_layers=outputs,
@@ -88,7 +90,7 @@ def rival(model: nn.Module, x: Tensor) -> nn.Module:
     return model
 
 
-WAYS: dict[str, Callable[[nn.Module, Tensor], nn.Module]] = {
+WAYS: dict[str, Callable[[nn.Module, Any], nn.Module]] = {
     "cut": cut,
     "verified": verified,
     "Torch-Pruning": rival,
@@ -108,22 +110,32 @@ def measure(way: str, name: str) -> dict[str, float | str]:
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    options = {"init_weights": True} if name in {"googlenet", "inception_v3"} else {}
-    model = torchvision.models.get_model(name, weights=None, **options).eval()
-    size = 299 if name == "inception_v3" else 224
-    x = torch.randn(1, 3, size, size)
+    model, inputs = _build(name)
     tiny = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(16, 4))
     WAYS[way](tiny, torch.randn(1, 3, 2, 2))  # what is loaded at the first call
     gc.collect()  # what imports have left behind is no one's work
     before, started_s = _parameters(model), time.process_time()
     try:
-        small = WAYS[way](model, x)
+        small = WAYS[way](model, inputs)
         seconds = time.process_time() - started_s
         with torch.no_grad():
-            small(x)
+            small(*inputs) if isinstance(inputs, tuple) else small(inputs)
     except Exception as error:  # whatever a tool raises
         return {"failure": f"{type(error).__name__}: {error}".split("\n")[0][:_LETTERS]}
     return {"seconds": seconds, "left": _parameters(small) / before}
+
+
+def _build(name: str) -> tuple[nn.Module, Any]:
+    """Return a model as its weights are initialised, in eval mode, and inputs for it."""
+    if (family := family_of(name)) != "classification":
+        options: dict[str, Any] = (
+            {"weights_backbone": None} if family in {"segmentation", "detection"} else {}
+        )
+        return torchvision.models.get_model(name, weights=None, **options).eval(), inputs_of(name)
+    options = {"init_weights": True} if name in {"googlenet", "inception_v3"} else {}
+    size = 299 if name == "inception_v3" else 224
+    model = torchvision.models.get_model(name, weights=None, **options).eval()
+    return model, torch.randn(1, 3, size, size)
 
 
 def _parameters(model: nn.Module) -> int:
@@ -188,7 +200,7 @@ def totals(rows: dict[str, dict[str, dict[str, float | str]]]) -> list[str]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="*", default=MODELS)
+    parser.add_argument("--models", nargs="*", default=MODELS, help='names, or "all"')
     parser.add_argument("--ways", nargs="*", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--csv", type=Path, help="where to write the seconds")
@@ -198,7 +210,8 @@ def main() -> None:
         print(json.dumps(measure(*arguments.one)))
         return
     found = {}
-    for name in arguments.models:
+    names = model_names() if arguments.models == ["all"] else arguments.models
+    for name in names:
         found[name] = measured(name, arguments.ways, arguments.repeats)
         print(*row_of(name, found[name]), file=sys.stderr)
     head = ["model", *WAYS, "ratio", "verified ratio", "left", "left by Torch-Pruning"]

@@ -65,7 +65,9 @@ def main() -> None:
     rows = _read(table) if arguments.resume and table.exists() else []
     rows = [row for row in rows if not row["failure"]]
     done = {row["model"] for row in rows}
-    names = [name for name in _names() if fnmatchcase(name, arguments.filter) and name not in done]
+    names = [
+        name for name in model_names() if fnmatchcase(name, arguments.filter) and name not in done
+    ]
     with ProcessPoolExecutor(arguments.jobs, max_tasks_per_child=1) as pool:
         futures = [pool.submit(run, name, arguments.granularity, arguments.jobs) for name in names]
         for future in tqdm(as_completed(futures), total=len(futures)):
@@ -142,7 +144,7 @@ def build(name: str) -> tuple[nn.Module, Any]:
     """Return a model with random weights, in eval mode, and inputs for it."""
     torch.manual_seed(0)
     options: dict[str, Any] = (
-        {"weights_backbone": None} if _family(name) in {"segmentation", "detection"} else {}
+        {"weights_backbone": None} if family_of(name) in {"segmentation", "detection"} else {}
     )
     if name.startswith(("fcos", "retinanet")) or "rcnn" in name:
         options |= {"min_size": 160, "max_size": 224}  # they enlarge pictures to 800 pixels
@@ -154,11 +156,12 @@ def build(name: str) -> tuple[nn.Module, Any]:
             if tensor.is_floating_point() and (tensor.dim() < 2 or not tensor.any()):
                 centred = key.endswith(("bias", "running_mean"))
                 tensor.copy_(torch.rand_like(tensor) + (-0.5 if centred else 0.5))
-    return model, _inputs(name)
+    return model, inputs_of(name)
 
 
-def _inputs(name: str) -> Any:
-    family = _family(name)
+def inputs_of(name: str) -> Any:
+    """Return inputs for a model, as small as it lets them be."""
+    family = family_of(name)
     if family == "detection":
         return ([torch.rand(3, 160, 160), torch.rand(3, 128, 160)],)
     if family == "optical_flow":
@@ -179,14 +182,16 @@ def _crop_size(name: str) -> int:
     return int(size[0] if isinstance(size, (list, tuple)) else size)
 
 
-def _family(name: str) -> str:
+def family_of(name: str) -> str:
+    """Return the kind of task of a model, ``"classification"`` if no other."""
     for family in ("segmentation", "detection", "video", "optical_flow"):
         if name in torchvision.models.list_models(getattr(torchvision.models, family)):
             return family
     return "classification"
 
 
-def _names() -> list[str]:
+def model_names() -> list[str]:
+    """Return the names of all models but those that are quantized."""
     return [name for name in torchvision.models.list_models() if not name.startswith("quantized_")]
 
 

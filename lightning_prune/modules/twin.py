@@ -83,7 +83,10 @@ def clone(model: _Model, dtype: torch.dtype | None = None) -> _Model:
         TypeError: if the module holds something that cannot be copied.
         ValueError: if a parameter or buffer has no size yet.
     """
-    return _copied(model, TensorCopies(lambda tensor: False, dtype))
+    copied = _copied(model, TensorCopies(lambda tensor: False, dtype))
+    if model in _WRITTEN:
+        _WRITTEN[copied] = _WRITTEN[model]
+    return copied
 
 
 def _written_names(model: nn.Module) -> frozenset[str]:

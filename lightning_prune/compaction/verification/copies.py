@@ -2,6 +2,7 @@
 
 Making a copy may take longer than running it. One that running leaves as it was is used again;
 others are made anew for every trial, so that no trial sees what an earlier one has left behind.
+Parameters take the most time: they are copied again only after a trial that has written to them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_prune.modules.twin import clone
+from lightning_prune.modules.twin import clone, twin
 
 
 class Copies:
@@ -28,6 +29,8 @@ class Copies:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self._kept: tuple[nn.Module, _State] | None = None
+        self._lender: nn.Module | None = None
+        self._versions: list[int] = []
 
     @contextmanager
     def borrowed(self, dtype: torch.dtype | None, *, trains: bool) -> Iterator[nn.Module]:
@@ -40,11 +43,14 @@ class Copies:
         Yields:
             The copy. It shares no memory with the model, which may write to parameters as it runs.
         """
-        if trains or dtype != torch.float32:
+        if dtype != torch.float32:
             yield clone(self.model, dtype).eval()
             return
+        if trains:
+            yield self._made()
+            return
         if self._kept is None:
-            copied = clone(self.model, dtype).eval()
+            copied = self._made()
             self._kept = copied, _State(copied)
         (copied, before), self._kept = self._kept, None
         has_failed = False
@@ -57,6 +63,19 @@ class Copies:
             now = _State(copied)
             if not has_failed and now.is_like(before):
                 self._kept = copied, now
+
+    def _made(self) -> nn.Module:
+        """Return a copy in float32, with parameters that no other copy has written to."""
+        if self._lender is None or self._versions != _versions_of(self._lender):
+            self._lender = None  # before there is another one
+            self._lender = clone(self.model, torch.float32)
+            self._versions = _versions_of(self._lender)
+        return twin(self._lender).eval()
+
+
+def _versions_of(model: nn.Module) -> list[int]:
+    """Return how often each parameter was written to, in this copy or through a twin of it."""
+    return [parameter._version for parameter in model.parameters()]
 
 
 class _State:

@@ -57,10 +57,11 @@ def test_what_keeps_nothing_is_used_again():
     assert not first.training
 
 
-def test_what_has_failed_is_made_anew():
-    def fail(m):
-        raise ValueError("half way")
+def fail(m):
+    raise ValueError("half way")
 
+
+def test_what_has_failed_is_made_anew():
     copies = Copies(Keeping(fail))
     with pytest.raises(ValueError, match="half way"):
         lent(copies)
@@ -96,3 +97,33 @@ def test_what_has_drawn_from_a_generator_of_its_own_is_made_anew():
     copies = Copies(model)
     lent(copies)
     assert copies._kept is None
+
+
+def test_weights_are_copied_once_if_nothing_writes_to_them():
+    copies = Copies(Keeping(fail))
+    first, second = failed(copies), failed(copies)
+    assert first is not second
+    assert first.last.weight.data_ptr() == second.last.weight.data_ptr()
+    assert first.last.weight.data_ptr() != copies.model.last.weight.data_ptr()
+
+
+def failed(copies):
+    """Return a copy that has failed."""
+    try:
+        with copies.borrowed(torch.float32, trains=False) as copied:
+            copied(X)
+    except ValueError:
+        return copied
+    raise AssertionError("it has not failed")
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_weights_that_a_trial_wrote_to_are_copied_again(trains):
+    copies = Copies(Keeping(lambda m: None))
+    weight = copies.model.last.weight.clone()
+
+    with copies.borrowed(torch.float32, trains=trains) as copied, torch.no_grad():
+        copied.last.weight.add_(1)
+    with copies.borrowed(torch.float32, trains=trains) as copied:
+        assert torch.equal(copied.last.weight, weight)
+    assert torch.equal(copies.model.last.weight, weight)
