@@ -9,7 +9,7 @@ and 100 percent of the dense ones. Epochs in which a method trains before its cu
 is the score on the test data after the **last** epoch, as mean and standard deviation over the
 seeds. Controls: random pruning, and the dense network trained for as long.
 
-Scores are accuracies; of `lstm`, the explained share of the variance. Images are those of `--data`:
+Scores are accuracies. Images are those of `--data`, but for `lstm` and `digits`:
 a `.npz` of arrays, or the folder of torchvision's CIFAR-10, which is downloaded there. Rivals need
 `pip install --no-deps torch-pruning`; what fails is a row that says why. Rows go to `rows.csv` as
 soon as they are done; with `--resume` those that are there are kept, so it can be run in pieces.

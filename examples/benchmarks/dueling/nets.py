@@ -129,21 +129,21 @@ class ViT(nn.Module):
         return logits
 
 
-class Forecaster(nn.Module):
-    """An LSTM that says by how much the next sample of a recording differs from the last.
+class RowReader(nn.Module):
+    """An LSTM that reads an image row by row and says its class after the last one.
 
     Args:
-        channels: of the recording.
-        width: hidden units of each of the two layers.
+        pixels: of a row.
+        width: hidden units.
     """
 
-    def __init__(self, channels: int = 4, width: int = 64) -> None:
+    def __init__(self, pixels: int = 8, width: int = 128) -> None:
         super().__init__()
-        self.rnn = nn.LSTM(channels, width, num_layers=2, batch_first=True)
-        self.head = nn.Linear(width, channels)
+        self.rnn = nn.LSTM(pixels, width, batch_first=True)
+        self.head = nn.Linear(width, CLASSES)
 
-    def forward(self, windows: Tensor) -> Tensor:
-        """Map windows ``[batch, samples, channels]`` to differences ``[batch, channels]``."""
-        states, _ = self.rnn(windows)
-        change: Tensor = self.head(states[:, -1])
-        return change
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images ``[batch, 1, rows, pixels]`` to logits ``[batch, 10]``."""
+        states, _ = self.rnn(images.squeeze(1))
+        logits: Tensor = self.head(states[:, -1])
+        return logits
