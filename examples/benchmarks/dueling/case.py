@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import lightning_prune as lp
@@ -50,18 +51,18 @@ class Case:
 
     @cached_property
     def batches(self) -> list[tuple[Tensor, Tensor]]:
-        """The examples to look at, in batches of 128, and their targets."""
+        """The examples to look at, in batches of 128, and their classes."""
         generator = torch.Generator().manual_seed(self.seed)
         part = self.data.train
-        chosen = torch.randperm(len(part.targets), generator=generator)[: self.calibration]
+        chosen = torch.randperm(len(part.classes), generator=generator)[: self.calibration]
         return [
-            (self.problem.prepare(part.inputs[rows]), part.targets[rows])
+            (self.problem.prepare(part.inputs[rows]), part.classes[rows])
             for rows in chosen.split(128)
         ]
 
     def loss(self, network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Return the loss of one of the batches."""
-        return self.problem.loss(network(batch[0]), batch[1])
+        return F.cross_entropy(network(batch[0]), batch[1])
 
     def macs_ratio(self, network: nn.Module) -> float:
         """Return how many times the MACs of the network the dense one has."""

@@ -10,7 +10,6 @@ from io import StringIO
 from typing import Any
 
 import lightning as L
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -168,8 +167,7 @@ def _trained(case: Case, epochs: int, callbacks: Sequence[L.Callback]) -> nn.Mod
 
 def by_outputs(case: Case) -> lp.Distillation:
     """Return the dense network as a teacher by its outputs."""
-    classes = case.problem.loss is F.cross_entropy
-    return lp.Distillation(case.network, kind="kl" if classes else "mse")
+    return lp.Distillation(case.network)
 
 
 def by_features(case: Case) -> lp.Distillation:

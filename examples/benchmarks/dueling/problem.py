@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Split:
-    """Inputs and targets, examples first, as they lie in memory."""
+    """Inputs and their classes, examples first, as they lie in memory."""
 
     inputs: Tensor
-    targets: Tensor
+    classes: Tensor
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Splits:
 
 @dataclass(frozen=True)
 class Problem:
-    """A network and what it is to learn.
+    """A network and the classes that it is to learn.
 
     Args:
         name: in file names and tables.
@@ -35,8 +35,6 @@ class Problem:
         load: reads the data; the path is that of the images.
         prepare: makes inputs of the network of stored ones.
         augment: makes inputs of training.
-        loss: of outputs and targets, to be minimised.
-        score: of all outputs and targets of the test, higher is better.
         epochs: of the dense training.
         batch_size: of training.
         optimizer: ``"sgd"`` with momentum, or ``"adamw"``.
@@ -52,8 +50,6 @@ class Problem:
     load: Callable[[Path], Splits]
     prepare: Callable[[Tensor], Tensor]
     augment: Callable[[Tensor], Tensor]
-    loss: Callable[[Tensor, Tensor], Tensor]
-    score: Callable[[Tensor, Tensor], float]
     epochs: int
     batch_size: int
     optimizer: str

@@ -8,7 +8,6 @@ from importlib import util
 from pathlib import Path
 from types import ModuleType
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from dueling.images import augment, load_images, normalise
@@ -16,11 +15,6 @@ from dueling.nets import ResNet20, RowReader, ViT
 from dueling.problem import Problem, Split, Splits
 
 _EXAMPLES = Path(__file__).resolve().parents[2]
-
-
-def accuracy(outputs: Tensor, classes: Tensor) -> float:
-    """Return the share of rows whose greatest output is that of the class."""
-    return float((outputs.argmax(1) == classes).float().mean())
 
 
 def _as_it_is(inputs: Tensor) -> Tensor:
@@ -51,8 +45,6 @@ _images = partial(
     load=load_images,
     prepare=normalise,
     augment=augment,
-    loss=F.cross_entropy,
-    score=accuracy,
     batch_size=128,
     precision="bf16-mixed",
 )
@@ -61,8 +53,6 @@ _digits = partial(
     load=load_digits,
     prepare=_as_it_is,
     augment=_as_it_is,
-    loss=F.cross_entropy,
-    score=accuracy,
     batch_size=64,
     optimizer="adamw",
     precision="32-true",
