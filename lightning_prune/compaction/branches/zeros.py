@@ -21,14 +21,13 @@ from lightning_prune.units.zeros import is_zero
 
 _SCALES = (1.0, -1.0)
 _MAKES_ZEROS = {"aten::zeros", "aten::zeros_like", "aten::new_zeros"}
-_FIRST_FACTOR = {
-    "aten::linear": 0,
-    "aten::conv1d": 0,
-    "aten::conv2d": 0,
-    "aten::conv3d": 0,
-    "aten::addmm": 1,
+_FACTORS = {
+    **dict.fromkeys(["aten::linear", "aten::conv1d", "aten::conv2d", "aten::conv3d"], (0, 1)),
+    "aten::addmm": (1, 2),
+    **dict.fromkeys(["aten::batch_norm", "aten::instance_norm"], (0, 1)),
+    **dict.fromkeys(["aten::layer_norm", "aten::group_norm"], (0, 2)),
 }
-"""Products of two arguments, from this one on, to which a third is added."""
+"""Where operations that add something take what they multiply."""
 _MULTIPLIES_GROUPS = {"aten::_grouped_mm"}  # leaves rows that no group has as the memory was
 
 
@@ -86,11 +85,11 @@ def _yields_zeros(graph: Graph, node: Node, zeros: set[Ref], known: Mapping[Ref,
 
 
 def _factors(node: Node) -> list[Ref]:
-    """Return the inputs of which one must be zero for results to be: not the bias of a product."""
-    if node.name not in _FIRST_FACTOR:
+    """Return the inputs of which one must be zero for results to be: not what is added to them."""
+    if node.name not in _FACTORS:
         return node.inputs
-    first = _FIRST_FACTOR[node.name]
-    return [ref for ref in node.args[first : first + 2] if isinstance(ref, Ref)]
+    places = _FACTORS[node.name]
+    return [ref for at, ref in enumerate(node.args) if at in places and isinstance(ref, Ref)]
 
 
 def _numbers(value: Value, scale: float) -> Tensor:
