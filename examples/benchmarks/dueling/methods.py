@@ -234,6 +234,9 @@ METHODS: dict[str, Method] = {
         )
         for name, cut in _CUTS.items()
     },
+    "Magnitude, inside + Distillation of features": Method(
+        _CUTS["Magnitude, inside"], teacher=by_features
+    ),
     "Magnitude, inside + LeastSquares + Distillation of features": Method(
         _CUTS["Magnitude, inside"],
         partial(_CUTS["Magnitude, inside"], compensation=lp.LeastSquares()),
