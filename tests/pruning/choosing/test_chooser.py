@@ -15,7 +15,7 @@ X = torch.randn(1, 2)
 
 
 def net() -> nn.Sequential:
-    """Two hidden layers; of the first, unit 1 scores lowest and unit 2 highest, of the second 0 and 3."""
+    """Two hidden layers: unit 1 of the first scores lowest and 2 highest, of the second 0 and 3."""
     model = nn.Sequential(
         *(nn.Linear(2, 4, bias=False), nn.ReLU()),
         *(nn.Linear(4, 4, bias=False), nn.ReLU()),
