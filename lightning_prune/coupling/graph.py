@@ -211,13 +211,17 @@ class Graph:
         """Return the positions of nodes whose results are never used.
 
         Like the attention weights that a module returns to a caller that drops them. What is
-        written in place, or handed to Python, counts as used.
+        written in place, handed to Python, or as large as data make it, which Python may ask for,
+        counts as used.
         """
         used = set(self.outputs)
         unused = set()
         for position in reversed(range(len(self.nodes))):
             node = self.nodes[position]
-            if node.results and used.isdisjoint(node.results) and not node.writes:
+            is_sized_by_data = torch.Tag.dynamic_output_shape in node.op.tags
+            if used.isdisjoint(node.results) and not (
+                node.writes or is_sized_by_data or not node.results
+            ):
                 unused.add(position)
             else:
                 used.update(node.inputs)

@@ -68,3 +68,14 @@ def test_recordings_of_the_same_are_the_same_but_for_what_they_take():
     assert graph(1).is_same(graph(1))
     assert not graph(1).is_same(graph(2))
     assert not graph(1).is_same(graph(1.0))
+
+
+def test_what_data_decide_the_size_of_is_used_for_python_may_ask_for_it():
+    refs = [Ref(index) for index in range(4)]
+    nodes = [
+        Node(aten.relu.default, (refs[0],), {}, refs[1], ""),
+        Node(aten.nonzero.default, (refs[1],), {}, refs[2], ""),
+        Node(aten.exp.default, (refs[0],), {}, refs[3], ""),
+    ]
+    values = [Value((2,), torch.float32, "activation") for _ in refs]
+    assert Graph(values, nodes, [refs[0]], [refs[0]]).discarded() == {2}

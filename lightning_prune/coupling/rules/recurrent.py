@@ -69,10 +69,12 @@ def recurrent(p: Propagation, node: Node) -> list[Planes]:
     states = state if isinstance(state, (list, tuple)) else [state]
     owners = [written, hidden]  # of the output and of the memory
     starts = [_start(p, ref, ids) for ref, ids in zip(states, owners, strict=False)]
-    zero = all(starts) or layers.projected
+    # What a projection writes is zero whatever the memory was; the memory itself only fades.
+    zeros = [True, starts[-1]] if layers.projected else [all(starts)] * len(starts)
     lead = [1] * last
-    output = Plane(written.repeat(layers.directions).reshape([*lead, -1]), zero)
-    final = [Plane(ids.reshape(1, 1, -1), zero) for ids, ref in zip(owners, states, strict=False)]
+    output = Plane(written.repeat(layers.directions).reshape([*lead, -1]), zeros[0])
+    pairs = zip(owners, zeros, strict=False)
+    final = [Plane(ids.reshape(1, 1, -1), zero) for ids, zero in pairs]
     return [[output], *([plane] for plane in final)]
 
 

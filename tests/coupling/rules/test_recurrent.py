@@ -143,6 +143,19 @@ ROWS = {
             group("rnn.weight_hr_l0[0] rnn.weight_hh_l0[1] head.weight[1]"): 4,
         },
     ),
+    "the_memory_behind_projections_fades_from_where_it_starts": Whole(
+        lambda: Net(
+            lambda m, x: (
+                (r := m.rnn(x, (m.h(x[:1]), m.c(x[:1]).sigmoid())))[0].sum(-1) + r[1][1].square().sum(-1)
+            ),
+            rnn=nn.LSTM(3, 8, proj_size=4),
+            h=nn.Linear(3, 4),
+            c=nn.Linear(3, 8),
+        ),
+        SEQUENCE,
+        {group("rnn.weight_hr_l0[0] rnn.weight_hh_l0[1] h.weight[0] h.bias[0]"): 4},
+        {"c.weight[0]": "reduced over a labelled dimension"},
+    ),
     "projections_of_layers_in_both_directions": Whole(
         reader(lambda: nn.LSTM(3, 8, 2, proj_size=4, bidirectional=True), width=8),
         SEQUENCE,
