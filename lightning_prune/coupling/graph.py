@@ -80,6 +80,7 @@ class Site:
     calls: tuple[Frame, ...]
 
 
+_ASSERTIONS = frozenset({"aten::_assert_async", "aten::_functional_assert_async"})
 _SIMPLE = frozenset({type(None), bool, int, float, str, torch.dtype, torch.device})
 
 
@@ -166,6 +167,12 @@ class Node:
         """Whether the operation writes into one of its arguments."""
         return bool(written_arguments(self.op))
 
+    @cached_property
+    def hands_over(self) -> bool:
+        """Whether it hands Python numbers of its inputs, or a size that follows from them."""
+        is_number = not self.results and not self.writes and self.name not in _ASSERTIONS
+        return is_number or torch.Tag.dynamic_output_shape in self.op.tags
+
     def argument(self, name: str, default: Any = None) -> Any:
         """Return the argument that the operation's schema calls ``name``.
 
@@ -218,10 +225,8 @@ class Graph:
         unused = set()
         for position in reversed(range(len(self.nodes))):
             node = self.nodes[position]
-            is_sized_by_data = torch.Tag.dynamic_output_shape in node.op.tags
-            if used.isdisjoint(node.results) and not (
-                node.writes or is_sized_by_data or not node.results
-            ):
+            is_asked_for = not node.results or node.writes or node.hands_over
+            if used.isdisjoint(node.results) and not is_asked_for:
                 unused.add(position)
             else:
                 used.update(node.inputs)

@@ -50,6 +50,7 @@ class Propagation:
 
     Attributes:
         on_weights: the node at hand computes with parameters, buffers and constants alone.
+        hands_over: Python was handed numbers of the data, or sizes that follow from them.
         mapped_to_zero: what is known of operations on single numbers, by their description.
     """
 
@@ -68,6 +69,7 @@ class Propagation:
         self._whole = {ref for node in graph for ref in node.inputs if node.name not in _CUTTING}
         self._node: Node | None = None
         self.on_weights = False
+        self.hands_over = False
         self.mapped_to_zero: dict[str, bool | None] = {}
 
     def run(self) -> Mapping[Ref, Planes]:
@@ -92,6 +94,7 @@ class Propagation:
         if node.writes:
             self.labels.unchangeable |= self._fixed(node.inputs[:1])
         outputs = self._apply(node)
+        self.hands_over |= node.hands_over and not self.on_weights
         for index, ref in enumerate(node.results):
             self._store(ref, outputs[index] if index < len(outputs) else [])
         self._trace_weights(node)

@@ -29,7 +29,6 @@ from lightning_prune.coupling.forecast import Trace
 from lightning_prune.coupling.graph import Node, Ref
 
 _FAILURES = (RuntimeError, TypeError, ValueError, NotImplementedError, IndexError)
-_ASSERTIONS = frozenset({"aten::_assert_async", "aten::_functional_assert_async"})
 
 
 class Unproved(Exception):  # noqa: N818 it carries the reason, and is never raised out of here
@@ -79,7 +78,7 @@ class ConstantPropagation:
 
     def _visit(self, node: Node) -> None:
         known = {ref: self._look_up(ref) for ref in node.inputs}
-        if _hands_over(node) and any(k is None or not k.is_fixed for k in known.values()):
+        if node.hands_over and any(k is None or not k.is_fixed for k in known.values()):
             raise Unproved(f"the model looks at numbers that vary ({node})")
         found: Results = []
         # What is empty may hold something at other sizes.
@@ -103,8 +102,3 @@ class ConstantPropagation:
             number = torch.tensor(value.number, dtype=value.dtype, device=self._device)
             return fixed(number.reshape(value.shape))
         return None
-
-
-def _hands_over(node: Node) -> bool:
-    """Tell whether an operation hands numbers to Python."""
-    return not node.results and not node.writes and node.name not in _ASSERTIONS

@@ -88,5 +88,5 @@ def _numbers_of(known: Known | None, use: Use, channels: int) -> Tensor:
     dim = known.varies.dim() + use.channel
     others = [d for d in range(known.varies.dim()) if d != dim]
     uniform = known.is_uniform(others).flatten() if others else ~known.varies
-    numbers = known.numbers.double().movedim(dim, 0).flatten(1)[:, 0]
+    numbers = known.numbers.double().movedim(dim, 0).reshape(channels, -1)[:, 0]
     return torch.where(uniform, numbers, torch.nan).cpu()

@@ -109,6 +109,7 @@ def _is_lower(args: tuple[Any, ...], result: Any) -> bool:
     """Tell whether a cast of real numbers loses digits."""
     return (
         isinstance(result, Tensor)
+        and isinstance(args[0], Tensor)
         and result.is_floating_point()
         and args[0].is_floating_point()
         and torch.finfo(result.dtype).eps > torch.finfo(args[0].dtype).eps

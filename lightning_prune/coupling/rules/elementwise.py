@@ -19,6 +19,7 @@ from lightning_prune.coupling.propagate import Planes, Propagation
 from lightning_prune.coupling.rules.base import rule
 
 _SAMPLES = (0.731, -1.37, 19.13)
+_ADDING = frozenset({"aten::add", "aten::sub", "aten::rsub"})
 
 _RANDOM = frozenset(
     f"aten::{name}"
@@ -95,7 +96,8 @@ def _maps_to_zero(p: Propagation, node: Node, zero: dict[Ref, bool]) -> bool | N
         )
 
     # Whatever else it depends on is the same in all of a recording, random numbers included.
-    asked = repr((node.op, tree_map(described, (node.args, node.kwargs))))
+    arguments = tree_map(described, (node.args, node.kwargs))
+    asked = repr((node.op, arguments, p.hands_over))
     if asked not in p.mapped_to_zero:
         p.mapped_to_zero[asked] = _is_zero_of_samples(p, node, zero, order)
     return p.mapped_to_zero[asked]
@@ -104,10 +106,13 @@ def _maps_to_zero(p: Propagation, node: Node, zero: dict[Ref, bool]) -> bool | N
 def _is_zero_of_samples(
     p: Propagation, node: Node, zero: dict[Ref, bool], order: dict[Ref, int]
 ) -> bool | None:
+    # Zero may be what Python made of numbers of the data that it was handed.
+    may_vary = p.hands_over and node.name in _ADDING
+
     def run(sample: float) -> Any:
         def number(leaf: Any) -> Any:
             if not isinstance(leaf, Ref):
-                return leaf
+                return 1.0 if may_vary and leaf == 0 and not isinstance(leaf, bool) else leaf
             value = 0.0 if zero.get(leaf, False) else sample * (1 + 0.37 * order[leaf])
             return _number(value, p.dtype(leaf))
 
@@ -122,7 +127,15 @@ def _is_zero_of_samples(
     first = [result[0] if isinstance(result, (tuple, list)) else result for result in results]
     if not any(bool(torch.isfinite(t).all()) for t in first):
         return None
-    return all(isinstance(t, Tensor) and not t.isnan().any() and not t.any() for t in first)
+    if not all(isinstance(t, Tensor) and not t.isnan().any() and not t.any() for t in first):
+        return False
+    with torch.no_grad():
+        try:
+            among_zeros = run(0.0)
+        except (RuntimeError, ValueError):  # a division of whole numbers: no result at all
+            return True
+    one = among_zeros[0] if isinstance(among_zeros, (tuple, list)) else among_zeros
+    return not bool(torch.nan_to_num(one).any())
 
 
 def _number(value: float, dtype: torch.dtype) -> Tensor:
