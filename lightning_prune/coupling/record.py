@@ -73,7 +73,9 @@ def record(
             output = results(inputs, model)
         if outlining is not None:
             outlining.finish()
-        recorder.graph.outputs.extend(recorder.ref(t, "activation") for t in tensors_in(output))
+        recorder.graph.outputs.extend(
+            recorder.ref(t, "activation") for t in tensors_in(output, functions=True)
+        )
     return recorder.graph
 
 

@@ -7,12 +7,13 @@ beside the cache, and what one more call returns with it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from lightning_prune.errors import ExampleInputsError
 from lightning_prune.modules.inputs import ExampleInputs
@@ -36,6 +37,11 @@ def results(inputs: ExampleInputs, model: nn.Module) -> Any:
         ExampleInputsError: if the model does not run on the inputs.
     """
     output = inputs(model)
+    if any(isinstance(leaf, Iterator) for leaf in tree_leaves(output)):
+        raise ExampleInputsError(
+            f"Expected `{type(model).__name__}.{inputs.method}` to return what it computes, but "
+            "got an iterator, which computes later. Return a list."
+        )
     cache = _cache_in(output)
     following = None if cache is None else _next_call(inputs, model, cache)
     if following is None:

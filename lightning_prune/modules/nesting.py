@@ -2,31 +2,35 @@
 
 Besides the containers that torch knows, these are mappings, tuples and lists of a class of their
 own, dataclasses, and objects with attributes, such as graphs and batches of texts. Modules and
-classes are not looked into.
+classes are not looked into; of what a model returns, functions are.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MappingView
+from functools import partial
+from types import FunctionType, MethodType
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from lightning_prune.modules.parts import attributes, is_outside
+from lightning_prune.modules.parts import attributes, is_outside, parts
 
 
-def tensors_in(nested: Any) -> list[Tensor]:
+def tensors_in(nested: Any, *, functions: bool = False) -> list[Tensor]:
     """Return every tensor in any nesting, in a stable order.
 
     Args:
         nested: a tensor, or containers and objects that hold some.
+        functions: also those that functions, bound methods, sets and views of dicts hold, of which
+            no copies are made.
 
     Returns:
         The tensors of every type; those of an object that occurs twice once.
     """
-    return list(_tensors(nested, {}))
+    return list(_tensors(nested, {}, _held_by_functions if functions else _held))
 
 
 def map_tensors(nested: Any, transform: Callable[[Tensor], Tensor]) -> Any:
@@ -53,13 +57,30 @@ def map_tensors(nested: Any, transform: Callable[[Tensor], Tensor]) -> Any:
     return tree_map(apply, nested)
 
 
-def _tensors(nested: Any, seen: dict[int, Any]) -> Iterator[Tensor]:
+def _tensors(
+    nested: Any, seen: dict[int, Any], held: Callable[[Any], Any] | None = None
+) -> Iterator[Tensor]:
+    held = held or _held
     for leaf in tree_leaves(nested):
         if isinstance(leaf, Tensor):
             yield leaf
         elif id(leaf) not in seen:
             seen[id(leaf)] = leaf  # kept, so that no other object gets the same id
-            yield from _tensors(_held(leaf), seen)
+            yield from _tensors(held(leaf), seen, held)
+
+
+def inside_function(leaf: Any) -> list[Any] | None:
+    """Return what a function, a bound method, a set or a view of a dict holds; None of others."""
+    if isinstance(leaf, MappingView):
+        return [*iter(leaf)]  # type: ignore[call-overload] # each of its kinds is iterable
+    if isinstance(leaf, (FunctionType, MethodType, partial, set, frozenset)):
+        return [part.value for part in parts(leaf)]
+    return None
+
+
+def _held_by_functions(leaf: Any) -> Any:
+    inside = inside_function(leaf)
+    return _held(leaf) if inside is None else inside
 
 
 def _held(leaf: Any) -> Any:

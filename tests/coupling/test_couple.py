@@ -303,3 +303,28 @@ def test_it_draws_the_parameters_on_the_units_of_every_group():
     (bars,) = axes.containers
     assert [bar.get_width() for bar in bars] == [5 * 3 + 5 + 2 * 5]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["0"]
+
+
+RETURNED = {
+    "a closure": lambda h: lambda: h,
+    "a partial": lambda h: partial(torch.add, h),
+    "a set": lambda h: {h},
+    "values": lambda h: {"h": h}.values(),
+}
+
+
+@pytest.mark.parametrize("returned", RETURNED.values(), ids=RETURNED)
+def test_what_is_returned_in_functions_and_views_keeps_its_units(returned):
+    net = Net(
+        lambda m, x: (m.last(h := m.first(x)), returned(h)),
+        first=nn.Linear(3, 8),
+        last=nn.Linear(8, 2),
+    )
+    coupling = couple(net, torch.randn(2, 3))
+    assert coupling.groups == ()
+
+
+def test_what_is_computed_later_is_refused():
+    net = Net(lambda m, x: (m.last(one) for one in x), last=nn.Linear(3, 2))
+    with pytest.raises(ExampleInputsError, match=r"got an iterator, .* Return a list\."):
+        couple(net, torch.randn(2, 3))

@@ -1,6 +1,7 @@
 import weakref
 from collections import OrderedDict, UserDict
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -101,3 +102,31 @@ def test_packed_sequences_are_rebuilt() -> None:
 def test_what_holds_no_tensor_stays(kept: Any) -> None:
     assert map_tensors([kept], torch.clone)[0] is kept
     assert tensors_in(kept) == []
+
+
+class Holder:
+    def __init__(self) -> None:
+        self.held = X
+
+    def get(self) -> Tensor:
+        return self.held
+
+
+FUNCTIONS: dict[str, Any] = {
+    "a closure": (lambda tensor: lambda: tensor)(X),
+    "a default": lambda y, tensor=X: tensor,
+    "a partial": partial(torch.add, X),
+    "a bound method": Holder().get,
+    "a set": {X},
+    "a view of a dict": {"a": X}.values(),
+    "pairs of a dict": {"a": X}.items(),
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_functions_are_looked_into_if_asked(function):
+    assert [id(t) for t in tensors_in([function], functions=True)] == [id(X)]
+
+
+def test_modules_behind_bound_methods_are_not_looked_into():
+    assert tensors_in(nn.Linear(2, 2).forward, functions=True) == []

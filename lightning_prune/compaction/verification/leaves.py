@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from lightning_prune.modules.nesting import inside_function
+
 _VALUES = (bool, int, float, complex, str, bytes)
 
 
@@ -50,7 +52,8 @@ def _leaves(nested: Any, seen: set[int], *, is_plain: bool) -> Iterator[Any]:
         elif id(leaf) not in seen and not isinstance(leaf, (nn.Module, type)):
             seen.add(id(leaf))
             contents = _contents(leaf)
-            inside = getattr(leaf, "__dict__", ()) if contents is None else contents
+            inside = inside_function(leaf) if contents is None else contents
+            inside = getattr(leaf, "__dict__", ()) if inside is None else inside
             yield from _leaves(inside, seen, is_plain=is_plain and contents is not None)
 
 

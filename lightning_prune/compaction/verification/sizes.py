@@ -7,6 +7,7 @@ at a time. Whether a model takes what is made here only the model can tell.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -106,16 +107,23 @@ def _parts(places: Iterable[Place], inputs: ExampleInputs) -> list[frozenset[Pla
 
 def larger(size: int) -> list[int]:
     """Return larger sizes, the most usual first."""
-    if size >= _LARGE:
-        return [size + 32, size + 1, 2 * size]
-    return list(dict.fromkeys([2 * size, size + 1, size + 8, size + 32]))
+    usual = [size + 32, size + 1, 2 * size]
+    sizes = usual if size >= _LARGE else [2 * size, size + 1, size + 8, size + 32]
+    return list(dict.fromkeys([*sizes, *_squares(size, 1, 2)]))
 
 
 def smaller(size: int) -> list[int]:
     """Return smaller sizes, the most usual first."""
     small = [size // 2, size - 1, size - 8, size - 32]
     sizes = [size - 32, size - 1, size // 2] if size >= _LARGE else small
-    return [one for one in dict.fromkeys(sizes) if 0 < one < size]
+    return [one for one in dict.fromkeys([*sizes, *_squares(size, -1, -2)]) if 0 < one < size]
+
+
+def _squares(size: int, *steps: int) -> list[int]:
+    """Return other squares if a size is one: of the patches of a square image, say."""
+    root = math.isqrt(size)
+    others = [root + step for step in steps if root + step > 0]
+    return [other * other for other in others] if root * root == size else []
 
 
 def resized(inputs: ExampleInputs, sizes: Mapping[Place, int]) -> ExampleInputs:

@@ -1,9 +1,9 @@
 """Variants: the inputs on which a compact model must prove itself, beside the examples.
 
-Other sizes, another number of examples, other values and masks, arguments left out: whatever may be
-right for the examples only. Each is a question with several choices, because only the model can
-tell what it takes. The most telling come first. Whatever runs here can only refuse a removal; what
-permits one is proved elsewhere.
+Other sizes, another number of examples, other values, numbers and masks, arguments left out:
+whatever may be right for the examples only. Each is a question with several choices, because only
+the model can tell what it takes. The most telling come first. Whatever runs here can only refuse a
+removal; what permits one is proved elsewhere.
 """
 
 from __future__ import annotations
@@ -17,6 +17,12 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from lightning_prune.compaction.verification import values
+from lightning_prune.compaction.verification.numbers import (
+    has_numbers,
+    with_other_defaults,
+    with_other_integers,
+    with_other_reals,
+)
 from lightning_prune.compaction.verification.sizes import (
     Dimension,
     Place,
@@ -97,6 +103,7 @@ def questions(
     taken |= yield from _left_out(forward, inputs)
     if not taken:
         taken |= yield Question("other values", [_fresh(inputs, inputs, 5)], is_basic=True)
+    taken |= yield from _numbers(forward, inputs)
     if values.has(inputs, "floats"):
         scaled = values.drawn(inputs, inputs, 6, scale=10.0)
         taken |= yield Question("values ten times as large", [scaled])
@@ -111,7 +118,7 @@ def _fresh(inputs: ExampleInputs, example: ExampleInputs, seed: int) -> ExampleI
 
 
 def _sizes_together(inputs: ExampleInputs) -> Questions:
-    taken = False
+    taken = takes_batches = False
     batches = _other_batches(inputs)
     for index, (name, sizes) in enumerate(_DIRECTIONS):
         batch = batches[index]
@@ -119,13 +126,18 @@ def _sizes_together(inputs: ExampleInputs) -> Questions:
             about = f"{name} sizes and a batch of {batch}"
             both = _moved(with_batch(inputs, batch), inputs, sizes)
             if (yield Question(about, both, is_basic=True, is_usual=False)):
-                taken = True
+                taken = takes_batches = True
                 continue
             changed = with_batch(inputs, batch)
             choices = [_fresh(changed, inputs, 1), changed]
-            taken |= yield Question(f"a batch of {batch}", choices, is_basic=True)
+            takes_batches |= yield Question(f"a batch of {batch}", choices, is_basic=True)
         alone = _moved(inputs, inputs, sizes)
         taken |= yield Question(f"{name} sizes", alone, is_basic=True)
+    if any(batches) and not takes_batches:  # perhaps it takes pairs
+        changed = with_batch(inputs, 2 * inputs.batch_size)
+        about = f"a batch of {2 * inputs.batch_size}"
+        takes_batches = yield Question(about, [_fresh(changed, inputs, 1)], is_basic=True)
+    taken |= takes_batches
     short = with_short_lists(inputs)
     if short is not None:
         taken |= yield Question("lists of one element", [_fresh(short, short, 2), short])
@@ -197,6 +209,20 @@ def _integers(inputs: ExampleInputs) -> Questions:
         return False
     taken = yield Question("whole numbers from zero on", [values.from_zero(inputs, 8)])
     taken |= yield Question("whole numbers in another order", [values.permuted(inputs, 8)])
+    return taken
+
+
+def _numbers(forward: Callable[..., Any], inputs: ExampleInputs) -> Questions:
+    taken = False
+    others = with_other_defaults(forward, inputs)
+    if others:
+        about = "other numbers than the defaults"
+        taken |= yield Question(about, others, is_basic=True, is_usual=False)
+    if has_numbers(inputs, float):
+        taken |= yield Question("other real numbers", [with_other_reals(inputs)], is_basic=True)
+    if has_numbers(inputs, int):
+        choices = [_fresh(one, one, 9) for one in with_other_integers(inputs)]
+        taken |= yield Question("other whole numbers as arguments", choices, is_basic=True)
     return taken
 
 

@@ -145,3 +145,30 @@ def test_training_sees_two_examples():
 def test_a_number_alone_has_no_sizes():
     found = asked(ExampleInputs((torch.tensor(2.5),)))
     assert set(found) == {"other values", "values ten times as large"}
+
+
+def test_a_model_of_pairs_is_asked_for_more_of_them():
+    def takes(question, choice):
+        return choice.batch_size % 2 == 0
+
+    found = shapes(asked(of((2, 5)), takes=takes))
+    assert found["a batch of 4"] == [(4, 5)]
+    assert "a batch of 4" not in asked(of((2, 5)))
+
+
+def test_a_square_becomes_another_square():
+    def takes(question, choice):
+        return choice.tensors[0].shape[1] in {4, 9, 16, 25, 36}
+
+    found = shapes(asked(of((2, 16, 5)), takes=takes))
+    assert found["larger sizes and a batch of 1"] == [(1, 25, 5)]
+    assert found["smaller sizes and a batch of 3"] == [(3, 9, 5)]
+
+
+def test_numbers_vary_and_say_nothing_of_other_values():
+    inputs = ExampleInputs((torch.randn(2, 5), 0.5, 3), {})
+    found = asked(inputs, takes=lambda question, choice: "numbers" in question.about)
+    assert found["other real numbers"].args[1:] == (0.75, 3)
+    assert found["other whole numbers as arguments"].args[1:] == (0.5, 4)
+    everything = asked(inputs, takes=lambda q, c: "numbers" in q.about or q.about == "other values")
+    assert "other values" in everything

@@ -59,6 +59,13 @@ def stepped(make) -> Whole:
 SUFFIXES = ("l0", "l0_reverse", "l1", "l1_reverse")
 ONE = {group(cell("l0", reads=False), "head.weight[1]"): 8}
 SEQUENCE = ((2, 5, 3),)
+
+
+def summed(steps: torch.Tensor, states: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """Return sums of the steps, and of the squares of the memory."""
+    return steps.sum(-1) + states[1].square().sum(-1)
+
+
 ROWS = {
     "lstm": Whole(reader(lambda: nn.LSTM(3, 8, batch_first=True)), SEQUENCE, ONE),
     "gru": Whole(reader(lambda: nn.GRU(3, 8, batch_first=True)), SEQUENCE, ONE),
@@ -145,9 +152,7 @@ ROWS = {
     ),
     "the_memory_behind_projections_fades_from_where_it_starts": Whole(
         lambda: Net(
-            lambda m, x: (
-                (r := m.rnn(x, (m.h(x[:1]), m.c(x[:1]).sigmoid())))[0].sum(-1) + r[1][1].square().sum(-1)
-            ),
+            lambda m, x: summed(*m.rnn(x, (m.h(x[:1]), m.c(x[:1]).sigmoid()))),
             rnn=nn.LSTM(3, 8, proj_size=4),
             h=nn.Linear(3, 4),
             c=nn.Linear(3, 8),
