@@ -44,6 +44,16 @@ class Allocation(ABC):
         cure = "It is the largest fraction that a single group may lose."
         check_fraction("max_sparsity", self.max_sparsity, "(0, 1]", cure)
 
+    def check(self, groups: Sequence[Group]) -> None:  # noqa: B027 most have nothing to refuse
+        """Refuse groups that do not go with the options, before any is pruned.
+
+        Args:
+            groups: the groups that will be.
+
+        Raises:
+            ValueError: if they do not.
+        """
+
     @abstractmethod
     def priorities(
         self, scores: Sequence[Tensor], groups: Sequence[Group], shapes: Mapping[str, torch.Size]

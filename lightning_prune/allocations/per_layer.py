@@ -34,7 +34,7 @@ class PerLayer(Allocation):
         max_sparsity: the largest fraction that a single group may lose, in (0, 1].
         sparsities: glob pattern of module names → sparsity, in [0, 1); the first that matches a
             module that writes a group counts. A pattern that matches no pruned module is refused
-            at the first update of the masks.
+            as soon as the groups are known.
         default: sparsity of the groups that no pattern matches, in [0, 1).
 
     Raises:
@@ -89,12 +89,9 @@ class PerLayer(Allocation):
         return cls(names, max_sparsity=max_sparsity)
 
     @override
-    def priorities(
-        self, scores: Sequence[Tensor], groups: Sequence[Group], shapes: Mapping[str, torch.Size]
-    ) -> list[Tensor]:
-        r"""Return the :math:`\lambda` at which each unit is removed."""
-        writers = [[plain_name(writer) for writer in group.writers] for group in groups]
-        pruned = [name for names in writers for name in names]
+    def check(self, groups: Sequence[Group]) -> None:
+        """Refuse patterns that match no pruned module, and sparsities that are zero everywhere."""
+        pruned = [plain_name(writer) for group in groups for writer in group.writers]
         for pattern in self.sparsities:
             if not any(matches(name, [pattern]) for name in pruned):
                 raise ValueError(
@@ -102,6 +99,19 @@ class PerLayer(Allocation):
                     f"but got '{pattern}', which matches none of {', '.join(pruned)}. Correct "
                     "or drop it."
                 )
+        if not any(self._sparsity(list(map(plain_name, group.writers))) for group in groups):
+            raise ValueError(
+                "Expected `sparsities` or `default` to be above 0 for a module that is pruned, but "
+                f"got {self.sparsities} and {self.default} for {', '.join(pruned)}. Give one a "
+                "sparsity."
+            )
+
+    @override
+    def priorities(
+        self, scores: Sequence[Tensor], groups: Sequence[Group], shapes: Mapping[str, torch.Size]
+    ) -> list[Tensor]:
+        r"""Return the :math:`\lambda` at which each unit is removed."""
+        writers = [[plain_name(writer) for writer in group.writers] for group in groups]
         return [
             _priorities(group_scores, self._sparsity(names))
             for group_scores, names in zip(scores, writers, strict=True)

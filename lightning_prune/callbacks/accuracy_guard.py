@@ -7,9 +7,11 @@ between a validation and its checkpoint, so that every checkpoint holds the weig
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import lightning as L
+from lightning.pytorch.utilities import rank_zero_warn
 from typing_extensions import override
 
 from lightning_prune.arguments import (
@@ -19,6 +21,7 @@ from lightning_prune.arguments import (
     check_name,
     check_number,
 )
+from lightning_prune.callbacks.trainer.monitored import monitored
 from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.optimizers import find_optimizers
 from lightning_prune.callbacks.trainer.printing import say
@@ -67,7 +70,8 @@ class AccuracyGuard(Callback):
 
     A training that ends below the allowed drop returns to the last good weights, too, unless the
     guard only pauses. Every decision is logged, kept in `decisions` and in the state, which also
-    holds one copy of the weights, on the CPU.
+    holds one copy of the weights, on the CPU. A first validation that comes after the first removal
+    is a reference, too, with a warning.
 
     Args:
         monitor: key of the metric, such as ``"val/accuracy"``.
@@ -142,7 +146,12 @@ class AccuracyGuard(Callback):
         guarded = self._guarded(trainer)
         if trainer.sanity_checking or guarded.pruner is None:
             return
-        value, sparsity = self._value(trainer), guarded.pruner.sparsity
+        value, sparsity = monitored(trainer, self.monitor), guarded.pruner.sparsity
+        if not math.isfinite(value) and self.reference is None:
+            self._record(pl_module, f"{self.monitor} {value}: no reference yet")
+            return
+        if self.reference is None and sparsity > 0.0:
+            self._warn_late(value, sparsity)
         if self.reference is None or (sparsity == 0.0 and self._gain(value) > 0):
             self.reference = value
         if self._gain(value) >= -self.max_drop:
@@ -256,6 +265,15 @@ class AccuracyGuard(Callback):
         self._bad = 0
         self._record(pl_module, f"back from sparsity {failed:.4f} to {pruner.sparsity:.4f}")
 
+    def _warn_late(self, value: float, sparsity: float) -> None:
+        """Say that what counts as the dense model is none."""
+        rank_zero_warn(
+            f"Expected a validation with a finite {self.monitor} before `{self.name}` removes "
+            f"anything, but got the first at sparsity {sparsity:.4f}. Its {value:.4f} is the "
+            "reference now, so that what was lost before goes unseen. Start the schedule an epoch "
+            "later, or validate earlier by `val_check_interval`."
+        )
+
     def _record(self, pl_module: L.LightningModule, decision: str) -> None:
         self.decisions.append(decision)
         say(pl_module, f"{self.name}, guard: {decision}")
@@ -264,22 +282,6 @@ class AccuracyGuard(Callback):
         """Return by how much a value is better than the reference."""
         gain = value - (value if self.reference is None else self.reference)
         return gain if self.mode == "max" else -gain
-
-    def _value(self, trainer: L.Trainer) -> float:
-        """Return the metric.
-
-        Raises:
-            ValueError: if it was not logged.
-        """
-        if self.monitor not in trainer.callback_metrics:
-            raise ValueError(
-                f"Expected `monitor` to be a metric that validation logs, but got "
-                f"'{self.monitor}', which is none of {', '.join(trainer.callback_metrics)}. Log it "
-                "in `validation_step`."
-            )
-        # Ranks must decide alike, also about a metric that was not averaged over them.
-        value = trainer.callback_metrics[self.monitor].detach().clone().float()
-        return float(trainer.strategy.reduce(value, reduce_op="mean"))
 
     def _guarded(self, trainer: L.Trainer) -> Guarded:
         """Return the pruning callback.

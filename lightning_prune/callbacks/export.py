@@ -85,6 +85,7 @@ class Export(Callback):
             sharded="Export what `load_compact` makes of the file of Compaction(path=...).",
         )
         if stage == "fit":
+            check_writable(self.path)
             for one in self._formats.values():
                 check_writable(f"{self.path}{one.suffix}")
 

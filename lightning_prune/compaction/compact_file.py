@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,20 @@ class CompactFile:
         return cls(tensors, _names(tied, tensors), plan, _parsed(texts["proof"], "proof"))
 
 
+def require_file(path: str | os.PathLike[str]) -> None:
+    """Require that a path is that of a file, and not of a device without an end.
+
+    Raises:
+        ValueError: if it is not.
+        FileNotFoundError: if nothing is there.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError(
+            f"Expected `path` to be a file, but got {os.fspath(path)!r}, which is a folder or a "
+            "device. Name what `save_compact` has written."
+        )
+
+
 def require_format(found: Any) -> None:
     """Require that a file is of the format of this version.
 
@@ -160,7 +175,6 @@ def _checksum(tensor: Tensor) -> str:
 
 
 def _opened(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, Tensor]]:
-    os.stat(path)  # a file that is missing says so by itself
     try:
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}

@@ -52,6 +52,7 @@ class FullSize(Generic[_Model]):
         full = tensors_by_any_name(model)
         for name, tensor in tensors_by_any_name(compact).items():
             if name in full:
+                full[name].data = full[name].data.to(tensor.dtype)  # a precision may be chosen late
                 full[name].data.copy_(remaining.widened(name, tensor.detach(), full[name].data))
         for name, parameter in compact.named_parameters():
             model.get_parameter(name).requires_grad_(parameter.requires_grad)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lightning_prune.arguments import check_flags, check_kind, check_model, check_writable, path_of
 from lightning_prune.compaction.checkpoints import compact_file_in, read_checkpoint
-from lightning_prune.compaction.compact_file import CompactFile, Stored
+from lightning_prune.compaction.compact_file import CompactFile, Stored, require_file
 from lightning_prune.compaction.fitting import Fitting, tensors_of
 from lightning_prune.compaction.full_size_states import loads_full_size
 from lightning_prune.compaction.packing import Packed, pack_tensor, unpack_tensor
@@ -98,6 +98,7 @@ def load_compact(model: _Model, path: str | PathLike[str]) -> _Model:
     """
     check_model(model)
     text = path_of(path)
+    require_file(text)
     file = read_checkpoint(text) if zipfile.is_zipfile(text) else CompactFile.read(text)
     _follow(model, file.plan, file.stored)
     return model

@@ -133,7 +133,7 @@ def check_calibration(compensation: Compensation | None, batches: object) -> Non
 
 
 def check_batches(argument: str, batches: object) -> None:
-    """Refuse batches that are no iterable; ``None`` is allowed.
+    """Refuse batches that are no iterable, or an empty list; ``None`` is allowed.
 
     Args:
         argument: the argument that holds them, for the message.
@@ -141,10 +141,16 @@ def check_batches(argument: str, batches: object) -> None:
 
     Raises:
         TypeError: if they are none.
+        ValueError: if the list is empty.
     """
     if batches is not None and not isinstance(batches, Iterable):
         raise TypeError(
             f"Expected `{argument}` to be an iterable, but got {batches!r}. A data loader is one."
+        )
+    if isinstance(batches, (list, tuple)) and not batches:
+        raise ValueError(
+            f"Expected `{argument}` to hold batches, but got {batches!r}. Pass some, or leave it "
+            "out."
         )
 
 

@@ -69,6 +69,10 @@ class Enforcement:
             torch._foreach_add_([local(weight) for weight, _ in chosen], 0.0)  # which files tell
         self._still_zero.trust(weight for weight, _ in chosen)
 
+    def holds(self, weight: Tensor) -> bool:
+        """Return whether nobody has written to a weight since it was masked, as far as known."""
+        return self._still_zero.is_trusted(weight)
+
     @torch.no_grad()
     def clear_weights(self) -> dict[str, int]:
         """Zero the masked elements of the weights, also those that are not finite.

@@ -147,6 +147,14 @@ class Masks(Mapping[str, Tensor]):
             self.fixed.keep(self._masks)
         self._enforcement.mask_weights(parameters)
 
+    def holds(self, weight: Tensor) -> bool:
+        """Return whether nobody has written to a weight since it was masked, as its version tells.
+
+        What is written to ``tensor.data`` counts as no write, and where writes are not counted, as
+        in shards, none has happened.
+        """
+        return self._enforcement.holds(weight)
+
     def apply_to_copy(self, model: nn.Module) -> None:
         """Zero what is masked in a copy of the model, such as an average of its weights."""
         Enforcement.of(tensors_by_any_name(model), self._masks).mask_weights()

@@ -72,6 +72,11 @@ class StillZero:
         """Take weights for masked as they are now."""
         self._masked.update((id(w), _writes(w)) for w in weights if _counts_writes(w))
 
+    def is_trusted(self, weight: Tensor) -> bool:
+        """Return whether nobody has written to a weight since it was masked, as far as is known."""
+        known = self._masked.get(id(weight))
+        return not _counts_writes(weight) or known == _writes(weight)
+
     def _is_masked(self, weight: Tensor) -> bool:
         if weight.grad is not None and weight.grad.is_sparse:
             return False  # it is not masked itself

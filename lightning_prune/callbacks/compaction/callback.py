@@ -31,20 +31,20 @@ from lightning_prune.callbacks.compaction.checks import (
     check_sizes_agree,
     cut_optimizer_states,
     forget_checkpoint,
-    monitored,
     refuse_full_size,
     warn_left_behind,
 )
 from lightning_prune.callbacks.compaction.compactable import compactable
 from lightning_prune.callbacks.compaction.in_training import CompactionsInTraining, check_order
 from lightning_prune.callbacks.compaction.publishing import Publishing, note
+from lightning_prune.callbacks.trainer.calibration import first_batch
 from lightning_prune.callbacks.trainer.example_inputs import (
     can_run,
     examples_in_training,
     find_example_inputs,
-    require_example_inputs,
 )
 from lightning_prune.callbacks.trainer.masking import masks_in_force
+from lightning_prune.callbacks.trainer.monitored import monitored
 from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.other_callbacks import forget_averages
 from lightning_prune.callbacks.trainer.printing import print_as_is
@@ -75,8 +75,8 @@ class Compaction(Callback):
         during: compact the model while it trains, too, after updates of the masks, so that the
             steps that follow take less time. In exact arithmetic, masks and weights are those of a
             training that only masks; sums of fewer terms round otherwise, so in float32 both may
-            drift apart, like the same training on two machines, and with Adafactor and Muon, whose
-            steps depend on the sizes of whole weights, they do. With `Auto`, rewinding,
+            drift apart, like the same training on two machines, and with Adafactor, LBFGS and Muon,
+            whose steps depend on whole weights, they do. With `Auto`, rewinding,
             regularization, a target of latency or criteria that read activations it waits for the
             last update. The callback has to be behind those that prune. Its checkpoints are
             compact, and a resumed run starts with a new model of full size. Not with
@@ -254,7 +254,8 @@ class Compaction(Callback):
             rank_zero_warn("Nothing was compacted: the fit had no batch.")
             return
         if not examples:  # a resumed run that had nothing left to do
-            examples = require_example_inputs(self.example_inputs, pl_module, None)
+            batch = first_batch(trainer)
+            examples = examples_in_training(self.example_inputs, pl_module, batch).calls
         # Ranks see different batches. The same inputs give the same compact model everywhere.
         examples = trainer.strategy.broadcast(examples)
         if has_shards(pl_module):

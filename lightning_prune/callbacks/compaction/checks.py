@@ -23,30 +23,8 @@ from lightning_prune.modules.twin import twin
 
 log = logging.getLogger(__name__)
 
-_BY_WHOLE_WEIGHTS = {"Adafactor", "Muon"}
-"""Optimizers of torch whose steps depend on the size of a weight, or on its mean square."""
-
-
-def monitored(trainer: L.Trainer, monitor: str) -> float:
-    """Return the value of a metric.
-
-    Args:
-        trainer: the trainer.
-        monitor: the name of the metric.
-
-    Returns:
-        Its last value.
-
-    Raises:
-        ValueError: if nothing of that name was logged.
-    """
-    metrics = trainer.callback_metrics
-    if monitor not in metrics:
-        raise ValueError(
-            f"Expected `monitor` to be a metric that the validation logs, but got {monitor!r}. "
-            f"There are: {', '.join(metrics) or 'none'}."
-        )
-    return float(metrics[monitor])
+_BY_WHOLE_WEIGHTS = {"Adafactor", "LBFGS", "Muon"}
+"""Optimizers of torch whose steps depend on the size of a weight, its mean square, or on all."""
 
 
 def check_copied(module: nn.Module) -> None:
@@ -116,8 +94,8 @@ def say_steps_change(trainer: L.Trainer) -> None:
     kinds = {type(optimizer).__name__ for optimizer in trainer.optimizers}
     for kind in sorted(kinds & _BY_WHOLE_WEIGHTS):
         log.warning(
-            "The steps of %s depend on the sizes of whole weights, which become smaller while the "
-            "module trains: it ends with other weights than a training that only masks.",
+            "The steps of %s depend on whole weights, which become smaller while the module "
+            "trains: it ends with other weights than a training that only masks.",
             kind,
         )
 

@@ -64,13 +64,18 @@ class Guard:
         self._hooks.announce(trainer, optimizer)
 
     def end_batch(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Mask the weights on which no hooked optimizer of the trainer has stepped by now."""
+        """Mask the weights that a hooked optimizer has not left at zero by now.
+
+        It may not have stepped on them, or something else has written to them after its step.
+        """
         if not self._hooks.seen:  # it may have been made within the first step
             self._hooks.attach(trainer, find_optimizers(trainer, pl_module))
         pruner, done = self._binding.pruner, self._hooks.stepped_on(trainer.optimizers)
         if pruner is not None:
-            weights = pruner.masks.weights.values()
-            pruner.masks.apply([w for w in weights if self._revived or id(w) not in done])
+            masks = pruner.masks
+            left = {id(w) for w in masks.weights.values() if id(w) in done and masks.holds(w)}
+            chosen = masks.weights.values()
+            masks.apply([w for w in chosen if self._revived or id(w) not in left])
 
     def check(self, trainer: L.Trainer, pl_module: L.LightningModule, moment: str) -> bool:
         """Mask what was revived, with a warning, and hook into all optimizers that can be found.
@@ -153,7 +158,8 @@ class Guard:
         """Shrink the chosen units, and zero again what the optimizer has changed."""
         pruner = self._binding.pruner
         if pruner is not None:
-            rate = float(optimizer.param_groups[0].get("lr", 1.0))
+            groups = optimizer.param_groups  # none of what Lightning makes for no optimizer
+            rate = float(groups[0].get("lr", 1.0)) if groups else 0.0
             self._shrinkage.apply(pruner, rate, fresh)
             pruner.masks.end_step(optimizer)
 

@@ -111,6 +111,17 @@ def check_training_data(trainer: L.Trainer, pl_module: L.LightningModule, recipe
         _held_out(pl_module, batches)
 
 
+def first_batch(trainer: L.Trainer) -> Any | None:
+    """Return a batch of the training data; None if they cannot be read but in their order.
+
+    Args:
+        trainer: the trainer, which need not train any more.
+    """
+    with _same_augmentations():
+        batch = next(_training_batches(trainer, 2), None)
+    return None if batch is None else trainer.strategy.batch_to_device(batch)
+
+
 @contextmanager
 def _same_augmentations() -> Iterator[None]:
     """Draw the same random numbers in a resumed run, and leave those of the training alone."""

@@ -41,6 +41,7 @@ class Chooser:
     Raises:
         TargetError: if a group has no score by the criterion, or there is not as much as the
             recipe asks for.
+        ValueError: if the allocation does not go with the groups.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Chooser:
     ) -> None:
         self.recipe, self._masks, self._cost = recipe, masks, cost
         groups = masks.groups
+        recipe.allocation.check(groups)
         self.floors = floors(groups, recipe.granularity, recipe.allocation)
         self.scorer = scorer or Scorer(
             model,
