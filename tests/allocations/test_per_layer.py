@@ -38,7 +38,13 @@ def test_the_first_pattern_counts():
 
 def test_a_pattern_that_matches_nothing_is_refused():
     with pytest.raises(ValueError, match=r"got 'layer3', which matches none of layer1\.conv"):
-        removed(PerLayer({"layer3": 0.5}), 0.1)
+        PerLayer({"layer3": 0.5}).check(GROUPS)
+    PerLayer({"layer2": 0.5}).check(GROUPS)
+
+
+def test_zero_everywhere_is_refused():
+    with pytest.raises(ValueError, match=r"got \{'layer1\.conv': 0\.0\} and 0\.0 for layer1\.conv"):
+        PerLayer({"layer1.conv": 0.0}).check(GROUPS)
 
 
 @pytest.mark.parametrize("sparsity", [1.0, -0.1])

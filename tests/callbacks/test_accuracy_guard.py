@@ -176,7 +176,7 @@ def test_nothing_to_guard_is_refused() -> None:
 
 def test_a_metric_that_is_not_logged_is_refused() -> None:
     pruning, _ = make()
-    with pytest.raises(ValueError, match="but got 'val/f1', which is none of val/accuracy"):
+    with pytest.raises(ValueError, match=r"but got 'val/f1'\. There are: val/accuracy"):
         fit(Cliff(), pruning, AccuracyGuard("val/f1"))
 
 
@@ -276,3 +276,28 @@ def test_ranks_judge_the_average_of_their_metrics(
     fit(model, pruning, guard)
     assert guard.reference == pytest.approx(0.9)
     assert model.sparsity == pytest.approx(sparsity, abs=0.01)
+
+
+class Shaky(Cliff):
+    """Its first validation gives no number."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        if self.current_epoch == 0:
+            self.log("val/accuracy", float("nan"))
+        else:
+            super().validation_step(batch, batch_idx)
+
+
+def test_what_is_no_number_is_no_reference() -> None:
+    pruning, guard = make()
+    fit(Shaky(most=1.0), pruning, guard)
+    assert guard.reference == pytest.approx(0.9)
+    assert guard.decisions[0] == "val/accuracy nan: no reference yet"
+    assert pruning.pruner.sparsity == pytest.approx(0.9, abs=0.01)
+
+
+def test_a_reference_that_comes_after_the_first_removal_is_told() -> None:
+    pruning = Pruning(0.5, Magnitude(), granularity=Weight(), schedule=OneShot(epoch=0))
+    guard = AccuracyGuard("val/accuracy")
+    with pytest.warns(UserWarning, match=r"but got the first at sparsity 0\.5000"):
+        fit(Cliff(), pruning, guard, epochs=2)

@@ -424,6 +424,13 @@ def test_a_file_that_is_cut_off_is_refused(small, tmp_path, length):
     assert_refused(Net(), path, "cannot be read")
 
 
+def test_a_device_without_an_end_is_not_read(tmp_path):
+    path = tmp_path / "small.safetensors"
+    path.symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match=r"to be a file, but got .* a folder or a device"):
+        load_compact(Net(), path)
+
+
 def test_a_file_that_is_missing_says_so(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_compact(Net(), tmp_path / "gone.safetensors")

@@ -3,13 +3,11 @@ from typing import Any
 
 import lightning as L
 import pytest
-import torch
 from torch import nn
 
 from lightning_prune.callbacks.compaction.checks import (
     check_sizes_agree,
     forget_checkpoint,
-    monitored,
     refuse_full_size,
 )
 from lightning_prune.errors import PruningError
@@ -19,13 +17,6 @@ class Net(L.LightningModule):
     def __init__(self, width: int = 2) -> None:
         super().__init__()
         self.head = nn.Linear(width, 2)
-
-
-def test_a_metric_by_its_name() -> None:
-    trainer: Any = SimpleNamespace(callback_metrics={"a": torch.tensor(0.5)})
-    assert monitored(trainer, "a") == 0.5
-    with pytest.raises(ValueError, match=r"got 'b'\. There are: a"):
-        monitored(trainer, "b")
 
 
 @pytest.mark.parametrize(
