@@ -119,3 +119,9 @@ def test_a_precision_that_is_chosen_late_is_that_of_the_full_size(tmp_path: Path
     fit(tmp_path, True, precision="64-true")
     resumed = fit(tmp_path, True, tmp_path / "epoch=1.ckpt", precision="64-true")
     assert {parameter.dtype for parameter in resumed.parameters()} == {torch.float64}
+
+
+def test_a_target_of_less_than_a_unit_is_told() -> None:
+    pruning = lp.Pruning(1e-6, lp.Magnitude(), schedule=lp.OneShot(epoch=0))
+    with pytest.warns(UserWarning, match="nearer to nothing than to one unit"):
+        make_trainer(pruning).fit(Net(), data())

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import lightning as L
+from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_prune.callbacks.pruning.checks import (
     check_masks_agree,
@@ -89,6 +90,12 @@ class MaskUpdate:
             head = f"{self.name}, {self.schedule.period} {self.due}: "
             line = head + report.line(terminal_width() - len(head))
             say(pl_module, line, *(report.notes() if last else ()))
+        if last and self.target > 0.0 and report.sparsity == 0.0:
+            rank_zero_warn(
+                f"Expected `{self.name}` to remove something in the end, but got a sparsity of "
+                f"{self.target:.3g}, which is nearer to nothing than to one unit. Ask for more, or "
+                "prune single weights."
+            )
 
     def _removes(self, pruner: BasePruner) -> bool:
         """Return whether something is removed, be it again, for which there must be scores."""
