@@ -50,17 +50,14 @@ def map_tensors(nested: Any, transform: Callable[[Tensor], Tensor]) -> Any:
             return transform(leaf)
         if id(leaf) not in made:
             made[id(leaf)] = leaf
-            if next(_tensors(leaf, {}), None) is not None:
+            if next(_tensors(leaf, {}, _held), None) is not None:
                 return _rebuilt(leaf, lambda held: tree_map(apply, held), made)
         return made[id(leaf)]
 
     return tree_map(apply, nested)
 
 
-def _tensors(
-    nested: Any, seen: dict[int, Any], held: Callable[[Any], Any] | None = None
-) -> Iterator[Tensor]:
-    held = held or _held
+def _tensors(nested: Any, seen: dict[int, Any], held: Callable[[Any], Any]) -> Iterator[Tensor]:
     for leaf in tree_leaves(nested):
         if isinstance(leaf, Tensor):
             yield leaf

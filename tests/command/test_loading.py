@@ -12,20 +12,7 @@ from torch import nn
 import lightning_prune as lp
 from lightning_prune.command.loading import inputs_of, model_of
 
-MODEL = "loaded_model:net"
-
-
-@pytest.fixture(autouse=True)
-def _model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = (
-        "from torch import nn\n"
-        "def net():\n"
-        "    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))\n"
-        "def number():\n    return 3\n"
-    )
-    (tmp_path / "loaded_model.py").write_text(source)
-    monkeypatch.chdir(tmp_path)
-    sys.modules.pop("loaded_model", None)
+MODEL = "command_model:net"
 
 
 def masked() -> tuple[nn.Module, torch.Tensor]:
@@ -54,7 +41,7 @@ def test_the_working_directory_is_searched_for_the_call_alone():
     assert sys.path == before
 
 
-@pytest.mark.parametrize("name", ["missing:net", "loaded_model:missing", "loaded_model"])
+@pytest.mark.parametrize("name", ["missing:net", "command_model:missing", "command_model"])
 def test_what_is_not_there_is_refused(name):
     with pytest.raises(
         ValueError, match=f"module:factory, such as .* but got {re.escape(repr(name))}"
@@ -64,7 +51,7 @@ def test_what_is_not_there_is_refused(name):
 
 def test_what_makes_no_module_is_refused():
     with pytest.raises(TypeError, match=r"to make a torch\.nn\.Module, but got int"):
-        model_of("loaded_model:number")
+        model_of("command_model:number")
 
 
 def test_weights_of_another_model_are_refused():

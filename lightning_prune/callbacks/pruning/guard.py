@@ -73,9 +73,10 @@ class Guard:
         pruner, done = self._binding.pruner, self._hooks.stepped_on(trainer.optimizers)
         if pruner is not None:
             masks = pruner.masks
-            left = {id(w) for w in masks.weights.values() if id(w) in done and masks.holds(w)}
-            chosen = masks.weights.values()
-            masks.apply([w for w in chosen if self._revived or id(w) not in left])
+            weights = list(masks.weights.values())
+            if not self._revived:
+                weights = [w for w in weights if id(w) not in done or not masks.holds(w)]
+            masks.apply(weights)
 
     def check(self, trainer: L.Trainer, pl_module: L.LightningModule, moment: str) -> bool:
         """Mask what was revived, with a warning, and hook into all optimizers that can be found.
