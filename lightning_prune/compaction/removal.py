@@ -6,7 +6,7 @@ be made to fit are put back; where nothing tells which ones are at fault, halvin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -121,22 +121,25 @@ class Removal:
         while candidates:
             repaired = self._remove([*self.accepted, *candidates], checks.repair)
             broken = repaired.broken
+            if broken is not None:  # whatever it returns on the examples
+                culprits = self._passing(broken, candidates)
+                if not culprits:
+                    return self._halve(candidates, broken.reason, checks)
+                self._refuse(culprits, broken.reason)
+                candidates = [index for index in candidates if index not in culprits]
+                continue
             try:
                 self.errors = checks.verification.check(self._model, checks.tolerances)
             except VerificationError as error:
-                culprits = self._passing(broken, candidates) if broken is not None else []
-                reason = str(error) if broken is None else broken.reason
-                if not culprits:
-                    checks.raise_counterexample(reason)
-                    return self._halve(candidates, reason, checks)
-                for index in culprits:
-                    self.refused[self._coupling.groups[index].name] = reason
-                candidates = [index for index in candidates if index not in culprits]
-            else:
-                self.accepted += candidates
-                self.plan = repaired.plan
-                return None
+                checks.raise_counterexample(str(error))
+                return self._halve(candidates, str(error), checks)
+            self.accepted += candidates
+            self.plan = repaired.plan
+            return None
         return self._restore()
+
+    def _refuse(self, groups: Iterable[int], reason: str) -> None:
+        self.refused |= {self._coupling.groups[index].name: reason for index in groups}
 
     def _remove(self, chosen: list[int], repair: Repair) -> Repaired:
         self._surgery.undo(to=self._start)
@@ -158,7 +161,7 @@ class Removal:
     def _halve(self, candidates: list[int], reason: str, checks: Checks) -> None:
         half = len(candidates) // 2
         if half == 0:
-            self.refused[self._coupling.groups[candidates[0]].name] = reason
+            self._refuse(candidates, reason)
             return self._restore()
         self.attempt(candidates[:half], checks)
         return self.attempt(candidates[half:], checks)

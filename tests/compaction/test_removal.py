@@ -32,7 +32,7 @@ def cut(model):
     return {name for name, layer in model.named_children() if len(layer.weight) == 4}
 
 
-def checks(wrong=(), broken=None):
+def checks(wrong=()):
     """Checks that fail where one of the layers in ``wrong`` is cut, and note every attempt."""
     attempts = []
 
@@ -46,7 +46,7 @@ def checks(wrong=(), broken=None):
     return SimpleNamespace(
         verification=SimpleNamespace(check=check),
         tolerances=TOLERANCES,
-        repair=lambda surgery, plan: Repaired(plan, broken),
+        repair=lambda surgery, plan: Repaired(plan),
         attempts=attempts,
         raise_counterexample=lambda reason: None,
     )
@@ -84,14 +84,25 @@ def test_where_nothing_holds_the_model_is_as_it_was(model):
 
 
 def test_groups_that_pass_a_broken_operation_are_put_back_without_a_search(model):
-    one = removal(model)
+    one, held = removal(model), checks()
     trace = one._coupling.traces.traces[0]
     broken = Broken(trace, trace.graph.nodes[2], "it is broken")  # reads what layer 1 writes
-    held = checks(("1",), broken)
+    held.repair = lambda surgery, plan: Repaired(plan, broken if plan.groups[1].removed else None)
     one.attempt(one.wanted, held)
     assert cut(model) == {"0", "2", "3"}
     assert one.refused == {"1": "it is broken"}
-    assert len(held.attempts) == 2
+    assert held.attempts == [{"0", "2", "3"}]  # what is broken is not even compared
+
+
+def test_a_broken_operation_that_no_group_passes_is_searched_for(model):
+    one, held = removal(model), checks()
+    trace = one._coupling.traces.traces[0]
+    broken = Broken(trace, trace.graph.nodes[0], "it is broken")  # reads the input alone
+    one._passing = lambda broken, candidates: []
+    held.repair = lambda surgery, plan: Repaired(plan, broken if plan.groups[2].removed else None)
+    one.attempt(one.wanted, held)
+    assert cut(model) == {"0", "1", "3"}
+    assert one.refused == {"2": "it is broken"}
 
 
 def test_a_group_without_dead_units_is_not_wanted(model):

@@ -8,7 +8,7 @@ be repaired is told with the operation, so that only the groups that pass there 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
@@ -129,7 +129,8 @@ class Repair:
                 plan = plan.then(part)
             except RewriteError as error:
                 return Repaired(plan, found.broken_in(name, str(error)))
-        return Repaired(plan, self._stopped(runs))
+        stopped = [trace for trace, run in runs.items() if run.stopped is not None]
+        return Repaired(plan, self._still_broken(stopped, plan))
 
     def _follow(self, trace: Trace, forecast: Forecast) -> Followed:
         """Follow the smaller model, but leave alone what differs between runs of the full one."""
@@ -149,10 +150,21 @@ class Repair:
             self._before[trace] = follow(self._full, trace, forecasts[trace])
         return self._before[trace]
 
-    def _stopped(self, runs: Mapping[Trace, Followed]) -> Broken | None:
-        for trace, run in runs.items():
+    def _still_broken(self, stopped: Collection[Trace], plan: Plan) -> Broken | None:
+        """Follow once more where a run ended early: a slice that took too much may have ended it.
+
+        Returns:
+            The first operation that does not fit with all the corrections in place.
+        """
+        for trace, forecast in self._traces.forecasts(plan.kept) if stopped else ():
+            if trace not in stopped:
+                continue
+            run = self._follow(trace, forecast)
             if run.stopped is not None:
                 return Broken(trace, run.stopped, run.reason)
+            if run.stale:
+                node = run.stale[0].node
+                return Broken(trace, node, f"it is corrected, but not rightly ({node})")
         return None
 
 
