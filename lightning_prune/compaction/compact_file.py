@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -56,7 +56,11 @@ class CompactFile:
         return {**self.tensors, **{name: self.tensors[it] for name, it in self.tied.items()}}
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the file under another name beside ``path``, then put it there in one step."""
+        """Write the file under another name beside ``path``, then put it there in one step.
+
+        Raises:
+            OSError: if it cannot be written; a file that was there stays as it was.
+        """
         texts = {
             "plan": plan_to_text(self.plan),
             "tied": json.dumps(dict(self.tied)),
@@ -71,7 +75,7 @@ class CompactFile:
         target = Path(path)
         beside = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
         try:
-            save_file(data, beside, {"format": format_, **texts, "sha256": sums})
+            _save(data, beside, {"format": format_, **texts, "sha256": sums})
             _flush(beside)
             os.replace(beside, target)
         except BaseException:
@@ -214,6 +218,16 @@ def _malformed(name: str, what: str) -> ValueError:
         f"Expected `{name}` of the file to be {what}, but got something else. Write the file with "
         "`save_compact`."
     )
+
+
+def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        raise OSError(
+            f"Expected a file to be written in {str(path.parent)!r}, but got {error}. Free space "
+            "there, or choose another folder; the model is as it was."
+        ) from error
 
 
 def _flush(path: Path) -> None:

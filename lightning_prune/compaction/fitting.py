@@ -155,8 +155,8 @@ class Fitting:
             raise self._misfit(f"{shown} = {change.after!r} in the file, which does not fit")
         if attribute.name in GROUP_ATTRIBUTES:
             cut = self._plan.axes.get(Axis(f"{attribute.module}.weight".lstrip("."), 0))
-            if cut is not None and _is_same_share(change, cut):
-                return
+            if cut is not None and (not cut.kept or _is_same_share(change, cut)):
+                return  # of a layer that was emptied later, its groups were cut before
         if attribute.name not in self._passed_sizes(attribute.module):
             raise self._misfit(f"{shown}, which its code does not pass as a size")
 

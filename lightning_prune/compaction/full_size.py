@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _WeightNorm
+from torch.nn.utils.parametrize import ParametrizationList
+from torch.nn.utils.weight_norm import WeightNorm
 
 from lightning_prune.compaction.records import plan_of
 from lightning_prune.compaction.remaining import Remaining
@@ -44,7 +48,8 @@ class FullSize(Generic[_Model]):
 
         Returns:
             A model of full size on the same device, with the weights and buffers of the compact
-            one; parameters that were removed are zero.
+            one; parameters that were removed are zero, but for directions of a weight norm, which
+            have none if they are zero.
         """
         model, device = self.zeros(), next(compact.parameters()).device
         model.to(device).train(compact.training)
@@ -56,4 +61,17 @@ class FullSize(Generic[_Model]):
                 full[name].data.copy_(remaining.widened(name, tensor.detach(), full[name].data))
         for name, parameter in compact.named_parameters():
             model.get_parameter(name).requires_grad_(parameter.requires_grad)
+        for direction, dim in _directions(model):
+            nothing = torch.norm_except_dim(direction, 2, dim) == 0
+            direction.data = torch.where(nothing, torch.ones_like(direction), direction)
         return model
+
+
+def _directions(model: nn.Module) -> Iterator[tuple[Tensor, int]]:
+    """Yield the parameters that are divided by their norms, with the dimension of these."""
+    for module in model.modules():
+        if isinstance(module, ParametrizationList) and isinstance(module[0], _WeightNorm):
+            yield module.original1, module[0].dim
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, WeightNorm):
+                yield getattr(module, f"{hook.name}_v"), hook.dim

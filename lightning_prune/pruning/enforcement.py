@@ -123,7 +123,7 @@ class Enforcement:
                 if type(state) not in {Tensor, nn.Parameter}:
                     kept = shard_like(mask.whole(), weight)
                     _mask_quantised(state, kept, type(optimizer).__name__)
-                elif state.is_floating_point():
+                elif state.is_floating_point() or state.is_complex():
                     found.append((state, rows))
                 else:
                     _say_left_alone(type(optimizer).__name__, f"it holds codes of {state.dtype}")

@@ -8,8 +8,8 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from support.fits import Net, data, make_trainer
+from lightning.pytorch.callbacks import LearningRateFinder, ModelCheckpoint
+from support.fits import SAFELY, Net, Validated, data, make_trainer
 
 import lightning_prune as lp
 
@@ -125,3 +125,105 @@ def test_a_target_of_less_than_a_unit_is_told() -> None:
     pruning = lp.Pruning(1e-6, lp.Magnitude(), schedule=lp.OneShot(epoch=0))
     with pytest.warns(UserWarning, match="nearer to nothing than to one unit"):
         make_trainer(pruning).fit(Net(), data())
+
+
+class Twice(Net):
+    """Steps twice for every batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        optimizer = self.optimizers()
+        for _ in range(2):
+            optimizer.zero_grad()
+            self.manual_backward(torch.nn.functional.cross_entropy(self(batch[0]), batch[1]))
+            optimizer.step()
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None: ...
+
+
+@pytest.mark.filterwarnings("ignore:The training step of Twice is not coupled")
+def test_steps_by_hand_are_as_many_as_they_are() -> None:
+    pruning = lp.Pruning(0.5, schedule=lp.OneShot(step=20))  # of 2 * 4 * 4
+    trainer = make_trainer(pruning)
+    trainer.fit(Twice(), data())
+    assert trainer.global_step == 32
+    assert pruning.report is not None
+
+
+def test_a_search_of_the_learning_rate_leaves_a_schedule_in_fractions(tmp_path: Path) -> None:
+    finder = LearningRateFinder(num_training_steps=8, update_attr=False)
+    pruning = lp.Pruning(0.5, schedule=lp.OneShot(at=0.5))
+    model = Net()
+    model.lr = 0.1
+    make_trainer(finder, pruning, default_root_dir=tmp_path).fit(model, data())
+    assert pruning.schedule == lp.OneShot(step=8)
+    assert pruning.report is not None
+
+
+class BestInTheThird(Validated):
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", float(self.trainer.current_epoch != 2))
+
+
+@pytest.mark.filterwarnings(*RESUMED)
+def test_the_best_weights_do_not_mind_the_order_of_what_masks(tmp_path: Path) -> None:
+    def fit(*, other_order: bool, **resumed: Any) -> Net:
+        several = [
+            lp.Pruning(0.5, name="one", include=["body.0"]),
+            lp.Pruning(0.3, name="two", granularity=lp.Weight(), include=["body.3"]),
+        ]
+        saved = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+        compaction = lp.Compaction(monitor="val_loss", latency=False)
+        model = BestInTheThird()
+        trainer = make_trainer(
+            *(several[::-1] if other_order else several),
+            compaction,
+            saved,
+            epochs=5,
+            enable_checkpointing=True,
+        )
+        trainer.fit(model, data(same=True), data(same=True), **resumed)
+        return model
+
+    whole = fit(other_order=False)
+    resumed = fit(other_order=True, ckpt_path=tmp_path / "epoch=3.ckpt", **SAFELY)
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+class Unused(Validated):
+    """Holds a layer that no step runs, of the width that another one gets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.extra = torch.nn.Linear(6, 6)
+
+
+def test_what_seems_to_be_read_by_an_unused_layer_of_its_width_goes_in_the_end() -> None:
+    sizes = []
+    for during in (False, True):
+        model = Unused()
+        compaction = lp.Compaction(during=during, min_gain=0.01, latency=False)
+        pruning = lp.Pruning(0.5, schedule=lp.Linear(start_epoch=1, end_epoch=3))
+        make_trainer(pruning, compaction, epochs=5).fit(model, data(), data())
+        sizes.append([p.shape for p in model.parameters()])
+    assert sizes[0] == sizes[1]
+    assert sizes[0][0][0] == 4  # 8, then 6, then 4
+
+
+def test_what_cannot_be_written_is_told_when_all_else_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    compaction = lp.Compaction(path=folder / "small.safetensors", latency=False)
+    gone = L.pytorch.callbacks.LambdaCallback(on_train_end=lambda *_: folder.rmdir())
+    trainer = make_trainer(lp.Pruning(0.5), compaction, gone)
+    with pytest.raises(ValueError, match=r"whose folder .* does not exist"):
+        trainer.fit(Net(), data())
+    assert compaction.report is not None
+    assert "units removed" in capsys.readouterr().out
+    assert trainer.callback_metrics["compaction/params_after"] == compaction.report.params_after

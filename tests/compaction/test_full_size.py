@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 from torch import nn
 
 import lightning_prune as lp
 from lightning_prune.compaction.full_size import FullSize
+from lightning_prune.modules.twin import clone
 
 X = torch.randn(4, 3, 8, 8)
 
@@ -49,3 +51,17 @@ def test_what_was_trained_since_is_in_it() -> None:
         model[0].bias.add_(1.0)
     back = full.masked(model)
     assert torch.allclose(back.train()(X), model.train()(X), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "normed", [nn.utils.parametrizations.weight_norm, nn.utils.weight_norm], ids=["new", "older"]
+)
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+def test_the_direction_of_a_weight_that_is_gone_is_a_direction(normed) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(normed(nn.Linear(8, 16)), nn.ReLU(), normed(nn.Linear(16, 3)))
+    x = torch.randn(4, 8)
+    lp.prune(model, x, sparsity=0.5, criterion=lp.Magnitude())
+    masked, full = clone(model), FullSize(model)
+    lp.compact(model, x, latency=False)
+    assert torch.allclose(full.masked(model)(x), masked(x), atol=1e-6)

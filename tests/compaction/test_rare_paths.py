@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_prune.compaction import compact
 from lightning_prune.criteria import Magnitude
+from lightning_prune.errors import VerificationError
 from lightning_prune.pruning import prune
 
 
@@ -101,3 +102,75 @@ def test_calls_that_a_model_counts_do_not_tell_copies_apart():
     prune(model, x, sparsity=0.5, criterion=Magnitude())
     compact(model, x, latency=False)
     assert model.first.weight.shape[0] < 16
+
+
+class Padded(nn.Module):
+    """Pads images to a multiple of its window, as Swin does."""
+
+    def __init__(self, window: int) -> None:
+        super().__init__()
+        self.first, self.last, self.window = nn.Conv2d(3, 12, 1), nn.Conv2d(12, 6, 1), window
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = nn.functional.gelu(self.first(x))
+        below, right = (-size % self.window for size in h.shape[-2:])
+        if below or right:
+            h = nn.functional.pad(h, (0, right, 0, below))
+        return self.last(h)
+
+
+@pytest.mark.filterwarnings("ignore:Nothing was removed")
+@pytest.mark.parametrize("window", [2, 7, 8, 16])
+@pytest.mark.parametrize("times", [2, 5])
+def test_constants_that_other_sizes_pad_with_zeros(window, times):
+    torch.manual_seed(0)
+    model, example = Padded(window), torch.randn(2, 3, times * window, times * window)
+    with torch.no_grad():
+        model.first.weight[:6] = 0  # these write a constant
+    later = [torch.randn(2, 3, size, size) for size in (window, 3 * window, 3 * window + 1)]
+    before = [model(x) for x in later]
+    compact(model, example, latency=False)
+    for x, expected in zip(later, before, strict=True):
+        assert torch.allclose(model(x), expected, rtol=1e-4, atol=1e-5)
+
+
+class Stages(nn.Module):
+    """Takes the largest of the units of each stage; one call serves several widths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList([nn.Linear(6, 8), nn.Linear(8, 12), nn.Linear(12, 32)])
+        self.last = nn.Linear(32, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale: Tensor | float = 0.0
+        for stage in self.stages:
+            x = stage(x)
+            scale = scale + x.amax(-1, keepdim=True)
+        return self.last(x) * scale
+
+
+class ByName(nn.Module):
+    """Reduces by an attribute, whose calls cannot be corrected."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages, self.last = nn.ModuleList([nn.Linear(6, 32)]), nn.Linear(32, 4)
+        self.reduce = torch.amax
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.stages[0](x)
+        return self.last(h) * self.reduce(h, dim=-1, keepdim=True)
+
+
+@pytest.mark.parametrize("kind", [Stages, ByName])
+def test_what_cannot_be_corrected_is_refused_even_where_the_example_does_not_tell(kind):
+    torch.manual_seed(0)
+    model, x = kind(), torch.randn(8, 6)
+    with torch.no_grad():  # all that is left may be negative, and zero the largest
+        model.stages[-1].weight[16:] = 0
+        model.stages[-1].bias[16:] = 0
+    state = copy.deepcopy(model.state_dict())
+    with pytest.raises(VerificationError, match="amax"):
+        compact(model, x, latency=False)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from support.oracle import halved
 from torch import Tensor, nn
@@ -95,6 +95,35 @@ def test_groups_that_went_and_channels_that_went_of_each_group_later_are_loaded(
     loaded = load_compact(Multiplied().eval(), tmp_path / "small.safetensors")
     assert torch.equal(loaded(x), model(x))
     assert repr(loaded) == repr(model)
+
+
+class Depthwise(nn.Module):
+    """Adds a branch of one channel for each group."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv1d(1, 12, 1), nn.Conv1d(12, 4, 1)
+        self.each = nn.Conv1d(12, 12, 3, padding=1, groups=12)
+        self.end = nn.Conv1d(12, 12, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.last(x + self.end(self.each(x.relu()).relu()))
+
+
+def test_a_branch_that_went_after_some_of_its_groups_is_loaded(tmp_path):
+    model, x = Depthwise(), torch.randn(2, 1, 16)
+    zero([0, 1, 2], model.each.weight, model.each.bias, model.end.weight.mT)
+    zero([0, 1, 2], model.first.weight, model.first.bias, model.end.weight, model.end.bias)
+    compact(model, x, latency=False)
+    assert model.each.groups == 9
+    zero(list(range(9)), model.end.weight, model.end.bias)
+    compact(model, x, latency=False)
+    assert not model.each.weight.numel()
+    save_compact(model, tmp_path / "small.safetensors")
+    loaded = load_compact(Depthwise(), tmp_path / "small.safetensors")
+    assert torch.equal(loaded(x), model(x))
 
 
 def test_the_file_holds_tensors_and_json_only(small, tmp_path):
@@ -564,6 +593,15 @@ def test_a_write_that_fails_leaves_the_old_file(small, x, tmp_path, monkeypatch)
         save_compact(small, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_told(small, tmp_path, monkeypatch):
+    def full(*unused):
+        raise SafetensorError("no space left")
+
+    monkeypatch.setattr(compact_file, "save_file", full)
+    with pytest.raises(OSError, match=r"no space left\. Free space"):
+        save_compact(small, tmp_path / "small.safetensors")
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.complex64, torch.bool, torch.int8])

@@ -106,6 +106,17 @@ def test_optimizer_state(name):
     assert all((v != 0).all() for v in others)
 
 
+def test_optimizer_state_of_complex_numbers():
+    weights, enforcement = bound(torch.complex64)
+    optimizer = torch.optim.Adam([weights["a"]], lr=0.1)
+    weights["a"].grad = torch.full_like(weights["a"], 1 + 1j)
+    optimizer.step()
+    enforcement.mask_optimizer_state(optimizer)
+    state = optimizer.state[weights["a"]]
+    for name in ("exp_avg", "exp_avg_sq"):
+        assert torch.equal(state[name] != 0, MASK)
+
+
 def test_weights_that_are_not_zero_are_counted_and_cleared():
     weights, enforcement = bound()
     assert enforcement.clear_weights() == {"a": 2}

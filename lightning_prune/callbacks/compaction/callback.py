@@ -48,6 +48,7 @@ from lightning_prune.callbacks.trainer.monitored import monitored
 from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.other_callbacks import forget_averages
 from lightning_prune.callbacks.trainer.printing import print_as_is
+from lightning_prune.callbacks.trainer.ranks import failing_together
 from lightning_prune.callbacks.trainer.strategies import check_strategy, shards_weights
 from lightning_prune.compaction import CompactionReport, compact
 from lightning_prune.compaction.foreign_masks import warn_of_masks
@@ -281,27 +282,29 @@ class Compaction(Callback):
         before = twin(masked)
         self.report = compact(masked, examples, latency=False, allow_unused=self.allow_unused)
         last = (
-            self.report if full is None else self._in_training.finish(pl_module, masked, examples)
+            self.report.plan
+            if full is None
+            else self._in_training.finish(pl_module, masked, examples)
         )
         states.attach(pl_module)
         self._best = BestWeights(self.mode)  # those of the full size are done with
-        cut_optimizer_states(trainer, pl_module, last.plan)
+        cut_optimizer_states(trainer, pl_module, last)
         forget_averages(trainer)
         check_sizes_agree(trainer, pl_module)
-        if trainer.is_global_zero:
-            warn_left_behind(before, pl_module)
-            self.report = self._publish(trainer, before, pl_module, self.report, examples[0])
-        else:
+        if not trainer.is_global_zero:
             note(trainer, self.report)
+        with failing_together(trainer):
+            if trainer.is_global_zero:
+                warn_left_behind(before, pl_module)
+                self.report = self._publish(trainer, before, pl_module, self.report, examples[0])
 
     def _compact_gathered(
         self, trainer: L.Trainer, pl_module: L.LightningModule, examples: list[ExampleInputs]
     ) -> None:
-        """Compact a copy of a sharded model, on rank zero; all ranks learn of a failure."""
+        """Compact a copy of a sharded model, on rank zero."""
         gathered = gather(pl_module, keep=trainer.is_global_zero)
-        failure: Exception | None = None
-        if gathered is not None:
-            try:
+        with failing_together(trainer):
+            if gathered is not None:
                 before, examples = twin(gathered), [example.map(Tensor.cpu) for example in examples]
                 self.report = compact(
                     gathered, examples, latency=False, allow_unused=self.allow_unused
@@ -310,11 +313,6 @@ class Compaction(Callback):
                 print_as_is(
                     pl_module, f"The sharded model keeps its size; the compact one is {self.path}"
                 )
-            except Exception as error:
-                failure = error
-        failure = trainer.strategy.broadcast(failure)
-        if failure is not None:
-            raise failure
 
     def _choose_weights(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put the best weights back, where they were asked for, and say which."""

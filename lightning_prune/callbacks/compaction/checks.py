@@ -100,6 +100,19 @@ def say_steps_change(trainer: L.Trainer) -> None:
         )
 
 
+def is_same(module: nn.Module, compacted: nn.Module) -> bool:
+    """Return whether two modules hold the same tensors, of the same sizes and values.
+
+    Args:
+        module: a module.
+        compacted: another one.
+
+    Returns:
+        False if any differs.
+    """
+    return not _differing(module, compacted)
+
+
 def check_same(module: nn.Module, compacted: nn.Module) -> None:
     """Compare a module that became compact step by step with one compacted at once.
 
@@ -110,14 +123,21 @@ def check_same(module: nn.Module, compacted: nn.Module) -> None:
     Raises:
         VerificationError: if a tensor differs in its size or its values.
     """
-    other = compacted.state_dict()
-    for name, tensor in module.state_dict().items():
-        if isinstance(tensor, Tensor) and not torch.equal(tensor, other[name]):
-            raise VerificationError(
-                "Expected a model that became compact in training to be the one that compaction "
-                f"makes of its full size, but got another {name}. It was verified at every step; "
-                "save it with `save_compact`, and train without `during` for the final proof."
-            )
+    if differing := _differing(module, compacted):
+        raise VerificationError(
+            "Expected a model that became compact in training to be the one that compaction makes "
+            f"of its full size, but got another {differing[0]}. It was verified at every step; "
+            "save it with `save_compact`, and train without `during` for the final proof."
+        )
+
+
+def _differing(module: nn.Module, other: nn.Module) -> list[str]:
+    tensors, others = module.state_dict(), other.state_dict()
+    return [
+        name
+        for name, tensor in tensors.items()
+        if isinstance(tensor, Tensor) and not torch.equal(tensor, others[name])
+    ]
 
 
 def refuse_full_size(

@@ -35,7 +35,7 @@ class Publishing:
         report: CompactionReport,
         inputs: ExampleInputs,
     ) -> CompactionReport:
-        """Write the compact model where asked, then measure, print and log the report.
+        """Write the compact model where asked; measure, print and log the report.
 
         Args:
             trainer: the trainer, on rank zero.
@@ -46,9 +46,12 @@ class Publishing:
 
         Returns:
             The report, with latencies where they are asked for.
+
+        Raises:
+            OSError: once all else is done, if the file could not be written.
+            ValueError: so, too, if the model cannot be stored.
         """
-        if self.path is not None:
-            save_compact(compacted, self.path, report=report)
+        failure = self._write(compacted, report)
         if self.latency:
             report = with_latency(report, before, compacted, inputs)
         print_as_is(trainer.lightning_module, report)
@@ -58,7 +61,18 @@ class Publishing:
             logger.log_metrics(report.metrics(), step=trainer.global_step)
             logger.save()
         note(trainer, report)
+        if failure is not None:
+            raise failure
         return report
+
+    def _write(self, compacted: nn.Module, report: CompactionReport) -> Exception | None:
+        """Write the file; return what has kept it from being written."""
+        try:
+            if self.path is not None:
+                save_compact(compacted, self.path, report=report)
+        except (OSError, ValueError) as error:
+            return error
+        return None
 
 
 def note(trainer: L.Trainer, report: CompactionReport) -> None:

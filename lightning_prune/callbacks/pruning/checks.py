@@ -74,8 +74,9 @@ def check_length(trainer: L.Trainer, schedule: Schedule) -> None:
     Raises:
         ValueError: if it does.
     """
-    # With several optimizers, every one of them counts as a step.
-    if len(trainer.optimizers) != 1 or is_trial(trainer):
+    # With several optimizers, every one of them counts as a step; by hand, any number is made.
+    automatic = trainer.lightning_module.automatic_optimization
+    if len(trainer.optimizers) != 1 or not automatic or is_trial(trainer):
         return
     if schedule.period == "epoch":
         _check_end(

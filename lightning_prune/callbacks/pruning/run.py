@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import lightning as L
@@ -173,13 +173,20 @@ class PruningRun:
         if self._loaded is None:
             self._binding.bind(pl_module, batch, widen=self.progress.done < self.schedule.last)
             return
-        check_resumable(self._name, self._loaded, options_of(self._recipe, self.schedule))
+        self._check_resumable(self._loaded)
         self.progress.load_state_dict(self._loaded)
         self._rewinder.load_state_dict(self._loaded["rewind"])
         self._shrinkage.load_state_dict(self._loaded["regularizer"])
         self.guard.load_state_dict(self._loaded["steps"])
         if self._binding.restore(pl_module, batch, self._loaded):
             self._loaded = None
+
+    def _check_resumable(self, state: Mapping[str, Any]) -> None:
+        """Refuse a state of other options."""
+        mine = options_of(self._recipe, self.schedule)
+        given = options_of(self._recipe, self._given_schedule)
+        stored_early = state["options"] == given  # before its fractions were steps
+        check_resumable(self._name, state, given if stored_early else mine)
 
     def advance(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Update the masks if an update is due by now and not done."""

@@ -18,16 +18,16 @@ class Masking(Protocol):
 
 
 def masks_in_force(trainer: L.Trainer) -> list[int]:
-    """Return a checksum of the masks of every callback that has some, in their order.
+    """Return a checksum of the masks of every callback that has some, in whatever order these are.
 
     Args:
         trainer: the trainer.
 
     Returns:
-        One for each callback; none where nobody masks.
+        One for each callback, ascending; none where nobody masks.
     """
     callbacks = trainer.callbacks  # type: ignore[attr-defined]  # lightning's connectors set it
-    return [c.masks_in_force() for c in callbacks if isinstance(c, Masking)]
+    return sorted(c.masks_in_force() for c in callbacks if isinstance(c, Masking))
 
 
 @runtime_checkable

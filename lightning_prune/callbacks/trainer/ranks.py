@@ -1,6 +1,9 @@
-"""Ranks: whether all of them hold the same, compared by a checksum."""
+"""Ranks: whether all of them hold the same, and fail together."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import lightning as L
 import torch
@@ -24,3 +27,20 @@ def ranks_agree(trainer: L.Trainer, pl_module: L.LightningModule, checksum: int)
     extremes = torch.tensor([checksum, -checksum], device=pl_module.device)
     reduced = trainer.strategy.reduce(extremes, reduce_op="max")
     return int(reduced[0]) == -int(reduced[1])
+
+
+@contextmanager
+def failing_together(trainer: L.Trainer) -> Iterator[None]:
+    """Raise on every rank what is raised on rank zero, at the end of the block.
+
+    Args:
+        trainer: the trainer; all ranks enter the block.
+    """
+    failure: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        failure = error
+    failure = trainer.strategy.broadcast(failure)
+    if failure is not None:
+        raise failure

@@ -106,9 +106,9 @@ def _parts(places: Iterable[Place], inputs: ExampleInputs) -> list[frozenset[Pla
 
 
 def larger(size: int) -> list[int]:
-    """Return larger sizes, the most usual first."""
-    usual = [size + 32, size + 1, 2 * size]
-    sizes = usual if size >= _LARGE else [2 * size, size + 1, size + 8, size + 32]
+    """Return larger sizes, the most telling first: one that divides by nothing may be padded."""
+    large = [size + 33, size + 32, size + 1, 2 * size]
+    sizes = large if size >= _LARGE else [2 * size + 1, 2 * size, size + 1, size + 8, size + 32]
     return list(dict.fromkeys([*sizes, *_squares(size, 1, 2)]))
 
 

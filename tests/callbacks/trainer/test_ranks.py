@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_prune.callbacks.trainer.ranks import ranks_agree
+from lightning_prune.callbacks.trainer.ranks import failing_together, ranks_agree
 
 
 class Net(L.LightningModule):
@@ -28,3 +28,19 @@ def test_ranks_are_compared(other: int) -> None:
 def test_one_rank_agrees_with_itself() -> None:
     one: Any = SimpleNamespace(world_size=1)
     assert ranks_agree(one, Net(), 7)
+
+
+def receiving(received: Exception | None) -> Any:
+    return SimpleNamespace(strategy=SimpleNamespace(broadcast=lambda mine: received))
+
+
+def test_a_failure_on_rank_zero_is_raised_here() -> None:
+    with pytest.raises(OSError, match="no space"), failing_together(receiving(OSError("no space"))):
+        pass
+
+
+def test_where_nothing_fails_nothing_is_raised() -> None:
+    done = []
+    with failing_together(receiving(None)):
+        done.append(1)
+    assert done

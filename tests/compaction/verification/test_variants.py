@@ -31,11 +31,11 @@ def of(*shapes, **kwargs):
 
 def test_an_image_is_made_larger_and_smaller_together_and_by_its_sides():
     found = shapes(asked(of((2, 3, 96, 96))))
-    assert found["larger sizes and a batch of 1"] == [(1, 3, 128, 128)]
+    assert found["larger sizes and a batch of 1"] == [(1, 3, 129, 129)]
     assert found["smaller sizes and a batch of 3"] == [(3, 3, 64, 64)]
-    assert found["larger dimension 2 of input 0"] == [(2, 3, 128, 96)]
+    assert found["larger dimension 2 of input 0"] == [(2, 3, 129, 96)]
     assert found["smaller dimension 2 of input 0"] == [(2, 3, 64, 96)]
-    assert found["larger dimension 3 of input 0"] == [(2, 3, 96, 128)]
+    assert found["larger dimension 3 of input 0"] == [(2, 3, 96, 129)]
     assert found["smaller dimension 3 of input 0"] == [(2, 3, 96, 64)]
 
 
@@ -47,25 +47,25 @@ def test_the_whole_batch_comes_last():
 
 def test_a_batch_of_one_is_doubled():
     found = shapes(asked(of((1, 3, 8, 8))))
-    assert found["larger sizes"] == [(1, 3, 16, 16)]
+    assert found["larger sizes"] == [(1, 3, 17, 17)]
     assert found["smaller sizes and a batch of 2"] == [(2, 3, 4, 4)]
 
 
 def test_a_sequence_and_its_mask_change_together():
     inputs = ExampleInputs((torch.randn(2, 6, 4), torch.ones(2, 6, dtype=torch.bool)))
     found = shapes(asked(inputs))
-    assert found["larger sizes and a batch of 1"] == [(1, 12, 4), (1, 12)]
+    assert found["larger sizes and a batch of 1"] == [(1, 13, 4), (1, 13)]
     assert found["smaller sizes and a batch of 3"] == [(3, 3, 4), (3, 3)]
 
 
 def test_features_of_the_same_number_as_positions_stay():
     found = asked(of((2, 6, 6)), takes=lambda question, one: one.tensors[0].shape[2] == 6)
-    assert shapes(found)["larger sizes and a batch of 1"] == [(1, 12, 6)]
+    assert shapes(found)["larger sizes and a batch of 1"] == [(1, 13, 6)]
 
 
 def test_where_both_are_too_much_size_and_batch_change_by_themselves():
     found = shapes(asked(of((2, 3, 8, 8)), takes=lambda question, one: "and" not in question.about))
-    assert found["larger sizes"] == [(2, 3, 16, 16)]
+    assert found["larger sizes"] == [(2, 3, 17, 17)]
     assert found["smaller sizes"] == [(2, 3, 4, 4)]
     assert found["a batch of 3"] == [(3, 3, 8, 8)]
     assert found["a batch of 1"] == [(1, 3, 8, 8)]
@@ -80,7 +80,7 @@ def test_multiples_are_found():
 
 def test_dimensions_that_are_no_positions_are_asked_for_as_well():
     found = shapes(asked(of((2, 4, 9))))
-    assert found["larger dimension 2 of input 0"] == [(2, 4, 18)]
+    assert found["larger dimension 2 of input 0"] == [(2, 4, 19)]
 
 
 def test_a_fixed_size_leaves_other_values():
