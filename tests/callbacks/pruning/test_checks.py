@@ -23,6 +23,7 @@ from lightning_prune.schedules import Linear, OneShot
 
 def trainer(**options: Any) -> Any:
     defaults = {"fast_dev_run": False, "max_epochs": 10, "max_steps": -1, "optimizers": [None]}
+    defaults["lightning_module"] = SimpleNamespace(automatic_optimization=True)
     return SimpleNamespace(**{**defaults, "world_size": 1, **options})
 
 

@@ -10,9 +10,10 @@ class Other:
         return 7
 
 
-def test_every_callback_with_masks_is_asked_whatever_its_class() -> None:
-    trainer: Any = SimpleNamespace(callbacks=[object(), Other(), Pruning(0.5)])
-    assert masks_in_force(trainer) == [7, 0]
+def test_every_callback_with_masks_is_asked_whatever_its_class_and_place() -> None:
+    for callbacks in ([object(), Other(), Pruning(0.5)], [Pruning(0.5), Other()]):
+        trainer: Any = SimpleNamespace(callbacks=callbacks)
+        assert masks_in_force(trainer) == [0, 7]  # in whatever order
 
 
 def test_nobody_masks() -> None:
