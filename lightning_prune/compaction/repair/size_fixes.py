@@ -240,6 +240,8 @@ def _left(e: Expectation, ref: Ref, dim: int) -> tuple[int, int, tuple[int, ...]
 
 def _refilled(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     """Give a reduction back the zeros that are gone."""
+    if len(e.node.inputs) > 1:
+        return None  # the larger or smaller of two tensors
     source: Ref = e.node.args[0]
     before, after = e.trace.graph[source].shape, e.forecast.shape(source)
     stale = [d for d in reduced_dims(e.node, len(before)) if before[d] != after[d]]

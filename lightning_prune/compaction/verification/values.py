@@ -113,7 +113,7 @@ def from_zero(inputs: ExampleInputs, seed: int) -> ExampleInputs:
 
 
 def mixed_masks(inputs: ExampleInputs, seed: int) -> ExampleInputs:
-    """Return inputs whose masks hide about half, but nothing at the first position."""
+    """Return inputs whose masks hide about half; at the first position they are as they were."""
     generator = torch.Generator().manual_seed(seed)
 
     def mix(tensor: Tensor, given: Tensor) -> Tensor:
@@ -125,6 +125,8 @@ def mixed_masks(inputs: ExampleInputs, seed: int) -> ExampleInputs:
             shown[..., 0] = True
         if kind == "hiding":
             return torch.where(shown, torch.zeros_like(tensor), given.min())
+        if tensor.dim():  # true may mean that it is hidden, and there may be nothing but the first
+            shown[..., 0] = given[..., 0]
         return shown.to(tensor.dtype)
 
     return _zipped(mix, inputs, inputs)

@@ -67,6 +67,19 @@ def test_what_has_no_distance_must_be_equal(expected, obtained, message):
     errors_between(run(expected), run(expected))
 
 
+@pytest.mark.parametrize("made_up", [False, True])
+def test_what_is_nan_on_inputs_that_nobody_gave_tells_nothing(made_up):
+    expected, obtained = run(tensor(1.0, torch.nan)), run(tensor(1.5, 7.0))
+    if made_up:
+        assert errors_between(expected, obtained, made_up=True) == Errors(0.5, 0.5)
+    else:
+        with pytest.raises(VerificationError, match="where they are finite"):
+            errors_between(expected, obtained)
+    for one in (torch.nan, INFINITE):  # but what was a number stays one
+        with pytest.raises(VerificationError, match="where they are finite"):
+            errors_between(run(tensor(1.0)), run(tensor(one)), made_up=made_up)
+
+
 def test_complex_numbers_are_compared_by_both_parts():
     one, other = tensor(1 + 2j), tensor(1 + 1j)
     assert errors_between(run(one), run(other)).max_abs_error == 1

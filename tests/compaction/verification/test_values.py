@@ -106,6 +106,13 @@ def test_masks_are_mixed_and_show_the_first_position(dtype):
     assert set(filled_masks(of(mixed), shown=False).tensors[0].flatten().tolist()) == {0}
 
 
+def test_of_masks_whose_true_hides_the_first_position_stays_shown():
+    mask = torch.ones(6, 6, dtype=torch.bool).triu(1)
+    mixed = mixed_masks(of(mask), 0).tensors[0]
+    assert not bool(mixed[:, 0].any())
+    assert 0 < int(mixed.sum()) < mixed.numel()
+
+
 def test_a_mask_without_a_position_is_mixed():
     assert mixed_masks(of(torch.tensor(True)), 0).tensors[0].shape == ()
 
