@@ -47,7 +47,12 @@ def compact_twin(
     example = example.on(small)
     if coupling is None:
         coupling = couple(small, example, allow_unused=allow_unused)
-    Shrinking(small, [example], allow_unused=allow_unused, verified=False, round_to=round_to).run(
-        coupling
-    )
+    Shrinking(
+        small,
+        [example],
+        before=model,
+        allow_unused=allow_unused,
+        verified=False,
+        round_to=round_to,
+    ).run(coupling)
     return small

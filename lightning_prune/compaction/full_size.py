@@ -71,7 +71,7 @@ def _directions(model: nn.Module) -> Iterator[tuple[Tensor, int]]:
     """Yield the parameters that are divided by their norms, with the dimension of these."""
     for module in model.modules():
         if isinstance(module, ParametrizationList) and isinstance(module[0], _WeightNorm):
-            yield module.original1, module[0].dim
+            yield module.get_parameter("original1"), module[0].dim
         for hook in module._forward_pre_hooks.values():
             if isinstance(hook, WeightNorm):
-                yield getattr(module, f"{hook.name}_v"), hook.dim
+                yield module.get_parameter(f"{hook.name}_v"), hook.dim

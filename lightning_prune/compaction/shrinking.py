@@ -84,6 +84,7 @@ class Shrinking:
     Args:
         model: the masked model; it becomes smaller in place.
         examples: arguments for its methods, on its device.
+        before: the same model in full size, that nobody changes; a twin if there is none.
         allow_unused: as in `compact`.
         verified: hold every form of the model to the masked one; else only see that it runs.
         round_to: the number of units that stay in a group is a multiple of this, or all.
@@ -94,11 +95,12 @@ class Shrinking:
         model: nn.Module,
         examples: list[ExampleInputs],
         *,
+        before: nn.Module | None = None,
         allow_unused: bool = False,
         verified: bool = True,
         round_to: int = 1,
     ) -> None:
-        self.before = twin(model)
+        self.before = twin(model) if before is None else before
         self.surgery = Surgery(model)
         self._first_mark = self.surgery.mark()
         self._known_dead: tuple[tuple[Coupling, int, int], list[Tensor]] | None = None

@@ -5,7 +5,7 @@ It multiplies weights in place. A pruner says which units, a regularization by w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -56,7 +56,7 @@ class Shrinkage:
         self._going, self._steps, self._stepped = None, 0, set()
 
     @torch.no_grad()
-    def apply(self, pruner: BasePruner, rate: float, stepped: Collection[int]) -> None:
+    def apply(self, pruner: BasePruner, rates: Mapping[int, float]) -> None:
         """Shrink the chosen units; call it after every optimizer step.
 
         Where several optimizers share the weights, their steps count as one until one of them
@@ -64,17 +64,17 @@ class Shrinkage:
 
         Args:
             pruner: what will remove them.
-            rate: the learning rate.
-            stepped: ids of the parameters that the optimizer has stepped on.
+            rates: learning rate of every parameter that the optimizer has stepped on, by its id;
+                units shrink by that of the first of their weights.
         """
         if self._regularization is None or self._going is None or not self._fits(pruner):
             return
-        weights = {n: w for n, w in pruner.masks.weights.items() if id(w) in stepped}
+        weights = {n: w for n, w in pruner.masks.weights.items() if id(w) in rates}
         if not weights:  # the optimizer of another network: no step of this one
             return
         self._count(weights)
         factors = [
-            self._factors(self._regularization, group, going, pruner.masks.weights, rate)
+            self._factors(self._regularization, group, going, pruner.masks.weights, rates)
             if going.any()
             else None
             for group, going in zip(pruner.masks.groups, self._going, strict=True)
@@ -125,7 +125,7 @@ class Shrinkage:
         group: Group,
         going: Tensor,
         weights: Mapping[str, Tensor],
-        rate: float,
+        rates: Mapping[int, float],
     ) -> Tensor:
         """Return by what each unit of a group is multiplied; 1 for those that stay."""
         members = _members(group, weights)
@@ -137,6 +137,7 @@ class Shrinkage:
             m.width * (1 if m.axis.dim < 0 else weights[m.axis.tensor].numel() // m.size)
             for m in members
         )
+        rate = next((rates[key] for key in _ids(members, weights) if key in rates), 0.0)
         factors = regularization.factors(norms, round(size), self._steps - 1, rate)
         return torch.where(going.to(factors.device), factors, torch.ones_like(factors))
 
@@ -144,6 +145,10 @@ class Shrinkage:
 def _members(group: Group, weights: Mapping[str, Tensor]) -> list[Member]:
     """Return the members of a group on these weights that are zeroed with it."""
     return [m for m in group.parameters if m.side != "shape" and m.axis.tensor in weights]
+
+
+def _ids(members: Sequence[Member], weights: Mapping[str, Tensor]) -> list[int]:
+    return [id(weights[member.axis.tensor]) for member in members]
 
 
 def _line(member: Member, factors: Tensor, shape: torch.Size) -> Tensor:

@@ -36,7 +36,7 @@ def test_only_what_goes_next_shrinks_and_it_does_on_both_sides():
     shrinkage = Shrinkage(GrowingL2(strength=1.0))
     shrinkage.choose(pruner, 0.5)
     before, norms = rows(model).clone(), rows(model).abs().sum(1)
-    shrinkage.apply(pruner, 0.1, everything(model))
+    shrinkage.apply(pruner, dict.fromkeys(everything(model), 0.1))
     shares = rows(model) / before
     going = norms.argsort()[:2]
     staying = norms.argsort()[2:]
@@ -46,12 +46,23 @@ def test_only_what_goes_next_shrinks_and_it_does_on_both_sides():
     assert set((~pruner.masks.kept[0]).nonzero().flatten().tolist()) == set(going.tolist())
 
 
+def test_units_shrink_by_the_rate_of_their_own_layer():
+    model, pruner = make()
+    shrinkage = Shrinkage(GrowingL2(strength=1.0))
+    shrinkage.choose(pruner, 0.5)
+    before, norms = rows(model).clone(), rows(model).abs().sum(1)
+    body = dict.fromkeys(everything(model[0]), 0.5)
+    shrinkage.apply(pruner, dict.fromkeys(everything(model[2]), 0.1) | body)
+    shares = (rows(model) / before)[norms.argsort()[:2]]
+    assert torch.allclose(shares, torch.full_like(shares, 1 / 1.5))
+
+
 def test_the_lasso_ends_at_zero():
     model, pruner = make()
     shrinkage = Shrinkage(GroupLasso(strength=1.0, refresh=1000))
     shrinkage.choose(pruner, 0.25)
     for _ in range(100):
-        shrinkage.apply(pruner, 0.05, everything(model))
+        shrinkage.apply(pruner, dict.fromkeys(everything(model), 0.05))
     assert int((rows(model) == 0).all(1).sum()) == 1
 
 
@@ -60,7 +71,7 @@ def test_the_lasso_takes_as_much_as_the_size_of_a_unit_says():
     shrinkage = Shrinkage(GroupLasso(strength=1.0, refresh=1000))
     shrinkage.choose(pruner, 0.25)
     before = rows(model).norm(dim=1)
-    shrinkage.apply(pruner, 0.01, everything(model))
+    shrinkage.apply(pruner, dict.fromkeys(everything(model), 0.01))
     lost = (before - rows(model).norm(dim=1)).sort().values
     expected = torch.tensor([0.0, 0.0, 0.0, 0.01 * 9**0.5])  # five weights, a bias, three readers
     assert torch.allclose(lost, expected, atol=1e-6)
@@ -71,7 +82,7 @@ def test_only_weights_that_were_stepped():
     shrinkage = Shrinkage(GrowingL2(strength=1.0))
     shrinkage.choose(pruner, 0.5)
     before = [p.detach().clone() for p in model.parameters()]
-    shrinkage.apply(pruner, 0.1, {id(model[2].weight)})
+    shrinkage.apply(pruner, dict.fromkeys({id(model[2].weight)}, 0.1))
     same = [torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
     assert same == [True, True, False, True]
 
@@ -81,13 +92,13 @@ def test_the_state_comes_back():
     shrinkage, other = Shrinkage(GrowingL2()), Shrinkage(GrowingL2())
     other.load_state_dict(shrinkage.state_dict())
     shrinkage.choose(pruner, 0.5)
-    shrinkage.apply(pruner, 0.1, everything(model))
+    shrinkage.apply(pruner, dict.fromkeys(everything(model), 0.1))
     other.load_state_dict(shrinkage.state_dict())
     assert other.state_dict()["steps"] == 1
     twin, twin_pruner = make()
     twin.load_state_dict(model.state_dict())
-    shrinkage.apply(pruner, 0.1, everything(model))
-    other.apply(twin_pruner, 0.1, everything(twin))
+    shrinkage.apply(pruner, dict.fromkeys(everything(model), 0.1))
+    other.apply(twin_pruner, dict.fromkeys(everything(twin), 0.1))
     assert torch.equal(rows(model), rows(twin))
 
 
@@ -96,7 +107,7 @@ def test_nothing_to_aim_at_changes_nothing():
     shrinkage = Shrinkage(GrowingL2(strength=1.0))
     before = rows(model).clone()
     shrinkage.choose(pruner, 0.0)
-    shrinkage.apply(pruner, 0.1, everything(model))
+    shrinkage.apply(pruner, dict.fromkeys(everything(model), 0.1))
     assert torch.equal(rows(model), before)
 
 
@@ -106,10 +117,10 @@ def test_steps_of_other_optimizers_do_not_count():
     shrinkage.choose(pruner, 0.5)
     others = {id(p) for p in nn.Linear(2, 2).parameters()}
     before = rows(model).clone()
-    shrinkage.apply(pruner, 0.1, others)
+    shrinkage.apply(pruner, dict.fromkeys(others, 0.1))
     assert torch.equal(rows(model), before)
     assert shrinkage.state_dict()["steps"] == 0
-    shrinkage.apply(pruner, 0.1, everything(model))
+    shrinkage.apply(pruner, dict.fromkeys(everything(model), 0.1))
     assert shrinkage.state_dict()["steps"] == 1
 
 
@@ -124,9 +135,9 @@ def test_a_step_of_two_optimizers_is_one():
     shrinkage.choose(pruner, 0.5)
     other_shrinkage.choose(other_pruner, 0.5)
     for step in range(1, 8):
-        shrinkage.apply(pruner, 0.1, everything(one))
+        shrinkage.apply(pruner, dict.fromkeys(everything(one), 0.1))
         for stepped in two_optimizers(other):
-            other_shrinkage.apply(other_pruner, 0.1, stepped)
+            other_shrinkage.apply(other_pruner, dict.fromkeys(stepped, 0.1))
         assert shrinkage.state_dict()["steps"] == other_shrinkage.state_dict()["steps"] == step
     assert torch.equal(rows(one), rows(other))
 
@@ -137,11 +148,11 @@ def test_the_lasso_takes_whole_units_for_its_norms_whoever_steps():
     shrinkage.choose(pruner, 0.25)
     before, norms = rows(model).clone(), rows(model).norm(dim=1)
     first, second = two_optimizers(model)
-    shrinkage.apply(pruner, 0.01, first)
+    shrinkage.apply(pruner, dict.fromkeys(first, 0.01))
     share = 1 - 0.01 * 9**0.5 / norms.min()
     unit = norms.argmin()
     assert torch.allclose(rows(model)[unit, :5], before[unit, :5] * share)
-    shrinkage.apply(pruner, 0.01, second)
+    shrinkage.apply(pruner, dict.fromkeys(second, 0.01))
     # The unit is a little smaller by then, and loses the same length, shared by all of it.
     assert torch.allclose(rows(model)[unit, 5:], before[unit, 5:] * share, rtol=0.1)
 
@@ -151,10 +162,10 @@ def test_a_run_resumed_between_two_optimizers_counts_as_one_that_was_not():
     shrinkage = Shrinkage(GrowingL2())
     shrinkage.choose(pruner, 0.5)
     first, second = two_optimizers(model)
-    shrinkage.apply(pruner, 0.1, first)
+    shrinkage.apply(pruner, dict.fromkeys(first, 0.1))
     resumed = Shrinkage(GrowingL2())
     resumed.load_state_dict(shrinkage.state_dict())
-    resumed.apply(pruner, 0.1, second)
+    resumed.apply(pruner, dict.fromkeys(second, 0.1))
     assert resumed.state_dict()["steps"] == 1
-    resumed.apply(pruner, 0.1, second)
+    resumed.apply(pruner, dict.fromkeys(second, 0.1))
     assert resumed.state_dict()["steps"] == 2

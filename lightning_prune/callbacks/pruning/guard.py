@@ -7,7 +7,7 @@ validation or a checkpoint they are compared with zero: other weights may have b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_warn
@@ -159,9 +159,8 @@ class Guard:
         """Shrink the chosen units, and zero again what the optimizer has changed."""
         pruner = self._binding.pruner
         if pruner is not None:
-            groups = optimizer.param_groups  # none of what Lightning makes for no optimizer
-            rate = float(groups[0].get("lr", 1.0)) if groups else 0.0
-            self._shrinkage.apply(pruner, rate, fresh)
+            if not self._shrinkage.is_idle:
+                self._shrinkage.apply(pruner, _rates(optimizer, fresh))
             pruner.masks.end_step(optimizer)
 
     def _warn(self, counts: Mapping[str, int], moment: str) -> None:
@@ -177,3 +176,13 @@ class Guard:
             "`pruner.masks.apply()` of the callback after it, or `apply_to_copy(copy)` of the same "
             "for the other weights."
         )
+
+
+def _rates(optimizer: Optimizer, stepped: Collection[int]) -> dict[int, float]:
+    """Return the learning rates of some of an optimizer's parameters, by their ids."""
+    return {
+        id(parameter): float(group.get("lr", 1.0))
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if id(parameter) in stepped
+    }
