@@ -16,6 +16,7 @@ from lightning_prune.runtime.corrections import (
     Pin,
     PinArguments,
     Recut,
+    Resize,
     numbers_given,
     places_of,
 )
@@ -49,7 +50,8 @@ def join_calls(calls: Sequence[StaleCall], right: Sequence[Arguments]) -> Correc
         RewriteError: if nothing tells the calls apart.
     """
     first = calls[0]
-    if not right and all(call.correction == first.correction for call in calls):
+    is_one = all(call.correction == first.correction for call in calls)
+    if is_one and (not right or _only_infers(first.correction)):
         return first.correction
     needed = [_needed(call) for call in calls]
     places = places_of(needed)
@@ -62,6 +64,11 @@ def join_calls(calls: Sequence[StaleCall], right: Sequence[Arguments]) -> Correc
         if numbers is None or cases.setdefault(numbers, correction) != correction:
             raise RewriteError(_SEVERAL)
     return Cases(tuple(cases.items()))
+
+
+def _only_infers(correction: Correction) -> bool:
+    """Tell whether a correction leaves a size to torch, which then finds the right one as well."""
+    return isinstance(correction, Resize) and all(not f.denominator for f in correction.factors)
 
 
 def _needed(call: StaleCall) -> Correction:

@@ -102,7 +102,7 @@ class Repair:
         """
         forecasts = self._traces.forecasts(plan.kept)
         changed: set[Attribute] = set()
-        while True:  # an attribute changes once, so this ends
+        while True:  # an attribute is looked at once, so this ends
             found = _Findings(self._model, changed)
             runs: dict[Trace, Followed] = {}
             for trace, forecast in forecasts:
@@ -112,10 +112,10 @@ class Repair:
                     return Repaired(plan, broken)
             if not found.attributes:
                 return self._finish(surgery, plan, found, runs)
-            more = Plan(attributes=found.attributes)
+            more = Plan(attributes=found.own_attributes())
             surgery.apply(more)
             plan = plan.then(more)
-            changed |= more.attributes.keys()
+            changed |= found.attributes.keys()
 
     def _finish(
         self, surgery: Surgery, plan: Plan, found: _Findings, runs: Mapping[Trace, Followed]
@@ -184,11 +184,16 @@ class _Findings:
 
     Args:
         model: the smaller model.
-        changed: attributes that were changed for another call already.
+        changed: attributes that were changed for another call already, or serve several sizes.
+
+    Attributes:
+        attributes: those whose sizes are stale.
     """
 
     def __init__(self, model: nn.Module, changed: Set[Attribute]) -> None:
         self.attributes: dict[Attribute, SizeChange] = {}
+        self._taking: dict[Attribute, set[Any]] = {}
+        self._shared: set[Attribute] = set()
         self._model = model
         self._changed = changed
         self._found: dict[str, dict[Any, list[_Found]]] = {}
@@ -207,6 +212,14 @@ class _Findings:
         if run.compared is not None and run.compared[0] not in self._changed:
             self.attributes.setdefault(*run.compared)
         return None
+
+    def own_attributes(self) -> dict[Attribute, SizeChange]:
+        """Return the stale attributes but for those that serve several sizes at one place."""
+        return {
+            key: change
+            for key, change in self.attributes.items()
+            if key not in self._shared and not self._taking.get(key, set()) & self._right.keys()
+        }
 
     def _add(self, trace: Trace, stale: Stale, given: Arguments | None) -> None:
         module = stale.node.site.module if stale.node.site is not None else ""
@@ -235,8 +248,11 @@ class _Findings:
             value = vars(owner).get(name)
             key = Attribute(module, name)
             if key not in self._changed and type(value) is int and value == given:
-                self.attributes.setdefault(key, SizeChange(given, size))
-                found = True  # if it was noted with another size, the next round tells
+                change = SizeChange(given, size)
+                if self.attributes.setdefault(key, change) != change:
+                    self._shared.add(key)
+                self._taking.setdefault(key, set()).add(_call_of(stale.node))
+                found = True
         return found
 
     def settle(self) -> Broken | None:

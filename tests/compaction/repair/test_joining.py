@@ -10,6 +10,8 @@ from lightning_prune.runtime.corrections import (
     PinArguments,
     Recut,
     Renarrow,
+    Resize,
+    SizeFactor,
 )
 
 FIRST = Recut((CutBounds(1, 2, 0, 3),))
@@ -22,6 +24,16 @@ def cut(correction: Recut, start: int, end: int) -> StaleCall:
 
 def test_equal_calls_need_one_correction() -> None:
     assert join_calls([cut(FIRST, 0, 4), cut(FIRST, 0, 4)], []) == FIRST
+
+
+def test_a_size_that_torch_finds_is_right_for_those_that_were_right() -> None:
+    inferred = Resize((SizeFactor(3, 1, 0),))
+    stale = StaleCall(inferred, inferred, {"shape": [2, 5, 3, 4, 6]})
+    right = [{"shape": [2, 5, 3, 4, 6]}]
+    assert join_calls([stale], right) == inferred
+    halved = Resize((SizeFactor(3, 1, 2),))
+    with pytest.raises(RewriteError, match="one call serves several sizes"):
+        join_calls([StaleCall(halved, halved, None)], right)
 
 
 def test_their_numbers_tell_calls_apart() -> None:
