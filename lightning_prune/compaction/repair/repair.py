@@ -23,6 +23,7 @@ from lightning_prune.compaction.rewriting import (
     CallSite,
     Edit,
     edits_of,
+    merged_calls,
 )
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.coupling.forecast import Forecast, Trace, Traces
@@ -308,4 +309,6 @@ def _swap_for(owner: nn.Module, stale: Stale) -> WidenNorm | None:
 def _call_of(node: Node) -> Any:
     """Return what two operations have in common that are the same call in the source."""
     dim = node.argument("dim", 0) if node.name == "aten::slice" else None
-    return node.site, node.name, dim
+    site = node.site
+    place = None if site is None else (site.module, site.method, *merged_calls(site.calls))
+    return place, node.name, dim

@@ -1,6 +1,6 @@
 """Rewriting: corrections of single calls in the source of a module's methods."""
 
-from lightning_prune.compaction.rewriting.call_site import CallSite
+from lightning_prune.compaction.rewriting.call_site import CallSite, merged_calls
 from lightning_prune.compaction.rewriting.rewrite import Edit, edits_of, joined, rewritten
 
-__all__ = ["CallSite", "Edit", "edits_of", "joined", "rewritten"]
+__all__ = ["CallSite", "Edit", "edits_of", "joined", "merged_calls", "rewritten"]

@@ -10,6 +10,7 @@ import ast
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import CodeType
 
 from lightning_prune.compaction.rewriting.callees import called_name
@@ -36,6 +37,9 @@ _ALSO_CALLED = {
     "constant_pad_nd": {"pad"},
 }
 """Names in Python of operations that torch calls otherwise."""
+
+_PAIRS = 4096
+"""Of how many pairs of functions to remember whether one stands in the source of the other."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,18 @@ def _users_calls(calls: Sequence[Frame]) -> list[Frame]:
         calls.pop()
     if any(is_transformation(call.code) for call in calls):
         raise RewriteError("it is called under a transformation of torch.func")
+    return merged_calls(calls)
+
+
+def merged_calls(calls: Iterable[Frame]) -> list[Frame]:
+    """Return calls without those of functions that stand in the source of another among them.
+
+    Args:
+        calls: a function first, then those that it called.
+
+    Returns:
+        In place of such a function, the one around it, where the inner one makes its call.
+    """
     merged: list[Frame] = []
     for call in calls:
         for index, earlier in enumerate(merged):
@@ -176,6 +192,7 @@ def _users_calls(calls: Sequence[Frame]) -> list[Frame]:
     return merged
 
 
+@lru_cache(maxsize=_PAIRS)
 def _contains(code: CodeType, other: CodeType) -> bool:
     inside = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
     return other in inside or any(_contains(one, other) for one in inside)

@@ -1004,7 +1004,20 @@ class OneMethodOfAWidth(OneMethod):
         return self.joined(*parts.permute(2, 0, 3, 1, 4), index)
 
 
-@pytest.mark.parametrize("kind", [OneMethod, OneMethodOfAWidth])
+class NestedFunction(OneMethod):
+    def attend(self, x: Tensor, index: int) -> Tensor:
+        width = self.width
+
+        def heads_of(part: Tensor) -> Tensor:
+            return part.view(part.size()[:-1] + (self.heads, width)).transpose(1, 2)
+
+        q, k, v = self.qkv[index](x).chunk(3, -1)
+        q = heads_of(q)
+        k = heads_of(k)
+        return self.joined(q, k, heads_of(v), index)
+
+
+@pytest.mark.parametrize("kind", [OneMethod, OneMethodOfAWidth, NestedFunction])
 @pytest.mark.parametrize("removed", [(1, 3), (0, 2), (2, 2)], ids=str)
 def test_layers_of_one_method_lose_different_numbers_of_heads(kind, removed):
     model, x = kind().eval(), torch.randn(2, 5, 24)
