@@ -1009,7 +1009,7 @@ class NestedFunction(OneMethod):
         width = self.width
 
         def heads_of(part: Tensor) -> Tensor:
-            return part.view(part.size()[:-1] + (self.heads, width)).transpose(1, 2)
+            return part.view((*part.size()[:-1], self.heads, width)).transpose(1, 2)
 
         q, k, v = self.qkv[index](x).chunk(3, -1)
         q = heads_of(q)
