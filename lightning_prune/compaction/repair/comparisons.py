@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ast
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -39,11 +39,13 @@ def stale_attribute(model: nn.Module, error: BaseException) -> Change | None:
         if id(owner) not in names:
             continue
         for test in _failed(frame.f_code, line):
-            for attribute, width in _sides(test):
-                name = _attribute(attribute, frame.f_code.co_varnames[0])
-                change = _change(owner, name, _width(width, frame))
+            for multiple, width in _sides(test):
+                found = _multiple(multiple, frame.f_code.co_varnames[0])
+                if found is None:
+                    continue
+                change = _change(owner, found.name, _quotient(width, found.factors, frame))
                 if change is not None:
-                    return Attribute(names[id(owner)], str(name)), change
+                    return Attribute(names[id(owner)], found.name), change
     return None
 
 
@@ -66,10 +68,10 @@ def compared_attributes(tree: ast.AST, owner: str) -> Iterator[str]:
         Their names.
     """
     for test, _ in _requirements(tree):
-        for attribute, width in _sides(test):
-            name = _attribute(attribute, owner)
-            if name is not None and _is_width(width):
-                yield name
+        for multiple, width in _sides(test):
+            found = _multiple(multiple, owner)
+            if found is not None and all(map(_is_width, (width, *found.factors))):
+                yield found.name
 
 
 def _first_argument(frame: FrameType) -> Any:
@@ -89,19 +91,65 @@ def _requirements(tree: ast.AST) -> Iterator[tuple[ast.expr, list[ast.stmt]]]:
 
 
 def _sides(test: ast.expr) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """Return both sides of every comparison for (in)equality, in both orders."""
+    """Return both sides of every comparison for (in)equality, in both orders, also by element."""
     for node in ast.walk(test):
         if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.Eq, ast.NotEq)):
-            yield node.left, node.comparators[0]
-            yield node.comparators[0], node.left
+            left, right = node.left, node.comparators[0]
+            for one, other in ((left, right), (right, left)):
+                yield one, other
+                yield from _elements(one, other)
 
 
-def _attribute(node: ast.expr, owner: str) -> str | None:
-    """Return the name of the module's attribute that an expression reads."""
+def _elements(listed: ast.expr, sizes: ast.expr) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Return every expression in a list that is held against all sizes of a tensor, with its."""
+    tensor = _measured(sizes)
+    if tensor is not None and isinstance(listed, (ast.Tuple, ast.List)):
+        shape = ast.Attribute(tensor, "shape", ast.Load())
+        for index, element in enumerate(listed.elts):
+            yield element, ast.Subscript(shape, ast.Constant(index), ast.Load())
+
+
+def _measured(node: ast.expr) -> ast.expr | None:
+    """Return the tensor all of whose sizes an expression returns."""
+    match node:
+        case ast.Attribute(attr="shape", value=tensor):
+            return tensor
+        case ast.Call(func=ast.Attribute(attr="size", value=tensor), args=[]):
+            return tensor
+        case ast.Call(func=ast.Name(id="list" | "tuple"), args=[inner]):
+            return _measured(inner)
+    return None
+
+
+class _Multiple(NamedTuple):
+    """An attribute of the module, and what it is multiplied by."""
+
+    name: str
+    factors: tuple[ast.expr, ...]
+
+
+def _multiple(node: ast.expr, owner: str) -> _Multiple | None:
+    """Return which attribute of the module an expression reads, perhaps times something."""
     match node:
         case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name == owner:
-            return attribute
+            return _Multiple(attribute, ())
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            for one, other in ((left, right), (right, left)):
+                found = _multiple(one, owner)
+                if found is not None:
+                    return _Multiple(found.name, (*found.factors, other))
     return None
+
+
+def _quotient(width: ast.expr, factors: Iterable[ast.expr], frame: FrameType) -> Any:
+    """Return a width without factors; None if it is no multiple of them."""
+    value = _width(width, frame)
+    for factor in factors:
+        times = _width(factor, frame)
+        if not (type(value) is int and type(times) is int and times > 0 and value % times == 0):
+            return None
+        value //= times
+    return value
 
 
 def _is_width(node: ast.expr) -> bool:

@@ -35,6 +35,7 @@ _ALSO_CALLED = {
     "mul": {"multiply"},
     "sub": {"subtract"},
     "constant_pad_nd": {"pad"},
+    "empty": {"new"},
 }
 """Names in Python of operations that torch calls otherwise."""
 

@@ -83,6 +83,7 @@ class Reference:
         with self._copies.borrowed(torch.float32, trains=False):
             pass  # to make a copy is no forward pass
         started = time.perf_counter()
+        self.dtype = self._first_dtype()
         self._trials = [self._first(example) for example in examples]
         seconds = time.perf_counter() - started
         self._is_slow = seconds > _SLOW_SECONDS * len(examples)
@@ -93,7 +94,7 @@ class Reference:
                 "got none that is finite, so nothing can be proved. Pass a model that returns what "
                 "it computes, at least one example, and weights without NaN."
             )
-        self.tried.append("float32")
+        self.tried.append(str(self.dtype).removeprefix("torch."))
         self._more = self._following(tuple(self._trials))
 
     def __iter__(self) -> Iterator[Trial]:
@@ -107,14 +108,22 @@ class Reference:
             yield self._trials[index]
             index += 1
 
+    def _first_dtype(self) -> torch.dtype:
+        """Return float32, or float64 if a model of that names it in its code."""
+        if not any(parameter.dtype == torch.float64 for parameter in self._model.parameters()):
+            return torch.float32
+        steps = (Pass(self._examples[0]),)
+        fails = self._attempt(steps, torch.float32) is None
+        return torch.float64 if fails else torch.float32
+
     def _first(self, example: ExampleInputs) -> Trial:
         """Run an example, cut to a small batch if the model takes that."""
         small = example.narrowed(_EXAMPLES)
-        trial = self._attempt((Pass(small),), torch.float32) if small is not example else None
+        trial = self._attempt((Pass(small),), self.dtype) if small is not example else None
         if trial is not None:
             return trial
         steps = (Pass(example),)
-        return Trial(steps, torch.float32, tuple(runs(self._copies, steps, torch.float32)))
+        return Trial(steps, self.dtype, tuple(runs(self._copies, steps, self.dtype)))
 
     def _attempt(self, steps: tuple[Pass, ...], dtype: torch.dtype) -> Trial | None:
         try:
@@ -133,7 +142,7 @@ class Reference:
             exact = self._exact(quick, where)
             trained = exact if exact is not None and exact.steps[0].training else None
             if trained is None:
-                trained = self._trained(quick, torch.float32)
+                trained = self._trained(quick, self.dtype)
             yield from self._comparable(exact, trained, where)
             if _has_few_digits(self._model):
                 truths.append((exact and self._evaluated(exact)) or first)
@@ -149,7 +158,7 @@ class Reference:
         takes_long = self._is_slow or sum(t.numel() for t in example.tensors) > _MANY_NUMBERS
         for choice in smaller_choices(example) if takes_long else []:
             fits = _is_half(choice, example) and not choice.points_outside(example)
-            if fits and self._attempt((Pass(choice),), torch.float32) is not None:
+            if fits and self._attempt((Pass(choice),), self.dtype) is not None:
                 return choice
         return example
 
@@ -240,7 +249,7 @@ class Reference:
         started = time.perf_counter()
         try:
             for choice in chain([first], fitting):
-                trial = self._attempt((Pass(choice, name=f"on {question.about}"),), torch.float32)
+                trial = self._attempt((Pass(choice, name=f"on {question.about}"),), self.dtype)
                 if trial is not None and trial.runs[0].proves:
                     self.tried.append(question.about)
                     return replace(trial, is_variant=True)

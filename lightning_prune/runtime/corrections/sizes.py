@@ -42,7 +42,7 @@ class Resize(CallCorrection):
     kind: ClassVar[str] = "resize"
     calls: ClassVar[frozenset[str]] = frozenset(
         "view reshape unflatten expand broadcast_to repeat new_zeros new_ones new_full new_empty "
-        "zeros ones full empty rand randn".split()
+        "zeros ones full empty rand randn new".split()
     )
 
     factors: tuple[SizeFactor, ...]

@@ -35,6 +35,26 @@ class Layer(nn.Module):
                 f"got {x.shape}",
             )
 
+    def sizes(self, x: Tensor) -> None:
+        batch = len(x)
+        if x.size() != (batch, self.width):
+            raise ValueError
+
+    def listed(self, x: Tensor) -> None:
+        assert [2, self.width] == list(x.shape)
+
+    def multiple(self, x: Tensor) -> None:
+        batch, flat = len(x), x.reshape(-1)
+        assert flat.size(0) == batch * self.width
+
+    def multiples(self, x: Tensor) -> None:
+        batch, row = len(x), x.reshape(1, -1)
+        assert tuple(row.size()) == (1, self.width * batch)
+
+    def of_two_attributes(self, x: Tensor) -> None:
+        flat = x.reshape(-1)
+        assert flat.size(0) == self.width * self.width
+
     def number(self, x: Tensor) -> None:
         assert x.shape[1] == 8
 
@@ -55,12 +75,14 @@ def raised(check: str) -> tuple[nn.Module, Exception]:
     return model, caught.value
 
 
-@pytest.mark.parametrize("check", ["shape", "size", "variable", "several"])
+@pytest.mark.parametrize(
+    "check", ["shape", "size", "variable", "several", "sizes", "listed", "multiple", "multiples"]
+)
 def test_an_attribute_that_is_held_against_a_width_is_stale(check: str) -> None:
     assert stale_attribute(*raised(check)) == (Attribute("1", "width"), SizeChange(8, 5))
 
 
-@pytest.mark.parametrize("check", ["number", "smaller", "text", "computed"])
+@pytest.mark.parametrize("check", ["number", "smaller", "text", "computed", "of_two_attributes"])
 def test_of_nothing_else_it_is_told(check: str) -> None:
     assert stale_attribute(*raised(check)) is None
 

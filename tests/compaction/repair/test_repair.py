@@ -1017,10 +1017,30 @@ class NestedFunction(OneMethod):
         return self.joined(q, k, heads_of(v), index)
 
 
-@pytest.mark.parametrize("kind", [OneMethod, OneMethodOfAWidth, NestedFunction])
+class CheckedSizes(OneMethod):
+    """Holds whole sizes against products of its attributes, as fairseq and older attentions do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.out = self.qkv[:1], self.out[:1]
+
+    def attend(self, x: Tensor, index: int) -> Tensor:
+        batch, length, width = x.shape
+        parts = self.qkv[index](x).transpose(0, 1).chunk(3, -1)
+        q, k, v = (one.reshape(-1, batch * self.heads, self.width).transpose(0, 1) for one in parts)
+        weights = torch.bmm(q, k.mT)
+        if weights.size() != (batch * self.heads, length, length):
+            raise ValueError
+        mixed = torch.bmm(weights.softmax(-1), v)
+        assert list(mixed.size()) == [batch * self.heads, length, self.width]
+        return self.out[index](mixed.transpose(0, 1).reshape(length, batch, width).transpose(0, 1))
+
+
+@pytest.mark.parametrize("kind", [OneMethod, OneMethodOfAWidth, NestedFunction, CheckedSizes])
 @pytest.mark.parametrize("removed", [(1, 3), (0, 2), (2, 2)], ids=str)
 def test_layers_of_one_method_lose_different_numbers_of_heads(kind, removed):
     model, x = kind().eval(), torch.randn(2, 5, 24)
+    removed = removed[-len(model.qkv) :]
     for out, qkv, heads in zip(model.out, model.qkv, removed, strict=True):
         for part in range(3):
             rows = slice(24 * part, 24 * part + 6 * heads)
