@@ -369,6 +369,22 @@ def test_a_half_precision_model():
     assert model[0].weight.dtype == torch.bfloat16
 
 
+class InDouble(nn.Sequential):
+    """Names its type in its code, so that no copy runs in float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + torch.linspace(0, 1, 5, dtype=torch.float64))
+
+
+def test_a_model_that_names_float64():
+    inputs = (torch.randn(4, 5, dtype=torch.float64),)
+    model = InDouble(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 2)).double()
+    report = compact(masked(model, inputs), inputs, latency=False)
+    assert report.removed == 4
+    assert "float64" in report.tried
+    assert "float32" not in report.tried
+
+
 def test_inputs_on_which_the_model_does_not_run_are_refused(model):
     with pytest.raises(ExampleInputsError, match="channels"):
         compact(model, torch.randn(2, 4, 8, 8))

@@ -275,6 +275,15 @@ class OtherNameOfAFunction(Base):
 
 
 @repaired
+class MadeByNew(Base):
+    def mid(self, x: Tensor) -> Tensor:
+        state = x.data.new(x.size(0), 6, 8).zero_()
+        for _ in range(2):
+            state = (state + x).tanh()
+        return state
+
+
+@repaired
 class MadeByFactories(Base):
     def mid(self, x: Tensor) -> Tensor:
         zeros = torch.zeros(x.shape[0], 6, 8).to(x)
