@@ -100,7 +100,7 @@ def say_steps_change(trainer: L.Trainer) -> None:
         )
 
 
-def is_same(module: nn.Module, compacted: nn.Module) -> bool:
+def holds_same(module: nn.Module, compacted: nn.Module) -> bool:
     """Return whether two modules hold the same tensors, of the same sizes and values.
 
     Args:

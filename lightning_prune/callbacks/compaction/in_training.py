@@ -20,7 +20,7 @@ from lightning_prune.callbacks.compaction.checks import (
     check_same,
     check_sizes_agree,
     cut_optimizer_states,
-    is_same,
+    holds_same,
     say_steps_change,
 )
 from lightning_prune.callbacks.trainer.isolation import random_numbers_kept
@@ -154,7 +154,7 @@ class CompactionsInTraining:
             VerificationError: if both are not the same in the end.
         """
         last = _last(pl_module, examples, allow_unused=self._allow_unused)
-        if not is_same(pl_module, compacted):
+        if not holds_same(pl_module, compacted):
             # A layer that no example runs seems to read what has its width by now, and has not in
             # the full size, where that was judged.
             last = last.then(_last(pl_module, examples, allow_unused=True))
