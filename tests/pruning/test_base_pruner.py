@@ -234,14 +234,14 @@ def test_an_update_closes_the_window_of_growth_as_well():
 
 
 @pytest.mark.parametrize("layer", [0, 5])
-@pytest.mark.parametrize("granularity", ["channels", "weights"])
+@pytest.mark.parametrize("granularity", [Channel(), Weight()], ids=repr)
 def test_diverged_weights_are_refused(layer, granularity):
     model = make_model()
     with torch.no_grad():
         model[layer].weight[0, 0] = torch.nan
-    groups = channels() if granularity == "channels" else weights(model)
+    groups = channels() if granularity == Channel() else weights(model)
     with pytest.raises(TargetError, match="Expected the weights to be finite"):
-        make_pruner(model, groups).update(0.5)
+        make_pruner(model, groups, granularity=granularity).update(0.5)
 
 
 def test_released_units_start_from_small_values():
