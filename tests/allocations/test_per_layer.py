@@ -36,6 +36,15 @@ def test_the_first_pattern_counts():
     assert removed(PerLayer({"layer2.down": 0.5, "layer2": 0.1}), 0.15) == [0, 10, 50, 0]
 
 
+def test_a_pattern_counts_for_all_that_are_pruned_together():
+    members = [Member(Axis(f"{name}.weight", 0), "out", 100) for name in ("first", "second")]
+    scores = [torch.rand(100)]
+    together = Group("first", 100, tuple(members))
+    for name in ("first", "second"):
+        (found,) = PerLayer({name: 0.5}).priorities(scores, [together], {})
+        assert found.isfinite().all()
+
+
 def test_a_pattern_that_matches_nothing_is_refused():
     with pytest.raises(ValueError, match=r"got 'layer3', which matches none of layer1\.conv"):
         PerLayer({"layer3": 0.5}).check(GROUPS)

@@ -143,6 +143,21 @@ def test_the_last_epoch_is_judged_as_well() -> None:
     assert model.sparsity == 0.0
 
 
+def test_of_the_same_sparsity_the_latest_good_weights_return() -> None:
+    seen: list[Tensor] = []
+
+    class Noting(L.Callback):
+        def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+            seen.append(pl_module.layer.weight.detach().clone())
+
+    guard = AccuracyGuard("val/accuracy", 0.05)
+    pruning = Pruning(0.8, Magnitude(), granularity=Weight(), schedule=OneShot(epoch=3))
+    model = Cliff()
+    fit(model, pruning, guard, Noting(), epochs=4)
+    assert torch.equal(model.layer.weight, seen[-2])
+    assert not torch.equal(seen[-2], seen[-3])
+
+
 def test_less_can_be_better() -> None:
     class Loss(Cliff):
         def validation_step(self, batch: Any, batch_idx: int) -> None:

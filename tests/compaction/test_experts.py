@@ -12,9 +12,12 @@ from torch.utils.checkpoint import checkpoint
 
 import lightning_prune as lp
 from lightning_prune.compaction.compact_file import CompactFile
-from lightning_prune.compaction.experts import dead_experts
+from lightning_prune.compaction.experts import dead_experts, remove_experts
 from lightning_prune.compaction.records import plan_of
+from lightning_prune.compaction.surgery import Surgery
+from lightning_prune.compaction.verification import Unverified
 from lightning_prune.coupling.graph import Position
+from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.runtime.corrections import ReadRows
 
 X = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
@@ -79,6 +82,21 @@ def test_weights_read_from_elsewhere_stay():
         lp.compact(model, X, latency=False)
     assert torch.equal(model(X), masked(X))
     assert model.experts.up.shape == (4, 4, 4)
+
+
+class Refusing(Unverified):
+    def check(self, model, tolerances=None):
+        raise lp.VerificationError("it computes something else")
+
+
+def test_experts_come_back_where_the_smaller_model_is_refused():
+    model = zeroed(0, 3)
+    masked, examples = copy.deepcopy(model), [ExampleInputs((X,))]
+    dead = dead_experts(model, lp.couple(model, X).mixtures)
+    found = remove_experts(model, Surgery(model), examples, dead, Refusing(examples), {})
+    assert found.refused == {"experts": "it computes something else"}
+    assert model.experts.up.shape == (4, 4, 4)
+    assert torch.equal(model(X), masked(X))
 
 
 class Repeated(Experts):

@@ -8,6 +8,7 @@ from torch import nn
 from lightning_prune.compaction.plan import Cut
 from lightning_prune.compaction.remaining import Remaining
 from lightning_prune.units.group import Axis
+from lightning_prune.units.weight_mask import WeightMask
 
 FULL = torch.arange(12.0).reshape(3, 4)
 REMAINING = Remaining({Axis("w", 0): Cut((0, 2), 3), Axis("w", 1): Cut((1, 3), 4)})
@@ -32,6 +33,7 @@ def test_two_compactions_are_one() -> None:
     assert both.narrowed("w", FULL).tolist() == [[9.0, 11.0]]
     assert both.full_shape("w", torch.Size([1, 2])) == FULL.shape
     assert both.full_shape("v", torch.Size([1])) == torch.Size([2])
+    assert REMAINING.narrowed("w", FULL).tolist() == [[1.0, 3.0], [9.0, 11.0]]
 
 
 def test_other_tensors_stay() -> None:
@@ -39,6 +41,12 @@ def test_other_tensors_stay() -> None:
     assert REMAINING.narrowed("b", FULL) is FULL
     assert REMAINING
     assert not Remaining()
+
+
+def test_a_mask_is_narrowed_along_axes_and_weight_by_weight() -> None:
+    rows, single = torch.tensor([True, False, False]), torch.arange(12) % 4 != 1
+    mask = REMAINING.narrowed_mask("w", WeightMask(FULL.shape, {0: rows, -1: single}))
+    assert mask.whole().tolist() == [[False, True], [False, False]]
 
 
 def test_tied_tensors_are_known_by_each_name() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_prune.compaction.shrinking import Shrinking
+from lightning_prune.compaction.verification import TOLERANCES, Errors, Unverified
 from lightning_prune.coupling import couple
+from lightning_prune.errors import VerificationError
 from lightning_prune.modules.inputs import ExampleInputs
 
 X = ExampleInputs((torch.randn(2, 4),))
@@ -38,6 +43,33 @@ def test_without_verification_nothing_is_tried() -> None:
     shrinking.run(couple(model, X))
     assert model[0].out_features == 4
     assert shrinking.tried == ()
+
+
+class RefusingOnce(Unverified):
+    """Refuses the first model that it is shown."""
+
+    refuses = True
+
+    def check(
+        self, model: nn.Module, tolerances: Mapping[torch.dtype, float] = TOLERANCES
+    ) -> Errors:
+        if self.refuses:
+            self.refuses = False
+            raise VerificationError("it computes something else")
+        return super().check(model, tolerances)
+
+
+def test_constants_that_are_refused_are_taken_back() -> None:
+    model = masked()
+    with torch.no_grad():
+        model[0].bias[:5] = 1
+    before = copy.deepcopy(model.state_dict())
+    shrinking = Shrinking(model, [X])
+    shrinking.check = RefusingOnce([X])
+    shrunk = shrinking.run(couple(model, X))
+    assert shrunk.constants.kept == {"0": "its constant: it computes something else"}
+    after = model.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)
 
 
 class Slicing(nn.Module):

@@ -673,3 +673,9 @@ def test_a_model_is_as_it_was_where_loading_fails_half_way(
         load_compact(model, tmp_path / "hard.safetensors")
     assert len(loaded) == 5
     assert state(model) == before
+
+
+def test_checksums_tell_types_and_shapes_apart():
+    numbers = torch.arange(6, dtype=torch.float32)
+    same_bytes = [numbers, numbers.view(torch.int32), numbers.view(2, 3), numbers.view(3, 2)]
+    assert len({checksums({"w": one}, {})["tensor w"] for one in same_bytes}) == 4

@@ -21,9 +21,11 @@ def test_what_is_said_while_labels_are_discarded_is_forgotten_but_ids_stay():
     with labels.discard_labels():
         labels.freeze(ids, "unwanted")
         labels.tie(ids[:2], ids[1:])
+        labels.product(ids)
+        labels.read(ids)
         other = labels.axis(Axis("v", 0), 2)
     assert [freeze.reason for freeze in labels.freezes] == ["kept"]
-    assert labels.ties == []
+    assert [labels.ties, labels.grids, labels.marks] == [[], [], []]
     assert labels.axis(Axis("v", 0), 2).tolist() == other.tolist()
 
 

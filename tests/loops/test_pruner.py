@@ -178,6 +178,18 @@ def test_finish_removes_what_is_masked() -> None:
     loop_of_the_compact.step()
 
 
+def test_finish_removes_what_is_masked_whatever_was_written_there_since() -> None:
+    model = net()
+    pruner, optimizer = new_pruner(model, {"of": "units"}), adam(model)
+    pruner.attach(optimizer)
+    loop(model, optimizer, pruner)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)
+    pruner.finish(latency=False)
+    assert model[0].out_channels == 4
+
+
 def test_updates_say_what_they_reached() -> None:
     model = net()
     pruner, optimizer = new_pruner(model, {"of": "units"}), adam(model)
@@ -244,6 +256,49 @@ def test_a_closure_makes_the_gradients_itself() -> None:
     weights = [pruner.masks.weights[name] for name in pruner.masks]
     assert removed
     assert all((w[r] == 0).all() for w, r in zip(weights, removed, strict=True))
+
+
+class Still(torch.optim.Optimizer):
+    """Moves nothing."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model.parameters(), {})
+
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        if closure is not None:
+            closure()
+
+
+def test_gradients_from_before_a_closure_are_not_counted() -> None:
+    def scores(*, stale: bool) -> Tensor:
+        model = net()
+        pruner, optimizer = new_pruner(model, {}), Still(model)
+        pruner.attach(optimizer)
+
+        def closure() -> None:
+            optimizer.zero_grad()
+            loss_of(model, batches()[0]).backward()
+            pruner.accumulate()
+
+        if stale:
+            loss_of(model, batches()[1]).backward()
+        optimizer.step(closure)
+        return pruner.scorer.scores()[0]
+
+    assert torch.equal(scores(stale=True), scores(stale=False))
+
+
+def test_scaled_gradients_count_by_what_they_are_unscaled() -> None:
+    def scores(scale: float) -> Tensor:
+        model = net()
+        pruner, optimizer = new_pruner(model, {"criterion": lp.Taylor()}), Still(model)
+        optimizer.grad_scale = torch.tensor(scale)  # as a scaler tells fused optimizers
+        pruner.attach(optimizer)
+        (loss_of(model, batches()[0]) * scale).backward()
+        optimizer.step()
+        return pruner.scorer.scores()[0]
+
+    torch.testing.assert_close(scores(8.0), scores(1.0))
 
 
 def test_averages_of_weights_are_masked_on_demand() -> None:

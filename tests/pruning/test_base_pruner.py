@@ -221,12 +221,27 @@ def test_an_update_closes_the_window():
     assert not pruner.ready
 
 
-def test_diverged_weights_are_refused():
+def test_an_update_closes_the_window_of_growth_as_well():
+    model = make_model()
+    pruner = make_pruner(
+        model, weights(model), Magnitude(), granularity=Weight(), regrows=True, of="units"
+    )
+    step(model)
+    pruner.accumulate()
+    assert pruner.scorers.state_dict()[-1] is not None
+    pruner.update(0.5)
+    assert pruner.scorers.state_dict()[-1] is None
+
+
+@pytest.mark.parametrize("layer", [0, 5])
+@pytest.mark.parametrize("granularity", [Channel(), Weight()], ids=repr)
+def test_diverged_weights_are_refused(layer, granularity):
     model = make_model()
     with torch.no_grad():
-        model[0].weight[0, 0] = torch.nan
+        model[layer].weight[0, 0] = torch.nan
+    groups = channels() if granularity == Channel() else weights(model)
     with pytest.raises(TargetError, match="Expected the weights to be finite"):
-        make_pruner(model).update(0.5)
+        make_pruner(model, groups, granularity=granularity).update(0.5)
 
 
 def test_released_units_start_from_small_values():
@@ -240,6 +255,19 @@ def test_released_units_start_from_small_values():
     assert pruner.masks == {}
     assert model[0].weight.all()
     assert model[0].weight[gone].abs().max() <= 0.11 * largest
+
+
+def test_an_optimizer_forgets_what_it_has_kept_of_units_that_are_released():
+    model = make_model()
+    optimizer = torch.optim.Adam(model.parameters())
+    step(model, 0, optimizer)
+    pruner = make_pruner(model)
+    pruner.update(0.5)
+    gone = ~pruner.masks["0.weight"]
+    pruner.follow(0.0, monotone=False, optimizers=[optimizer])
+    average = optimizer.state[model[0].weight]["exp_avg"]
+    assert not average[gone].any()
+    assert average[~gone].any()
 
 
 def test_regrowth_exchanges_at_constant_sparsity():

@@ -66,6 +66,16 @@ def test_a_resumed_run_gives_back_what_the_first_one_zeroed(frozen: bool) -> Non
     assert torch.equal(other.table, full)
 
 
+@each
+def test_masks_that_take_over_from_others_give_back_what_those_zeroed(frozen: bool) -> None:
+    model, masks = masked(frozen)
+    wider = Masks(model, couple(Positions(frozen), X).groups)
+    wider.adopt(masks)
+    assert torch.equal(model.table, Positions(frozen).table * KEPT)
+    wider.keep([ALL])
+    assert torch.equal(model.table, Positions(frozen).table)
+
+
 def test_a_buffer_that_moved_is_found_again() -> None:
     model, masks = masked(frozen=False)
     model.double()

@@ -26,3 +26,16 @@ def test_gradients_of_a_batch_are_computed_once_for_all_criteria():
         alone = gather_scores(chooser.recipe, model, batches[0], batches, loss)
         for mine, theirs in zip(chooser.scorer.scores(), alone.scorer.scores(), strict=True):
             torch.testing.assert_close(mine, theirs)
+
+
+def test_every_batch_counts_by_its_own_gradients():
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    first, second = torch.randn(8, 4), torch.randn(8, 4)
+
+    def scores(*batches):
+        recipe = Recipe(0.5, lp.Taylor())
+        pruner = gather_scores(recipe, model, first, batches, lambda m, x: m(x).square().mean())
+        return pruner.scorer.scores()[0]
+
+    expected = (scores(first) + scores(second)) / 2
+    torch.testing.assert_close(scores(first, second), expected)

@@ -118,7 +118,18 @@ def other_gradient(training: Training) -> None:
     training.weight.grad = torch.ones(4, 3)
 
 
-MEANWHILE = {"noise": add_noise, "another gradient": other_gradient}
+def other_gradient_written_to_as_often(training: Training) -> None:
+    gradient = torch.zeros(4, 3)
+    while gradient._version < training.weight.grad._version:
+        gradient.add_(1.0)
+    training.weight.grad = gradient
+
+
+MEANWHILE = {
+    "noise": add_noise,
+    "another gradient": other_gradient,
+    "another gradient, written to as often": other_gradient_written_to_as_often,
+}
 
 
 @pytest.mark.parametrize("meanwhile", MEANWHILE.values(), ids=MEANWHILE)
@@ -126,6 +137,33 @@ def test_gradients_that_change_before_the_step_are_no_matter(meanwhile):
     training = Training(torch.optim.SGD)
     assert training.step(lambda: meanwhile(training)) == 1
     assert not training.masked.any()
+
+
+def test_after_a_step_that_nobody_announced_zeros_are_made_again():
+    training = Training(torch.optim.SGD)
+    training.step()
+    write_weight(training)
+    training.enforcement.end_step(training.optimizer)
+    assert not training.masked.any()
+
+
+def test_a_step_that_was_announced_and_never_came_is_no_matter():
+    training = Training(torch.optim.SGD)
+    training.weight.grad = None
+    training.enforcement.begin_step(training.optimizer)
+    write_weight(training)
+    training.enforcement.begin_step(training.optimizer)
+    training.optimizer.step()
+    training.enforcement.end_step(training.optimizer)
+    assert not training.masked.any()
+
+
+def test_to_mask_one_weight_says_nothing_of_another():
+    weights = [nn.Parameter(torch.ones(4, 3)) for _ in range(2)]
+    masks = {name: WeightMask(torch.Size([4, 3]), {0: KEPT}) for name in "ab"}
+    enforcement = Enforcement(dict(zip("ab", weights, strict=True)), masks)
+    enforcement.mask_weights(weights[:1])
+    assert [enforcement.holds(weight) for weight in weights] == [True, False]
 
 
 def test_gradients_that_are_sparse_are_not_masked():

@@ -7,6 +7,7 @@ import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from support.fits import Net, Validated, data, fit, make_trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -94,6 +95,29 @@ def test_outputs_of_a_regression_are_compared_by_their_squares() -> None:
     torch.testing.assert_close(model.layer.weight.detach(), before - 2 * difference.T @ x / (5 * 3))
     found = trainer.callback_metrics["distillation/loss"]
     torch.testing.assert_close(found, difference.square().mean())
+
+
+def test_a_teacher_runs_in_eval_mode_whatever_mode_it_comes_in() -> None:
+    model, layer, (x, _) = Linear(lambda *args: args[2] * 0), nn.Linear(4, 3, bias=False), BATCH
+    before, teacher = model.layer.weight.detach().clone(), nn.Sequential(nn.Dropout(), layer)
+    trainer = train(model, Distillation(teacher, kind="mse", weight=1.0))
+    difference = x @ (before - layer.weight.detach()).T
+    found = trainer.callback_metrics["distillation/loss"]
+    torch.testing.assert_close(found, difference.square().mean())
+
+
+def test_every_rank_learns_from_the_dense_self_of_the_first(monkeypatch: Any) -> None:
+    def of_the_first(self: Any, found: Any, src: int = 0) -> Any:
+        if not isinstance(found, dict):
+            return found
+        return {name: torch.zeros_like(tensor) for name, tensor in found.items()}
+
+    monkeypatch.setattr(SingleDeviceStrategy, "broadcast", of_the_first)
+    model, (x, _) = Linear(lambda *args: args[2] * 0), BATCH
+    before = model.layer.weight.detach().clone()
+    trainer = train(model, Distillation(kind="mse", weight=1.0))
+    found = trainer.callback_metrics["distillation/loss"]
+    torch.testing.assert_close(found, (x @ before.T).square().mean())
 
 
 def test_what_the_loss_comes_with_is_kept() -> None:

@@ -33,13 +33,13 @@ def test_masked_weights_are_written_to_by_the_optimizer_alone() -> None:
 
 
 class Spoiling(L.Callback):
-    """Writes to masked weights after the batches of one epoch."""
+    """Writes to masked weights after the batches of the first epochs."""
 
-    def __init__(self, value: float) -> None:
-        self.value = value
+    def __init__(self, value: float, epochs: int = 1) -> None:
+        self.value, self.epochs = value, epochs
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
-        if trainer.current_epoch == 0:
+        if trainer.current_epoch < self.epochs:
             pl_module.head.weight.data[pl_module.head.weight == 0] = self.value
 
 
@@ -51,6 +51,42 @@ def test_what_a_callback_writes_to_masked_weights_is_named_once() -> None:
     assert len([w for w in warnings if "zero again" in str(w.message)]) == 1
     assert pruning.pruner is not None
     assert not model.head.weight[~pruning.pruner.masks["head.weight"]].any()
+
+
+class Counting(L.Callback):
+    """Counts what is not zero of the masked weights after each batch."""
+
+    def __init__(self, pruning: Pruning) -> None:
+        self.pruning = pruning
+        self.found: list[int] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        assert self.pruning.pruner is not None
+        gone = ~self.pruning.pruner.masks["head.weight"]
+        self.found.append(int(pl_module.head.weight[gone].count_nonzero()))
+
+
+def test_after_the_warning_weights_are_masked_after_every_batch() -> None:
+    pruning = Pruning(0.5, Magnitude(), granularity=Weight(), schedule=OneShot(epoch=0))
+    counting = Counting(pruning)
+    with pytest.warns(UserWarning, match="zero again"):
+        fit(Net(), Spoiling(0.5, epochs=2), pruning, counting, epochs=2)
+    half = len(counting.found) // 2
+    assert any(counting.found[:half])
+    assert not any(counting.found[half:])
+
+
+class Writing(L.Callback):
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        with torch.no_grad():
+            pl_module.head.weight.add_(1.0)
+
+
+def test_what_is_written_after_a_step_is_masked_with_the_batch() -> None:
+    pruning = Pruning(0.5, Magnitude(), granularity=Weight(), schedule=OneShot(epoch=0))
+    counting = Counting(pruning)
+    fit(Net(), Writing(), pruning, counting, epochs=2)  # warnings are errors
+    assert not any(counting.found)
 
 
 def test_a_training_that_diverges_is_no_revival() -> None:

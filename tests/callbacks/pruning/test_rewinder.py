@@ -58,6 +58,16 @@ def test_kept_weights_return_after_every_update() -> None:
     assert note.rates == pytest.approx([0.08 * 0.5**e for e in range(6)])
 
 
+def test_another_model_returns_to_its_own_weights() -> None:
+    pruning, note, other = make(), Note(), Decaying()
+    fit(Decaying(), pruning, epochs=6)
+    with torch.no_grad():
+        other.head.weight.mul_(2.0)
+    fit(other, pruning, note, epochs=6)
+    start, first = note.weights[1], note.weights[2]
+    assert torch.equal(first, start * (first != 0))
+
+
 def test_the_learning_rate_returns_alone_or_as_well() -> None:
     for weights in (False, True):
         pruning, note = make(weights=weights, learning_rate=True), Note()

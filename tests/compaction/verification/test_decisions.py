@@ -67,7 +67,12 @@ def test_whole_numbers_prove_nothing():
 
 def test_casts_to_fewer_digits_are_noted():
     x = torch.ones(2, dtype=torch.float64)
-    for function, lowers in ((torch.Tensor.float, True), (torch.Tensor.int, False)):
+    functions = {
+        torch.Tensor.float: True,
+        torch.Tensor.int: False,
+        lambda t: t.to(torch.float64, copy=True): False,
+    }
+    for function, lowers in functions.items():
         decisions = Decisions()
         with torch.no_grad(), decisions:
             function(x)

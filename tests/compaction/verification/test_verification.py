@@ -86,6 +86,17 @@ def test_parameters_that_were_rounded_are_allowed_to_differ_by_that():
         proof.check(model)
 
 
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 1e-5), (torch.float32, 1e-3)])
+def test_parameters_that_were_rounded_are_allowed_to_differ_by_no_more(dtype, error):
+    model = nn.Linear(3, 2).to(dtype)
+    proof = prove(model, torch.randn(4, 3, dtype=dtype))
+    with torch.no_grad():
+        model.weight *= 1 + error
+        model.bias *= 1 + error
+    with pytest.raises(VerificationError, match="outputs differ by"):
+        proof.check(model, FOLDED_TOLERANCES)
+
+
 def casting(m: nn.Module, x: Tensor) -> Tensor:
     return m.last(x.float().to(m.last.weight))
 
@@ -406,6 +417,15 @@ class Doubling(nn.Module):
         h = self.a(x).relu()
         h = h * 2.0 if self.training else h
         return self.c(self.b(h).relu())
+
+
+def test_after_a_refuted_model_the_next_one_is_held_to_everything():
+    model = Net(lambda m, x: m.last(x), last=nn.Linear(3, 2))
+    proof = prove(model, torch.randn(4, 3))
+    with pytest.raises(VerificationError):
+        proof.check(Net(lambda m, x: 2 * m.last(x), last=model.last))
+    with pytest.raises(VerificationError, match="batch of 1"):
+        proof.check(Net(lambda m, x: m.last(x) + (len(x) == 1), last=model.last))
 
 
 def test_a_constant_that_training_doubles_is_not_folded():

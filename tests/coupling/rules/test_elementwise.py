@@ -104,6 +104,8 @@ ZERO_BECOMES_A_CONSTANT = {
     "is_not_below": lambda x: torch.logical_not(x < 0).to(x),
     "ones": lambda x: x * 0 + torch.ones_like(x),
     "maximum_with_one": lambda x: torch.maximum(x, torch.ones_like(x)),
+    "minimum_with_what_may_be_negative": lambda x: torch.minimum(x, torch.arange(6.0).to(x) - 3),
+    "equal_to_what_may_be_zero": lambda x: (x == torch.arange(6.0).to(x)).to(x),
     "written_through_a_view": written_through_a_view,
     "view_written_through_its_base": view_written_through_its_base,
     "plus_a_constant_over_positions": lambda x: x + torch.arange(6.0).to(x),

@@ -27,6 +27,12 @@ def added(x):
     return x.new_zeros(x.shape).index_add(2, torch.tensor([1, 1, 0]), x[:, :, :3])
 
 
+def ones_placed(x):
+    y = x.clone()
+    y[:, :, [0, 2]] = 1.0
+    return y
+
+
 def stacked(x):
     parts = [one.permute(1, 2, 0) for one in x]
     return pad_sequence([parts[0], parts[1][:4]], batch_first=True).permute(0, 3, 1, 2)
@@ -38,6 +44,7 @@ CARRIED = {
     "index_around_a_slice": lambda x: x.permute(2, 0, 1, 3)[ROWS[0], :, :, ROWS[1]][
         ..., None
     ].permute(1, 2, 0, 3),
+    "index_on_both_sides_of_channels": lambda x: x.transpose(0, 1)[:, [0, 1], :, [2, 3]][..., None],
     "index_by_a_mask": lambda x: x[:, :, torch.eye(6).bool()][..., None],
     "index_of_examples": lambda x: x[[1, 0, 1]],
     "index_select": lambda x: x.index_select(2, torch.tensor([1, 1, 4])),
@@ -62,6 +69,8 @@ CARRIED = {
 
 CONSTANT = {
     "ones_in_a_slice": lambda x: x.select_scatter(torch.ones_like(x[:, :, 0]), 2, 1),
+    "ones_at_some_positions": ones_placed,
+    "filled_at_some_positions": lambda x: x.index_fill(2, torch.tensor([0, 2]), 1.0),
     "places": lambda x: x.argsort(2).to(x),
     "place_of_the_largest": lambda x: x.topk(2, 2).indices.to(x),
     "scattered_number": lambda x: x.scatter(2, x.argmax(2, keepdim=True), 1.0),

@@ -115,6 +115,11 @@ FROZEN = {
     "unequal_chunks": (lambda x: x.chunk(3, 1)[0], conv(3), "unequal"),
     "roll_channels": (lambda x: x.roll(1, 1), conv(8), "moved by position"),
     "unfold_channels": (lambda x: x.unfold(1, 2, 2).mean(-1), conv(4), "moved by position"),
+    "triangle_of_channels": (
+        lambda x: x.flatten(2).tril(),
+        conv1d(8),
+        "set to zero by position",
+    ),
     "reflected_channels": (
         lambda x: F.pad(x.flatten(2).transpose(1, 2), (1, 1), mode="reflect"),
         linear(10),
@@ -180,6 +185,23 @@ def test_a_part_carries_its_own_channels_along(cut):
         ),
         ((2, 3, 4, 4),),
         {f"{CONV} left.weight[1]": 3, f"{CONV} right.weight[1]": 5},
+    ).check()
+
+
+def test_chunks_lose_the_same_channels():
+    def forward(m, x):
+        first, second = m.first(x).chunk(2, 1)
+        return m.left(first), m.right(second)
+
+    Whole(
+        lambda: Net(
+            forward,
+            first=nn.Conv2d(3, 8, 1),
+            left=nn.Conv2d(4, 2, 1),
+            right=nn.Conv2d(4, 2, 1),
+        ),
+        ((2, 3, 4, 4),),
+        {f"{CONV} left.weight[1] right.weight[1]": 4},
     ).check()
 
 

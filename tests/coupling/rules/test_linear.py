@@ -163,6 +163,14 @@ ROWS = {
         ((2, 5, 3),),
         {f"{FIRST} w[0]": 8, "last.weight[1] w[1]": 8},
     ),
+    "einsum_of_different_ranks": Whole(
+        two(
+            lambda m, x: m.last(torch.einsum("...i,...io->...o", m.first(x), m.w)),
+            w=weight(5, 8, 8),
+        ),
+        ((2, 5, 3),),
+        {f"{FIRST} w[1]": 8, "last.weight[1] w[2]": 8},
+    ),
     "einsum_of_three": Whole(
         two(
             lambda m, x: m.last(torch.einsum("bi,ir,ro->bo", m.first(x), m.a, m.b)),

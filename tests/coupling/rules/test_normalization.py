@@ -27,6 +27,16 @@ ROWS = {
         8,
         extra=VECTORS,
     ),
+    "with_a_bias_that_is_never_zero": Between(
+        Net(
+            lambda m, x: F.batch_norm(x, None, None, m.weight, m.bias.exp(), training=True),
+            weight=nn.Parameter(torch.ones(8)),
+            bias=nn.Parameter(torch.ones(8)),
+        ),
+        8,
+        extra=VECTORS,
+        constant=True,
+    ),
     "instance_norm": Between(nn.InstanceNorm2d(8, affine=True), 8, extra=VECTORS),
     "layer_norm_over_positions": Between(nn.LayerNorm((6, 6)), 8, constant=True),
     "layer_norm_over_channels": Between(
@@ -43,6 +53,39 @@ ROWS = {
         8,
         extra="op.norm.weight[0]",
         exposed=True,
+    ),
+    "layer_norm_without_weights": Between(
+        Net(
+            lambda m, x: m.norm(x.transpose(1, 3)).transpose(1, 3),
+            norm=nn.LayerNorm(8, elementwise_affine=False),
+        ),
+        8,
+        constant=True,  # minus the mean
+        exposed=True,
+        corrected=True,
+    ),
+    "rms_norm_without_weights": Between(
+        Net(
+            lambda m, x: m.norm(x.transpose(1, 3)).transpose(1, 3),
+            norm=nn.RMSNorm(8, elementwise_affine=False),
+        ),
+        8,
+        exposed=True,
+        corrected=True,
+    ),
+    "layer_norm_with_a_bias_that_is_never_zero": Between(
+        Net(
+            lambda m, x: F.layer_norm(x.transpose(1, 3), (8,), m.weight, m.bias.exp()).transpose(
+                1, 3
+            ),
+            weight=nn.Parameter(torch.ones(8)),
+            bias=nn.Parameter(torch.ones(8)),
+        ),
+        8,
+        extra=VECTORS,
+        constant=True,
+        exposed=True,
+        corrected=True,
     ),
     "rms_norm_over_channels": Between(
         Net(lambda m, x: m.norm(x.transpose(1, 3)).transpose(1, 3), norm=nn.RMSNorm(8)),

@@ -7,12 +7,13 @@ from lightning_prune.errors import ExampleInputsError
 from lightning_prune.modules.inputs import ExampleInputs
 
 
-def test_the_model_is_left_as_it_is():
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).train()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_model_is_left_as_it_is(dtype):
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).train().to(dtype)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     flow_gradients(model, [ExampleInputs.of(torch.randn(2, 3))], ["0.weight"])
     assert all(torch.equal(before[n], v) for n, v in model.state_dict().items())
-    assert all(p.grad is None and p.dtype == torch.float32 for p in model.parameters())
+    assert all(p.grad is None and p.dtype == dtype for p in model.parameters())
     assert model.training
 
 
