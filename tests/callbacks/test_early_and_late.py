@@ -52,6 +52,26 @@ def test_what_is_written_after_a_step_is_masked_before_the_next() -> None:
     assert counted.wrong == 0
 
 
+class Late(L.Callback):
+    """Writes to all weights when the last epoch is over."""
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.current_epoch == 3:
+            with torch.no_grad():
+                for parameter in pl_module.parameters():
+                    parameter.add_(1e-2)
+
+
+def test_what_is_written_after_the_last_epoch_is_masked_when_the_fit_ends() -> None:
+    pruning = lp.Pruning(0.5, lp.Magnitude(), schedule=lp.OneShot(epoch=0))
+    make_trainer(pruning, Late()).fit(Net(), data())
+    assert pruning.pruner is not None
+    masks = pruning.pruner.masks
+    gone = [weight[~masks[name]] for name, weight in masks.weights.items()]
+    assert sum(one.numel() for one in gone) > 0
+    assert not any(one.any() for one in gone)
+
+
 class WithoutOptimizer(Net):
     def configure_optimizers(self) -> Any:
         return None
