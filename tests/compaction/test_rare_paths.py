@@ -174,3 +174,35 @@ def test_what_cannot_be_corrected_is_refused_even_where_the_example_does_not_tel
     with pytest.raises(VerificationError, match="amax"):
         compact(model, x, latency=False)
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+class Seeds(nn.Module):
+    """Adds queries that it computes from a parameter to what these attend to, as in a set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seeds = nn.Parameter(torch.randn(1, 3, 8))
+        self.query, self.last, self.norm = nn.Linear(8, 8), nn.Linear(8, 3), nn.LayerNorm(8)
+        self.key, self.value = nn.Linear(6, 8), nn.Linear(6, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query = self.query(self.seeds.repeat(len(x), 1, 1))
+        return self.last(self.norm(query + (query @ self.key(x).mT).softmax(-1) @ self.value(x)))
+
+
+@pytest.mark.filterwarnings("ignore:Nothing was removed")
+@pytest.mark.parametrize("queries_too", [False, True])
+def test_what_is_computed_from_a_parameter_writes_where_it_is_added(queries_too):
+    torch.manual_seed(0)
+    model, example = Seeds(), torch.randn(2, 5, 6)
+    layers = [model.key, model.value, model.norm, *([model.query] if queries_too else [])]
+    with torch.no_grad():
+        for parameter in (one for layer in layers for one in (layer.weight, layer.bias)):
+            parameter[:3] = 0
+        model.last.weight[:, :3] = 0
+    other = torch.randn(3, 7, 6)
+    before = model(other)
+    report = compact(model, example, latency=False)
+    assert torch.allclose(model(other), before, atol=1e-5)
+    assert report.refused == {}  # nothing wrong was even tried
+    assert len(model.query.weight) == (5 if queries_too else 8)

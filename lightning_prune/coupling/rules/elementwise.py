@@ -76,6 +76,10 @@ def elementwise(p: Propagation, node: Node) -> list[Planes]:
         p.labels.picked |= may
         return may
 
+    if node.name in _ADDING and not all(map(p.is_static, refs)):
+        for ref in filter(p.is_static, refs):  # what a parameter adds, it writes
+            for plane in p.planes(ref):
+                p.labels.write(plane.ids)
     planes = align(p, operands, is_zero, is_picked)
     return [planes for _ in node.results]
 
