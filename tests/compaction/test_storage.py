@@ -19,6 +19,7 @@ from torch import Tensor, nn
 import lightning_prune
 from lightning_prune.compaction import compact, compact_file, load_compact, save_compact
 from lightning_prune.compaction.compact_file import CompactFile, checksums
+from lightning_prune.compaction.plan import Plan
 from lightning_prune.compaction.records import plan_of
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.modules.inputs import Call
@@ -593,6 +594,14 @@ def test_a_write_that_fails_leaves_the_old_file(small, x, tmp_path, monkeypatch)
         save_compact(small, path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("tied", [{"one": "other"}, {"third": "fourth"}])
+def test_further_names_are_of_tensors_that_are_there_and_of_no_others(tied, tmp_path):
+    tensors = {"one": torch.ones(1), "other": torch.zeros(1)}
+    CompactFile(tensors, tied, Plan(), {}).write(tmp_path / "small.safetensors")
+    with pytest.raises(ValueError, match="further names of tensors"):
+        CompactFile.read(tmp_path / "small.safetensors")
 
 
 def test_a_full_disk_is_told(small, tmp_path, monkeypatch):

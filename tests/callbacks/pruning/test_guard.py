@@ -1,9 +1,11 @@
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
-from support.fits import Net, fit
+from lightning.pytorch.callbacks import ModelCheckpoint
+from support.fits import SAFELY, Net, data, fit, make_trainer
 
 from lightning_prune.callbacks.pruning.callback import Pruning
 from lightning_prune.criteria import Magnitude
@@ -125,3 +127,22 @@ def test_after_an_update_the_first_step_is_read() -> None:
     fit(Net(), pruning)
     assert pruning.pruner is not None
     assert pruning.pruner.sparsity == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+def test_a_resumed_run_goes_on_counting_the_steps_that_are_not_read(tmp_path: Path) -> None:
+    counts: list[dict[str, int]] = []
+
+    class Counted(L.Callback):
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            if trainer.current_epoch == 1:
+                counts.append(pruning.state_dict()["steps"])
+
+    for path in (None, tmp_path / "epoch=0.ckpt"):
+        pruning = Pruning(0.5, schedule=OneShot(epoch=2), score_every=3)
+        saved = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+        more = () if path else (saved,)
+        trainer = make_trainer(pruning, Counted(), *more, epochs=3, enable_checkpointing=not path)
+        trainer.fit(Net(), data(), ckpt_path=path, **(SAFELY if path else {}))
+    assert counts[0] == counts[1]
+    assert set(counts[0].values()) == {8}

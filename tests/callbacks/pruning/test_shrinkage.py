@@ -104,3 +104,24 @@ def test_activations_differ_between_ranks() -> None:
 def test_a_name_is_no_regularization() -> None:
     with pytest.raises(TypeError, match="object of Regularization"):
         make("GrowingL2")  # type: ignore[arg-type]
+
+
+class Chosen(L.Callback):
+    """Notes at the first batch of every epoch how long units have been shrinking."""
+
+    def __init__(self, pruning: Pruning) -> None:
+        self.pruning, self.steps = pruning, list[int]()
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx == 0:
+            state = self.pruning.state_dict()["regularizer"]
+            self.steps.append(state["steps"] if state["aimed"] else -1)
+
+
+def test_an_update_begins_anew() -> None:
+    pruning = make(GrowingL2(), schedule=Linear(start_epoch=0, end_epoch=4, every=2))
+    chosen = Chosen(pruning)
+    fit(Net(), pruning, chosen, epochs=6)
+    assert chosen.steps == [-1, 4, -1, 4, -1, -1]  # updates before epochs 0, 2 and 4
