@@ -10,7 +10,7 @@ from support.oracle import half_of_every_group, randomize, zeroed
 from torch import nn
 
 from lightning_prune.compaction.removal import Checks, CounterexampleError, Removal
-from lightning_prune.compaction.repair.repair import Broken, Repaired
+from lightning_prune.compaction.repair import Broken, Repaired
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import TOLERANCES, Errors, Verification
 from lightning_prune.coupling import couple
