@@ -232,18 +232,3 @@ def test_what_seems_to_be_read_by_an_unused_layer_of_its_width_goes_in_the_end()
         sizes.append([p.shape for p in model.parameters()])
     assert sizes[0] == sizes[1]
     assert sizes[0][0][0] == 4  # 8, then 6, then 4
-
-
-def test_what_cannot_be_written_is_told_when_all_else_is_done(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "gone"
-    folder.mkdir()
-    compaction = lp.Compaction(path=folder / "small.safetensors", latency=False)
-    gone = L.pytorch.callbacks.LambdaCallback(on_train_end=lambda *_: folder.rmdir())
-    trainer = make_trainer(lp.Pruning(0.5), compaction, gone)
-    with pytest.raises(ValueError, match=r"whose folder .* does not exist"):
-        trainer.fit(Net(), data())
-    assert compaction.report is not None
-    assert "units removed" in capsys.readouterr().out
-    assert trainer.callback_metrics["compaction/params_after"] == compaction.report.params_after
