@@ -60,5 +60,9 @@ class Gradient(Criterion):
     @override
     def write(self, out: list[Tensor], weights: list[Tensor], observed: list[Tensor]) -> None:
         """Write the absolute gradients into ``out``; the accumulator divides by their sum."""
-        torch._foreach_copy_(out, observed)
-        torch._foreach_abs_(out)
+        if all(g.is_cpu and g.dtype == torch.float32 for g in observed):  # in one pass
+            for scores, gradient in zip(out, observed, strict=True):
+                torch.abs(gradient, out=scores)
+        else:
+            torch._foreach_copy_(out, observed)
+            torch._foreach_abs_(out)

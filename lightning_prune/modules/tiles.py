@@ -43,7 +43,9 @@ class Piece:
     def of(self, tensors: Sequence[Tensor] | Mapping[int, Tensor]) -> Tensor:
         """Return these rows of the tensors, in the same memory."""
         tensor = tensors[self.index]
-        return tensor if tensor.shape == self.shape else tensor[self.start : self.stop]
+        if tensor.shape == self.shape:
+            return tensor
+        return tensor.narrow(0, self.start, self.stop - self.start)
 
     def of_flat(self, tensors: Sequence[Tensor]) -> Tensor:
         """Return these elements of flattened tensors, in the same memory."""
@@ -95,23 +97,3 @@ def tiles_of(shapes: Sequence[torch.Size], most: int) -> list[list[Piece]]:
             tiles[-1].append(Piece(index, start, stop, part))
             room -= size
     return tiles
-
-
-def add_sums(lines: Mapping[int, Tensor], piece: Piece, values: Tensor) -> None:
-    """Add what a piece of a tensor sums up to along each of some dimensions.
-
-    Args:
-        lines: by dimension of the tensor, what its sums over all other dimensions are added to,
-            shape ``[size of the dimension]``.
-        piece: which rows of the tensor.
-        values: of the piece, in its shape.
-    """
-    if 0 in lines:
-        along_rows = values.flatten(1).sum(1) if values.dim() > 1 else values
-        lines[0][piece.start : piece.stop].add_(along_rows)
-    across = [dim for dim in lines if dim > 0]
-    # Over the rows first: what is left to sum along other axes is small.
-    row = values.sum(0) if across else values
-    for dim in across:
-        others = [d for d in range(row.dim()) if d != dim - 1]
-        lines[dim].add_(row.sum(others) if others else row)

@@ -205,14 +205,13 @@ def _factors(mask: WeightMask, weight: Tensor) -> list[_Rows]:
 
 def _multiply(tensors: Sequence[tuple[Tensor, Sequence[_Rows]]]) -> None:
     """Multiply tensors in place by their factors."""
-    pairs = [
-        (rows.piece.of([tensor]), factor)
-        for tensor, all_rows in tensors
-        for rows in all_rows
-        for factor in rows.factors
-    ]
-    if pairs:
-        torch._foreach_mul_(*map(list, zip(*pairs, strict=True)))
+    parts, factors = [], []
+    for tensor, all_rows in tensors:
+        for rows in all_rows:
+            parts += [rows.piece.of([tensor])] * len(rows.factors)
+            factors += rows.factors
+    if parts:
+        torch._foreach_mul_(parts, factors)
 
 
 def _state_of(weight: Tensor, optimizer: Optimizer) -> list[Tensor]:

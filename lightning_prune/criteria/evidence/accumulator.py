@@ -110,12 +110,14 @@ class Accumulator:
 
     def _write(self, tile: Tile, step: ScoredStep) -> Tensor:
         """Write the scores of a tile, zero where there is no gradient, and return them, flat."""
-        here = [n for n, piece in enumerate(tile.pieces) if piece.index in step.gradients]
-        if len(here) < len(tile.pieces):
-            tile.scores.zero_()
-        if here:
-            weights, gradients = step.read([tile.pieces[n] for n in here])
-            self._criterion.write([tile.outs[n] for n in here], weights, gradients)
+        pieces, outs = tile.pieces, tile.outs
+        if len(step.gradients) < len(self._weights):
+            here = [n for n, piece in enumerate(pieces) if piece.index in step.gradients]
+            if len(here) < len(pieces):
+                tile.scores.zero_()
+            pieces, outs = [pieces[n] for n in here], [outs[n] for n in here]
+        if pieces:
+            self._criterion.write(outs, *step.read(pieces))
         return tile.scores
 
     def _add_scaled(self, sums: Tensor, scores: Tensor, total: Tensor) -> None:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from lightning_prune.criteria.evidence.line_sums import LineSums
 from lightning_prune.modules.flat import split_like
 from lightning_prune.modules.inputs import ExampleInputs
 from lightning_prune.modules.kernels import differentiable
 from lightning_prune.modules.shards import local
-from lightning_prune.modules.tiles import Piece, add_sums, pieces_of
+from lightning_prune.modules.tiles import Piece, pieces_of
 from lightning_prune.units.group import Axis
 
 if TYPE_CHECKING:
@@ -214,13 +215,16 @@ class Evidence(ABC):
 
     def _sums_along(self, axes: Sequence[Axis]) -> dict[Axis, Tensor]:
         """Return the scores of weights, summed along axes a piece at a time."""
-        weights = self.subject.weights
-        lines = {a: _zeros_along(weights[a.tensor], a.dim) for a in axes}
-        by_dim = {name: {a.dim: lines[a] for a in axes if a.tensor == name} for name in weights}
-        names, read = list(weights), self.weight_scores()
-        for piece in pieces_of(list(weights.values())):
-            add_sums(by_dim[names[piece.index]], piece, read(piece).view(piece.shape))
-        return lines
+        names, weights = list(self.subject.weights), list(self.subject.weights.values())
+        dims = [[axis.dim for axis in axes if axis.tensor == name] for name in names]
+        sums, read = (
+            LineSums([w.shape for w in weights], dims, weights[0].device),
+            self.weight_scores(),
+        )
+        for piece in pieces_of(weights):
+            sums.add(piece, read(piece).view(piece.shape))
+        lines = dict(zip(names, sums.lines, strict=True))
+        return {axis: lines[axis.tensor][axis.dim] for axis in axes}
 
     @torch.no_grad()
     def weight_scores(self) -> Callable[[Piece], Tensor]:
@@ -253,7 +257,3 @@ class Evidence(ABC):
 
     def adopt(self, other: Self) -> None:  # noqa: B027
         """Take over what was gathered of the same model for fewer groups."""
-
-
-def _zeros_along(weight: Tensor, dim: int) -> Tensor:
-    return torch.zeros(weight.shape[dim] if weight.dim() else 1, device=weight.device)

@@ -10,8 +10,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_prune.criteria.evidence.accumulator import Accumulator, ScoredStep
-from lightning_prune.modules.flat import split_like
-from lightning_prune.modules.tiles import add_sums, most_of
+from lightning_prune.criteria.evidence.line_sums import LineSums
+from lightning_prune.modules.shards import local
+from lightning_prune.modules.tiles import most_of
 
 if TYPE_CHECKING:
     from lightning_prune.criteria.base import Criterion
@@ -47,9 +48,7 @@ class LineAccumulator(Accumulator):
     ) -> None:
         self._dims = [tuple(found) for found in dims]
         super().__init__(weights, criterion, tile=tile)
-        self._step = torch.zeros_like(self._sum)
-        views = iter(split_like(self._step, list(self._slots.values())))
-        self._lines = [{dim: next(views) for dim in found} for found in self._dims]
+        self._step = LineSums([local(w).shape for w in self._weights], self._dims, self._device)
         # Each line of a weight adds up to the same: the first ones count.
         firsts = torch.tensor([dim == found[0] for found in self._dims for dim in found])
         sizes = torch.tensor([shape.numel() for shape in self._slots.values()])
@@ -62,13 +61,13 @@ class LineAccumulator(Accumulator):
 
     @override
     def _add(self, step: ScoredStep) -> Tensor:
-        self._step.zero_()
         for tile in self._tiles:
             self._write(tile, step)
             for piece, scores in zip(tile.pieces, tile.outs, strict=True):
-                add_sums(self._lines[piece.index], piece, scores)
-        total = (self._step * self._counted).sum()
-        self._add_scaled(self._sum, self._step, total)
+                self._step.add(piece, scores)
+        sums = self._step.flat
+        total = (sums * self._counted).sum()
+        self._add_scaled(self._sum, sums, total)
         return total
 
     @override
