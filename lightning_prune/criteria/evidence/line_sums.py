@@ -34,11 +34,12 @@ class LineSums:
         dims: Sequence[Sequence[int]],
         device: torch.device,
     ) -> None:
+        shapes = [shape or torch.Size([1]) for shape in shapes]  # a scalar is its only row
         kept = [s[d : d + 1] for s, found in zip(shapes, dims, strict=True) for d in found]
         self.flat = torch.zeros(sum(shape.numel() for shape in kept), device=device)
         views = iter(split_like(self.flat, kept))
         self.lines = [{dim: next(views) for dim in found} for found in dims]
-        self._sizes = [shape[0] if shape else 1 for shape in shapes]
+        self._sizes = [shape[0] for shape in shapes]
         rows = {i: s[1:] for i, s in enumerate(shapes) if any(dim > 0 for dim in dims[i])}
         scratch = torch.zeros(max((s.numel() for s in rows.values()), default=0), device=device)
         self._rows = {i: scratch[: s.numel()].view(s) for i, s in rows.items()}
