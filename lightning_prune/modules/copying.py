@@ -36,7 +36,7 @@ from lightning_prune.modules.parts import (
 )
 from lightning_prune.modules.relinking import Relinking
 from lightning_prune.modules.seeding import seeded
-from lightning_prune.modules.tensor_copies import is_plain
+from lightning_prune.modules.tensor_copies import is_parameter, is_plain
 from lightning_prune.modules.trainers import attach_like
 
 _Model = TypeVar("_Model", bound=nn.Module)
@@ -68,7 +68,7 @@ def copy_model(model: _Model, copy_tensor: _CopyTensor) -> _Model:
     with real(), torch.inference_mode(False), torch.no_grad():
         known = {key: it for key, it in held.items() if _stays(it)}
         for key, it in held.items():
-            if key not in known and isinstance(it, nn.Parameter) and not is_lazy(it):
+            if key not in known and is_parameter(it) and not is_lazy(it):
                 known[key] = copy_tensor(it)
         memo, tensors = dict(known), _Tensors(copy_tensor)
         copied = _deepcopy(model, memo, known, tensors)
@@ -152,29 +152,43 @@ class _ModuleCopies:
             kind: Any = type(module)
             self._memo[id(module)] = kind.__new__(kind)
         for module in reversed(usual):  # those inside of others first
-            held = vars(module).items()
-            state = {name: self._copied(it) for name, it in held if name != COMPILED_CALL}
-            self._memo[id(module)].__setstate__(state)
+            self._memo[id(module)].__setstate__(self._state_of(module))
+
+    def _state_of(self, module: nn.Module) -> dict[str, Any]:
+        """Return a copy of the attributes of a module; empty dicts are what it has most of."""
+        memo, state = self._memo, dict[str, Any]()
+        for name, value in vars(module).items():
+            kind, key = type(value), id(value)
+            if kind in _ATOMIC:
+                state[name] = value
+            elif key in memo:
+                state[name] = memo[key]
+            elif kind is OrderedDict and not value and not value.__dict__:
+                state[name] = memo[key] = OrderedDict()
+            elif name != COMPILED_CALL:
+                state[name] = self._new(value)
+        return state
 
     def _copied(self, value: Any) -> Any:
+        if type(value) in _ATOMIC:
+            return value
+        key = id(value)
+        return self._memo[key] if key in self._memo else self._new(value)
+
+    def _new(self, value: Any) -> Any:
+        """Return the copy of what was not copied yet."""
         kind = type(value)
-        if kind in _ATOMIC:
-            return value
-        if id(value) in self._memo:
-            return self._memo[id(value)]
-        if kind is tuple and _ATOMIC.issuperset(map(type, value)):
-            return value
-        if kind in (dict, set) and not value:  # what modules hold most of
-            made = self._memo[id(value)] = kind()
-            return made
-        is_dict = kind is dict or (kind is OrderedDict and not vars(value))
-        if is_dict and _ATOMIC.issuperset(map(type, value)):
-            made = self._memo[id(value)] = kind()
-            for key, one in value.items():
-                made[key] = self._copied(one)
-            return made
         if kind is Tensor:
             return self._tensors.copied(value, self._memo)
+        is_dict = kind is dict or (kind is OrderedDict and not value.__dict__)
+        if is_dict and _ATOMIC.issuperset(map(type, value)):
+            made = self._memo[id(value)] = kind()
+            for name, one in value.items():
+                made[name] = self._copied(one)
+            return made
+        if kind in (list, tuple, set) and _ATOMIC.issuperset(map(type, value)):
+            made = self._memo[id(value)] = kind(value)  # a tuple is its own copy
+            return made
         with self._tensors:
             return copy.deepcopy(value, self._memo)
 

@@ -29,7 +29,8 @@ _CONSTANT = {
     *(type, ModuleType, BuiltinFunctionType, MethodWrapperType, CodeType, property),
     *(torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format),
 }
-_CONTAINERS = {dict, OrderedDict, list, tuple, set}
+_LISTS = {list, tuple, set}
+_CONTAINERS = {dict, OrderedDict, *_LISTS}
 _WEAK: tuple[type, ...] = (weakref.ReferenceType, *weakref.ProxyTypes)
 _LIGHTNING = {"lightning", "pytorch_lightning", "lightning_fabric"}
 _AROUND_MODELS = {
@@ -40,8 +41,7 @@ _DISTRIBUTED = ("torch.distributed", "torch._C._distributed")
 COMPILED_CALL = "_compiled_call_impl"
 """The attribute of a module in which ``torch.compile`` keeps the compiled one."""
 
-_REGISTERED = ("_parameters", "_buffers", "_modules")
-_NOT_HELD = frozenset({*_REGISTERED, COMPILED_CALL})
+_REGISTERED = frozenset({"_parameters", "_buffers", "_modules"})
 _CLASSES = 4096
 """How many classes to remember something about; models have a hundred or so."""
 
@@ -83,7 +83,8 @@ def everything_in(model: nn.Module, without: Container[int] = ()) -> Iterator[An
         without: ids of objects to leave out, with what they hold.
 
     Yields:
-        Every object once, but for empty containers. What it holds is looked at only after that.
+        Every object once, but for containers that are empty or hold constants alone. What it holds
+        is looked at only after that.
     """
     seen = {id(model): model}  # and kept, so that no other object gets the same id
     waiting: list[Any] = [model]
@@ -91,22 +92,36 @@ def everything_in(model: nn.Module, without: Container[int] = ()) -> Iterator[An
         holder = waiting.pop()
         yield holder
         for value in _held_by(holder):
-            key, is_empty = id(value), type(value) in _CONTAINERS and not value
-            if not (is_empty or key in seen or key in without):
+            key = id(value)
+            if not (key in seen or key in without):
                 seen[key] = value
                 waiting.append(value)
 
 
 def _held_by(holder: Any) -> Iterable[Any]:
-    """Return the values of `parts`, without labels, which take most of the time."""
-    if not issubclass(type(holder), nn.Module):  # a weak proxy claims to be what it refers to
-        return [part.value for part in parts(holder)]
-    held = vars(holder)
-    values = [value for name, value in held.items() if name not in _NOT_HELD]
-    for name in _REGISTERED:
-        registered = held.get(name, {})
-        values += registered.values() if isinstance(registered, dict) else [registered]
+    """Return the values of `parts` that hold something, without labels, which take long."""
+    kind = type(holder)
+    if issubclass(kind, Tensor):
+        return ()
+    if not issubclass(kind, nn.Module):  # a weak proxy claims to be what it refers to
+        return [part.value for part in parts(holder) if not _holds_nothing(part.value)]
+    values: list[Any] = []
+    for name, value in vars(holder).items():
+        if _holds_nothing(value):  # most of what a module has
+            continue
+        if name in _REGISTERED and isinstance(value, dict):
+            values += value.values()
+        elif name != COMPILED_CALL:
+            values.append(value)
     return [value for value in values if not _is_constant(type(value))]
+
+
+def _holds_nothing(value: Any) -> bool:
+    """Tell whether something is a constant, or a plain container of nothing else."""
+    kind = type(value)
+    if kind not in _CONTAINERS or not value:
+        return kind in _CONTAINERS or kind in _CONSTANT
+    return kind in _LISTS and _CONSTANT.issuperset(map(type, value))
 
 
 def is_outside(value: Any) -> bool:

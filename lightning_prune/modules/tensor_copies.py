@@ -34,7 +34,7 @@ class TensorCopies:
     def __call__(self, tensor: Tensor) -> Tensor:
         """Return the copy of ``tensor``, of the same class and with the same attributes."""
         made = self._data(tensor)
-        if isinstance(tensor, nn.Parameter):
+        if is_parameter(tensor):
             made = nn.Parameter(made, tensor.requires_grad)
         if is_plain(tensor):
             made = made if type(made) is type(tensor) else made.as_subclass(type(tensor))
@@ -49,12 +49,12 @@ class TensorCopies:
             return tensor.detach()
         if not in_memory:
             return _resolved(tensor.detach()).clone().to(dtype)
-        if self._is_all_of_its_memory(tensor):
+        key = _memory(tensor), tensor.dtype
+        if key not in self._lines and _fills(tensor, key[0]):
             # What is copied after it and lies in the same memory finds it there.
-            made = tensor.detach().to(dtype, copy=True)
-            self._lines[(_memory(tensor), tensor.dtype)] = made
+            made = self._lines[key] = tensor.detach().to(dtype, copy=True)
             return made
-        line = self._line(tensor, dtype)
+        line = self._line(tensor, key, dtype)
         return line.new_empty(0).set_(
             line.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride()
         )
@@ -73,20 +73,26 @@ class TensorCopies:
             return self.dtype.to_complex()
         return tensor.dtype
 
-    def _is_all_of_its_memory(self, tensor: Tensor) -> bool:
-        """Tell whether a tensor fills its memory in order, and none there was copied before."""
-        size = tensor.numel() * tensor.element_size()
-        fills = tensor.is_contiguous() and size == tensor.untyped_storage().nbytes()
-        return fills and (_memory(tensor), tensor.dtype) not in self._lines
-
-    def _line(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    def _line(self, tensor: Tensor, key: tuple[_Memory, torch.dtype], dtype: torch.dtype) -> Tensor:
         """Return a tensor whose memory is the copy of all the memory that ``tensor`` lies in."""
-        key = (_memory(tensor), tensor.dtype)
         if key not in self._lines:
             source = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
             source.set_(tensor.untyped_storage())
             self._lines[key] = source.to(dtype, copy=True)
         return self._lines[key]
+
+
+def _fills(tensor: Tensor, memory: _Memory) -> bool:
+    """Tell whether a tensor fills its memory in order."""
+    return tensor.is_contiguous() and tensor.numel() * tensor.element_size() == memory[1]
+
+
+def is_parameter(value: object) -> bool:
+    """Return whether something is a parameter: torch's own question takes long to answer no."""
+    kind = type(value)
+    if kind is Tensor or kind is nn.Parameter:
+        return kind is nn.Parameter
+    return issubclass(kind, Tensor) and isinstance(value, nn.Parameter)
 
 
 def is_plain(tensor: Tensor) -> bool:

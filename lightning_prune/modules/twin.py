@@ -16,7 +16,7 @@ from torch import nn
 from lightning_prune.modules.copying import copy_model
 from lightning_prune.modules.mode_switches import has_own_switch, written_by_switches
 from lightning_prune.modules.numbers import require_sizes
-from lightning_prune.modules.tensor_copies import TensorCopies
+from lightning_prune.modules.tensor_copies import TensorCopies, is_parameter
 
 _Model = TypeVar("_Model", bound=nn.Module)
 
@@ -63,7 +63,7 @@ def twin(model: _Model, dtype: torch.dtype | None = None) -> _Model:
     written |= {id(p) for name, p in model.named_parameters() if name in names} if names else set()
     copied = _copied(
         model,
-        TensorCopies(lambda t: isinstance(t, nn.Parameter) and id(t) not in written, dtype),
+        TensorCopies(lambda t: is_parameter(t) and id(t) not in written, dtype),
     )
     _WRITTEN[copied] = names
     return copied
@@ -117,4 +117,6 @@ def _convert_the_rest(model: nn.Module, dtype: torch.dtype) -> None:
 
 def _written_by(module: nn.Module) -> list[nn.Parameter]:
     """Return the parameters that a module may write to in its forward pass."""
-    return list(module.parameters(recurse=False)) if getattr(module, "max_norm", None) else []
+    kind: Any = type(module)
+    has_one = "max_norm" in vars(module) or hasattr(kind, "max_norm")  # a module answers no slowly
+    return list(module.parameters(recurse=False)) if has_one and module.max_norm else []
