@@ -61,6 +61,23 @@ class Checks:
         self.tolerances = tolerances
         self.repair = Repair(model, traces, full)
 
+    def check(self, model: nn.Module, repaired: Repaired) -> Errors:
+        """Hold a smaller model to the masked one.
+
+        Args:
+            model: the model after surgery and repair.
+            repaired: what the repair has seen.
+
+        Returns:
+            The largest differences.
+
+        Raises:
+            VerificationError: if it does not run, or differs too much.
+        """
+        if repaired.runs and not self.verification.compares:
+            return Errors()
+        return self.verification.check(model, self.tolerances)
+
     def raise_counterexample(self, reason: str) -> None:
         """Tell of inputs on which the last model differed, if a recording of them may help.
 
@@ -129,7 +146,7 @@ class Removal:
                 candidates = [index for index in candidates if index not in culprits]
                 continue
             try:
-                self.errors = checks.verification.check(self._model, checks.tolerances)
+                self.errors = checks.check(self._model, repaired)
             except VerificationError as error:
                 checks.raise_counterexample(str(error))
                 return self._halve(candidates, str(error), checks)

@@ -9,8 +9,9 @@ import torch
 from support.oracle import half_of_every_group, randomize, zeroed
 from torch import nn
 
+from lightning_prune.compaction.plan import Plan, plan_removal
 from lightning_prune.compaction.removal import Checks, CounterexampleError, Removal
-from lightning_prune.compaction.repair import Broken, Repaired
+from lightning_prune.compaction.repair import Broken, Repair, Repaired
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.compaction.verification import TOLERANCES, Errors, Verification
 from lightning_prune.coupling import couple
@@ -36,20 +37,50 @@ def checks(wrong=()):
     """Checks that fail where one of the layers in ``wrong`` is cut, and note every attempt."""
     attempts = []
 
-    def check(model, tolerances):
-        assert tolerances is TOLERANCES
+    def check(model, repaired):
         attempts.append(cut(model))
         if cut(model) & set(wrong):
             raise VerificationError("outputs differ")
         return Errors(1.0, 0.5)
 
     return SimpleNamespace(
-        verification=SimpleNamespace(check=check),
-        tolerances=TOLERANCES,
+        check=check,
         repair=lambda surgery, plan: Repaired(plan),
         attempts=attempts,
         raise_counterexample=lambda reason: None,
     )
+
+
+@pytest.mark.parametrize("compares", [True, False])
+@pytest.mark.parametrize("runs", [True, False])
+def test_what_was_seen_to_run_is_not_run_again_where_nothing_is_compared(model, compares, runs):
+    held = []
+    verification = SimpleNamespace(compares=compares, check=lambda *args: held.append(args))
+    checks = Checks(model, verification, couple(model, X).traces)
+    checks.check(model, Repaired(Plan(), runs=runs))
+    assert held == ([] if runs and not compares else [(model, TOLERANCES)])
+
+
+def test_a_repair_tells_whether_all_was_right(model):
+    for module, right in ((model, True), (Flat(), False)):
+        coupling = couple(module, X)
+        surgery = Surgery(module)
+        dead = half_of_every_group(coupling.groups)
+        plan = plan_removal(coupling.groups, dead)
+        repair = Repair(module, coupling.traces)
+        surgery.apply(plan)
+        assert repair(surgery, plan).runs == right
+
+
+class Flat(nn.Module):
+    """Writes a size into its code, which is to be corrected."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.last(self.first(x).view(-1, 2, 4).flatten(1))
 
 
 def removal(model):
@@ -148,7 +179,7 @@ def test_inputs_that_refute_a_removal_are_told_once_if_a_recording_of_them_may_h
     def refuse(model, tolerances):
         raise VerificationError("outputs differ")
 
-    verification = SimpleNamespace(check=refuse, counterexample=inputs)
+    verification = SimpleNamespace(compares=True, check=refuse, counterexample=inputs)
     surgery, dead = Surgery(model), half_of_every_group(coupling.groups)
     one = Removal(model, surgery, coupling, dead)
     with pytest.raises(CounterexampleError, match="outputs differ") as found:

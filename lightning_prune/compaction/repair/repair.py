@@ -32,10 +32,12 @@ class Repaired:
     Args:
         plan: what was applied to the model in full size, all together.
         broken: the first operation that still does not fit, None if everything does.
+        runs: whether every recording was followed to its end with nothing to correct.
     """
 
     plan: Plan
     broken: Broken | None = None
+    runs: bool = False
 
 
 class Repair:
@@ -96,7 +98,8 @@ class Repair:
             except RewriteError as error:
                 return Repaired(plan, found.broken_in(name, str(error)))
         stopped = [trace for trace, run in runs.items() if run.stopped is not None]
-        return Repaired(plan, self._still_broken(stopped, plan))
+        is_right = not (stopped or any(run.stale for run in runs.values()))
+        return Repaired(plan, self._still_broken(stopped, plan), is_right)
 
     def _follow(self, trace: Trace, forecast: Forecast) -> Followed:
         """Follow the smaller model, but leave alone what differs between runs of the full one."""

@@ -22,6 +22,10 @@ class Check(Protocol):
     """What later forms of a model are held to: a `Verification`, or none."""
 
     @property
+    def compares(self) -> bool:
+        """Whether it looks at what a model computes; else it sees that it runs, and no more."""
+
+    @property
     def tried(self) -> tuple[str, ...]:
         """What the masked model was run in, with and on so far."""
 
@@ -46,6 +50,7 @@ class Unverified:
         examples: arguments for it, on its device.
     """
 
+    compares: bool = False
     tried: tuple[str, ...] = ()
     untried: tuple[str, ...] = ()
     counterexample: ExampleInputs | None = None

@@ -39,6 +39,8 @@ class Verification:
         VerificationError: if it returns nothing that could be compared.
     """
 
+    compares: bool = True
+
     def __init__(self, model: nn.Module, examples: Sequence[ExampleInputs]) -> None:
         self._reference = Reference(model, examples)
         self._refuting: Trial | None = None
