@@ -15,7 +15,7 @@ from lightning_prune.compaction.interrupts import deferred_interrupts
 from lightning_prune.compaction.ledger import Ledger
 from lightning_prune.compaction.plan import Attribute, Plan, SizeChange
 from lightning_prune.compaction.records import RECORD, Names, record_of
-from lightning_prune.compaction.rewriting import Edit, edits_of, joined, rewritten
+from lightning_prune.compaction.rewriting import Edit, edits_of, joined, own_methods_in, rewritten
 from lightning_prune.compaction.sizes import module_sizes
 from lightning_prune.errors import RewriteError
 from lightning_prune.modules.kernels import flatten_recurrent
@@ -130,7 +130,13 @@ class Surgery:
 
     def _rewrite(self, module: nn.Module, edits: tuple[Edit, ...]) -> None:
         kind, before = edits_of(type(module))
-        self._set_class(module, rewritten(kind, joined(before, edits), callees_of(module)))
+        own = own_methods_in(module)
+        callees = tuple(
+            (n, getattr(kind, own[n]) if n in own else f) for n, f in callees_of(module)
+        )
+        self._set_class(module, rewritten(kind, joined(before, edits), callees))
+        for name, method in own.items():
+            self._ledger.set(module, name, getattr(module, method))
 
     def _set_class(self, module: nn.Module, kind: type[nn.Module]) -> None:
         try:

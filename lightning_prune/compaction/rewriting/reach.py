@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from lightning_prune.compaction.rewriting.rewrite import own_methods_in
 from lightning_prune.compaction.rewriting.source import Source, cell_contents, method_of
 from lightning_prune.coupling.sites import is_torch, is_torch_layer, unwrapped
 from lightning_prune.errors import RewriteError
@@ -28,14 +29,16 @@ class Reach:
 
     def __init__(self, model: nn.Module, entries: Iterable[str] = ("forward",)) -> None:
         self._kinds = {type(module) for module in model.modules()} | set(CLASSES)
-        self._names: set[str] = set(entries)
+        held = [own_methods_in(module) for module in model.modules()]
+        self._held = {pair for methods in held for pair in methods.items()}
+        self._names = self._also_held(entries)
         self._codes: set[CodeType] = set()
         waiting = list(self._functions(self._names))
         while waiting:
             function = waiting.pop()
             if function.__code__ not in self._codes and _is_users(function.__code__):
                 self._codes.add(function.__code__)
-                names = set(_names(function.__code__)) - self._names
+                names = self._also_held(_names(function.__code__)) - self._names
                 self._names |= names
                 waiting += [*self._functions(names), *_called(function)]
 
@@ -54,6 +57,11 @@ class Reach:
                     continue
                 if source.function.__code__.co_argcount:
                     yield source
+
+    def _also_held(self, names: Iterable[str]) -> set[str]:
+        """Return names, and those of the methods that modules hold in attributes of these names."""
+        found = set(names)
+        return found | {method for attribute, method in self._held if attribute in found}
 
     def _functions(self, names: Iterable[str]) -> Iterator[FunctionType]:
         """Return everything that the classes of the modules know by these names."""

@@ -13,6 +13,7 @@ import functools
 import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from types import MethodType
 from typing import Any
 
 from torch import nn
@@ -94,6 +95,24 @@ def edits_of(kind: type) -> tuple[type, tuple[Edit, ...]]:
     """Return the user's own class, and the edits that were made to it."""
     own, edits, _ = vars(kind).get("_rewritten", (kind, (), ()))
     return own, edits
+
+
+def own_methods_in(module: nn.Module) -> dict[str, str]:
+    """Return the attributes of a module that hold a method of its own, with the method's name.
+
+    ``self.forward = self.forward_fused`` is one; in a subclass it has to hold that of the subclass.
+    """
+    kind: Any = type(module)
+    bound = {
+        attribute: value
+        for attribute, value in vars(module).items()
+        if type(value) is MethodType and value.__self__ is module
+    }
+    return {
+        attribute: value.__name__
+        for attribute, value in bound.items()
+        if getattr(kind, value.__name__, None) is value.__func__
+    }
 
 
 def joined(edits: Sequence[Edit], later: Iterable[Edit]) -> tuple[Edit, ...]:

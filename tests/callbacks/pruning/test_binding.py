@@ -136,6 +136,15 @@ def test_channels_wait_for_a_batch() -> None:
     assert not binding.fits(Net())
 
 
+@pytest.mark.filterwarnings("ignore:The training step of Net is not coupled")
+def test_what_was_trainable_is_known_in_a_resumed_run() -> None:
+    model, batch = Net(), next(iter(data()))
+    chosen, resumed = (Binding(Pruning(0.5).recipe, batch[0]) for _ in range(2))
+    chosen.bind(model, batch, widen=True)
+    assert resumed.restore(model, batch, chosen.state_dict())
+    assert resumed.trainable == chosen.trainable > 0
+
+
 def test_layers_that_stay_frozen_are_an_obstacle_when_the_update_is_due() -> None:
     model = Late()
     model.body.requires_grad_(requires_grad=False)

@@ -125,3 +125,26 @@ def test_an_update_begins_anew() -> None:
     chosen = Chosen(pruning)
     fit(Net(), pruning, chosen, epochs=6)
     assert chosen.steps == [-1, 4, -1, 4, -1, -1]  # updates before epochs 0, 2 and 4
+
+
+class Ending(L.Callback):
+    """Ends a training in the middle."""
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step == 5:
+            raise InterruptedError
+
+
+def test_another_model_shrinks_as_by_a_callback_of_its_own() -> None:
+    trained = []
+    for used in (True, False):
+        pruning = make(GrowingL2(strength=2.0, every=1), schedule=OneShot(epoch=2))
+        if used:
+            with pytest.raises(InterruptedError):  # while units shrink
+                fit(Net(), pruning, Ending(), epochs=3)
+        torch.manual_seed(3)
+        model = Net()
+        fit(model, pruning, epochs=3)
+        trained.append(model.state_dict())
+    for name, tensor in trained[0].items():
+        assert torch.equal(tensor, trained[1][name]), name
