@@ -152,9 +152,10 @@ class Labels:
         self.unchangeable = set(unchangeable)
 
     @contextmanager
-    def discard_labels(self) -> Iterator[None]:
-        """Forget whatever is said inside of this context."""
-        said: list[list[Any]] = [self.ties, self.freezes, self.grids, self.marks]
+    def discard_labels(self, *, but_ties: bool = False) -> Iterator[None]:
+        """Forget whatever is said inside of this context, or all but the ties."""
+        said: list[list[Any]] = [self.freezes, self.grids, self.marks]
+        said += [] if but_ties else [self.ties]
         lengths = [len(facts) for facts in said]
         yield
         for facts, length in zip(said, lengths, strict=True):

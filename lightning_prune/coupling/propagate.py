@@ -83,8 +83,10 @@ class Propagation:
             self._node = node
             self.on_weights = all(self.is_static(ref) for ref in node.inputs)
             # Dropped results of an operation without weights can have any size: nothing reads them.
+            # What is computed element by element still has to be of one size.
             is_unused = position in discarded and not any(map(self.is_static, node.inputs))
-            with self.labels.discard_labels() if is_unused else nullcontext():
+            ties = torch.Tag.pointwise in node.op.tags
+            with self.labels.discard_labels(but_ties=ties) if is_unused else nullcontext():
                 self._label(node)
         self._node, self.on_weights = None, False
         self.freeze_all(self._graph.outputs, OUTPUT)

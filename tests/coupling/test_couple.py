@@ -184,6 +184,20 @@ def test_what_the_model_drops_freezes_nothing():
     assert group.units == 8
 
 
+def test_what_meets_in_a_sum_that_the_model_drops_goes_together():
+    """Like the last residual of a WaveNet, whose outputs are skip connections alone."""
+
+    def forward(m, x):
+        x = m.first(x)
+        x + m.dropped(x)
+        return m.last(x)
+
+    layers = {"first": nn.Linear(3, 8), "dropped": nn.Linear(8, 8), "last": nn.Linear(8, 2)}
+    net = Net(forward, **layers)
+    (group,) = assert_removable(net, (torch.randn(2, 3),)).groups
+    assert (group.units, group.writers) == (8, ("first", "dropped"))
+
+
 class Attentive(nn.Module):
     def __init__(self, **options: bool) -> None:
         super().__init__()

@@ -29,6 +29,15 @@ def test_what_is_said_while_labels_are_discarded_is_forgotten_but_ids_stay():
     assert labels.axis(Axis("v", 0), 2).tolist() == other.tolist()
 
 
+def test_ties_outlive_discarded_labels_where_they_are_to():
+    labels = Labels()
+    ids = labels.axis(Axis("w", 0), 3)
+    with labels.discard_labels(but_ties=True):
+        labels.freeze(ids, "unwanted")
+        labels.tie(ids[:2], ids[1:])
+    assert (len(labels.ties), labels.freezes) == (1, [])
+
+
 def test_ids_start_at_one_and_run_on():
     labels = Labels()
     assert labels.axis(Axis("a", 0), 3).tolist() == [1, 2, 3]
