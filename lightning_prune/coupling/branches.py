@@ -19,7 +19,9 @@ import torch
 
 from lightning_prune.coupling.graph import Graph, Node, Ref
 from lightning_prune.coupling.modes import Recording
-from lightning_prune.units.group import Axis, Group, Member
+from lightning_prune.units.group import Axis, Group, Member, Side
+
+_DIVIDE_LENGTHS_OUT = {"aten::_weight_norm", "aten::_weight_norm_interface"}  # of their first input
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +70,26 @@ class Branch:
     sums: tuple[Sum, ...]
     recordings: tuple[Recording, ...] = ()
 
+    @property
+    def directions(self) -> frozenset[str]:
+        """Names of the parameters whose lengths are divided out: if they are zero, by zero."""
+        normed = [
+            one.graph[one.graph.nodes[i].inputs[0]].name
+            for one in self.sums
+            for i in one.inside
+            if one.graph.nodes[i].name in _DIVIDE_LENGTHS_OUT
+        ]
+        return frozenset(name for name in normed if name is not None)
+
     def group(self, shapes: Mapping[str, torch.Size]) -> Group:
         """Return the branch as one unit, which owns every element of its parameters.
 
         Args:
             shapes: shape of every parameter, by name.
         """
-        return Group(self.name, 1, tuple(_all_of(name, shapes[name]) for name in self.parameters))
+        directions = self.directions
+        members = (_all_of(n, shapes[n], keeps=n in directions) for n in self.parameters)
+        return Group(self.name, 1, tuple(members))
 
 
 def find_branches(recordings: Sequence[Recording]) -> tuple[Branch, ...]:
@@ -109,9 +124,11 @@ def _different(graphs: Sequence[Graph]) -> list[Graph]:
     return list({id(graph): graph for graph in graphs}.values())
 
 
-def _all_of(name: str, shape: torch.Size) -> Member:
+def _all_of(name: str, shape: torch.Size, *, keeps: bool) -> Member:
+    """Return all of a parameter as what a unit owns; it keeps its values, or is zeroed with it."""
     size = shape[0] if shape else 1
-    return Member(Axis(name, 0 if shape else -1), "out", size, torch.arange(size).unsqueeze(0))
+    side: Side = "shape" if keeps else "out"
+    return Member(Axis(name, 0 if shape else -1), side, size, torch.arange(size).unsqueeze(0))
 
 
 class _Uses:

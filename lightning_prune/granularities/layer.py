@@ -19,8 +19,9 @@ class Layer(Granularity):
 
     Examples are the blocks of a ResNet, and the attention and the perceptron of a transformer's
     layer. Without the branch ``y = x``; compaction takes it out of the code, so that the model gets
-    shallower. A shortcut that is a strided convolution stays. Every branch is a group of its own,
-    so the allocation must rank all groups together: `Global` or `Isomorphic`.
+    shallower. A shortcut that is a strided convolution stays. A branch that adds something even
+    when its weights are zero, as behind a sigmoid, is left alone. Every branch is a group of its
+    own, so the allocation must rank all groups together: `Global` or `Isomorphic`.
 
     Elkerdawy et al., 2020, "To Filter Prune, or to Layer Prune, That Is The Question",
     arXiv:2007.05667.

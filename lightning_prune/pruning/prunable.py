@@ -8,8 +8,10 @@ from typing import Any
 
 from torch import nn
 
+from lightning_prune.compaction.branches.bypass import zeroable
 from lightning_prune.coupling import Coupling, couple
 from lightning_prune.measure import count_parameters
+from lightning_prune.modules.fake import fake_mode
 from lightning_prune.modules.gathering import has_shards, reshard, structure_of
 from lightning_prune.modules.inputs import ExampleInputs, examples_of
 from lightning_prune.modules.names import parameters_by_any_name, parameters_by_name, plain_name
@@ -77,6 +79,10 @@ def find_prunable(
     weights = parameters_by_name(model)
     groups = recipe.granularity.groups(weights, coupling.structure if coupling else Structure())
     _check_present(groups, among or ())
+    never_zero: dict[str, str] = {}
+    if coupling is not None and recipe.granularity.whole_groups:
+        never_zero = _never_zero(model, coupling)
+        groups = [group for group in groups if group.name not in never_zero]
     selection = select(
         groups,
         parameters_by_any_name(model),
@@ -98,12 +104,23 @@ def find_prunable(
         macs=macs,
         examples=[example for example in examples if example.measured],
         left_alone=recipe.granularity.refused(weights)
+        | never_zero
         | selection.left_alone
         | (coupling.readable if coupling else {})
         | (coupling.refused if coupling and not groups else {}),
         unused=tuple(coupling.unused) if coupling else (),
         coupling=coupling,
     )
+
+
+def _never_zero(model: nn.Module, coupling: Coupling) -> dict[str, str]:
+    """Return why residual branches that add something even when they are zeroed are left alone."""
+    tensors = list(model.parameters())
+    if has_shards(model) or fake_mode(tensors) or any(t.is_meta for t in tensors):
+        return {}  # there are no numbers to run it on
+    reason = "what it adds is not proved to be zero where its weights are"
+    found = {branch.name for branch in zeroable(model, coupling.branches)}
+    return {branch.name: reason for branch in coupling.branches if branch.name not in found}
 
 
 def _check_present(groups: Sequence[Group], among: Collection[str]) -> None:

@@ -382,3 +382,14 @@ def test_recordings_that_do_not_run_it_do_not_count():
 def test_what_only_training_runs_is_none():
     model = Net(lambda m, x: x + m.b(m.a(x)) if m.training else x.exp(), **perceptron())
     assert branches_of(model, X) == ()
+
+
+@pytest.mark.parametrize("dim", [0, 1, None])
+def test_directions_go_with_a_branch_but_are_not_zeroed(dim: int | None):
+    normed = nn.utils.parametrizations.weight_norm(linear(), dim=dim)
+    model = Net(lambda m, x: x + m.b(m.a(x).relu()), **perceptron(a=normed))
+    [branch] = branches_of(model, X)
+    group = branch.group({name: p.shape for name, p in model.named_parameters()})
+    kept = {m.axis.tensor for m in group.members} - {m.axis.tensor for m in group.zeroed}
+    assert len(group.members) == len(list(model.parameters()))
+    assert kept == branch.directions == {"a.parametrizations.weight.original1"}

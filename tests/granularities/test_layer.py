@@ -290,3 +290,26 @@ def test_a_model_without_branches_is_refused_with_what_to_use() -> None:
         lp.prune(
             plain, torch.randn(2, 4), sparsity=0.5, criterion=lp.Magnitude(), granularity=Layer()
         )
+
+
+@pytest.mark.parametrize("dim", [0, None])
+def test_branches_of_normed_weights_are_removed_whole(dim: int | None) -> None:
+    def normed() -> nn.Module:
+        return nn.utils.parametrizations.weight_norm(nn.Linear(4, 4), dim=dim)
+
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.f = nn.Sequential(normed(), nn.ReLU(), normed())
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.f(x)
+
+    model, x = nn.Sequential(Residual(), Residual()).eval(), torch.randn(2, 4)
+    lp.prune(model, x, sparsity=0.5, criterion=lp.Random(), granularity=Layer())
+    expected = model(x)
+    assert expected.isfinite().all()
+    assert lp.compact(model, x, latency=False).refused == {}
+    assert torch.allclose(model(x), expected)
+    sizes = [sum(p.numel() for p in part.parameters() if p.dim()) for part in model]
+    assert sizes.count(0) == 1

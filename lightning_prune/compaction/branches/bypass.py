@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from lightning_prune.compaction.branches.idling import idle
@@ -38,6 +39,23 @@ def dead_branches(model: nn.Module, branches: Iterable[Branch]) -> list[Branch]:
     tensors |= dict(model.named_buffers())
     suspects = [branch for branch in branches if not zero.isdisjoint(branch.parameters)]
     return [b for b in suspects if all(_adds_zeros(one, tensors) for one in _different(b.sums))]
+
+
+def zeroable(model: nn.Module, branches: Iterable[Branch]) -> list[Branch]:
+    """Return the branches that add zeros, whatever the model is given, once they are zeroed.
+
+    An exponential of zeros is none, and a weight that is divided by its norm has none then.
+    """
+    parameters = {name: t.detach() for name, t in model.named_parameters()}
+    shapes = {name: t.shape for name, t in parameters.items()}
+    tensors = parameters | dict(model.named_buffers())
+    found = []
+    for branch in branches:
+        zeroed = [member.axis.tensor for member in branch.group(shapes).zeroed]
+        after = tensors | {name: torch.zeros_like(tensors[name]) for name in zeroed}
+        if all(_adds_zeros(one, after) for one in _different(branch.sums)):
+            found.append(branch)
+    return found
 
 
 def _different(sums: Iterable[Sum]) -> list[Sum]:

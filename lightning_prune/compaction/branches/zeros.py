@@ -40,7 +40,8 @@ def zero_values(graph: Graph, places: Iterable[int], tensors: Mapping[str, Tenso
         tensors: every parameter and buffer, by name.
 
     Returns:
-        The parameters and buffers that are zero, and what is zero because of them.
+        The parameters and buffers that are zero, and what is zero because of them; nothing where
+        zeros of them are divided by zeros.
     """
     places = sorted(places)
     names = {ref: str(graph[ref].name) for place in places for ref in graph.nodes[place].inputs}
@@ -54,6 +55,8 @@ def zero_values(graph: Graph, places: Iterable[int], tensors: Mapping[str, Tenso
             not zeros.isdisjoint(node.inputs) and _yields_zeros(graph, node, zeros, known)
         ):
             zeros.update(node.results)
+        elif _yields_nan(graph, node, zeros, known):
+            return set()  # multiplied with zeros, that makes no zeros
     return zeros
 
 
@@ -62,26 +65,42 @@ def _yields_zeros(graph: Graph, node: Node, zeros: set[Ref], known: Mapping[Ref,
         return not zeros.isdisjoint(node.args[:2])
     if zeros.isdisjoint(_factors(node)):
         return False
+    runs = (_results(graph, node, zeros, known, scale) for scale in _SCALES)
+    return all(results is not None and not any(map(_is_not_zero, results)) for results in runs)
+
+
+def _yields_nan(graph: Graph, node: Node, zeros: set[Ref], known: Mapping[Ref, Tensor]) -> bool:
+    """Tell whether zeros, and weights as they are, yield what is no number, as 0 / 0."""
+    if zeros.isdisjoint(node.inputs) or not all(r in zeros or r in known for r in node.inputs):
+        return False
+    results = _results(graph, node, zeros, known, 1.0) or []
+    return any(isinstance(result, Tensor) and bool(result.isnan().any()) for result in results)
+
+
+def _is_not_zero(result: Any) -> bool:
+    """Tell whether a result is not all zeros."""
+    return not isinstance(result, Tensor) or bool(result.any())
+
+
+def _results(
+    graph: Graph, node: Node, zeros: set[Ref], known: Mapping[Ref, Tensor], scale: float
+) -> list[Any] | None:
+    """Return what an operation yields for arbitrary numbers, ``None`` if it takes none."""
     device = next(iter(known.values())).device
 
-    def run(scale: float) -> list[Any]:
-        def stand_in(leaf: Any) -> Any:
-            if not isinstance(leaf, Ref):
-                return leaf
-            if leaf in known:
-                return known[leaf].clone() if node.writes else known[leaf]
-            value = graph[leaf]
-            return _numbers(value, 0.0 if leaf in zeros else scale).to(device)
-
-        args, kwargs = tree_map(stand_in, (node.args, node.kwargs))
-        return tree_leaves(node.op(*args, **kwargs))
+    def stand_in(leaf: Any) -> Any:
+        if not isinstance(leaf, Ref):
+            return leaf
+        if leaf in known:
+            return known[leaf].clone() if node.writes else known[leaf]
+        return _numbers(graph[leaf], 0.0 if leaf in zeros else scale).to(device)
 
     with seeded(0), torch.no_grad():
         try:
-            results = (result for scale in _SCALES for result in run(scale))
-            return all(isinstance(result, Tensor) and not bool(result.any()) for result in results)
+            args, kwargs = tree_map(stand_in, (node.args, node.kwargs))
+            return tree_leaves(node.op(*args, **kwargs))
         except (RuntimeError, TypeError, ValueError, NotImplementedError, IndexError):
-            return False
+            return None
 
 
 def _factors(node: Node) -> list[Ref]:
