@@ -63,8 +63,14 @@ class FullSize(Generic[_Model]):
             model.get_parameter(name).requires_grad_(parameter.requires_grad)
         for direction, dim in _directions(model):
             nothing = torch.norm_except_dim(direction, 2, dim) == 0
-            direction.data = torch.where(nothing, torch.ones_like(direction), direction)
+            direction.data = torch.where(nothing, _direction_like(direction, dim), direction)
         return model
+
+
+def _direction_like(directions: Tensor, dim: int) -> Tensor:
+    """Return ones where any of the directions is not zero, so that inputs that are gone stay so."""
+    present = (directions != 0).any(dim, keepdim=True) | (not directions.any())
+    return present.to(directions.dtype)
 
 
 def _directions(model: nn.Module) -> Iterator[tuple[Tensor, int]]:

@@ -65,3 +65,19 @@ def test_the_direction_of_a_weight_that_is_gone_is_a_direction(normed) -> None:
     masked, full = clone(model), FullSize(model)
     lp.compact(model, x, latency=False)
     assert torch.allclose(full.masked(model)(x), masked(x), atol=1e-6)
+
+
+def test_inputs_that_are_gone_are_gone_in_directions_that_are_gone_too() -> None:
+    torch.manual_seed(0)
+    normed = nn.utils.parametrizations.weight_norm(nn.Linear(16, 12))
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), normed, nn.ReLU(), nn.Linear(12, 3))
+    x = torch.randn(4, 8)
+    lp.prune(model, x, sparsity=0.5, criterion=lp.Magnitude(), allocation=lp.Uniform())
+    full = FullSize(model)
+    lp.compact(model, x, latency=False)
+    back = full.masked(model)
+    lp.compact(back, x, latency=False)
+    sizes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    assert {name: tensor.shape for name, tensor in back.state_dict().items()} == sizes
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, back.state_dict()[name]), name
