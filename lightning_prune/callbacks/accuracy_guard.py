@@ -25,6 +25,7 @@ from lightning_prune.callbacks.trainer.monitored import monitored
 from lightning_prune.callbacks.trainer.namespaces import Callback
 from lightning_prune.callbacks.trainer.optimizers import find_optimizers
 from lightning_prune.callbacks.trainer.printing import say
+from lightning_prune.callbacks.trainer.strategies import check_strategy
 from lightning_prune.modules.cpu_copies import cpu_copies
 from lightning_prune.pruning import BasePruner, PruningReport
 
@@ -117,6 +118,10 @@ class AccuracyGuard(Callback):
         self.action = action
         self.min_step = min_step
         self.name = name
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin anew: another model is to be guarded."""
         self.reference: float | None = None
         self.decisions: list[str] = []
         self._bad = 0  # validations below the allowed drop, in a row
@@ -136,9 +141,13 @@ class AccuracyGuard(Callback):
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Check that there is something to guard."""
+        """Check that there is something to guard; forget what belongs to another model."""
+        sharded = "Train under DDP or on one device: whole weights are remembered."
+        check_strategy(trainer, "AccuracyGuard", untried=True, sharded=sharded)
         if stage == "fit":
-            self._guarded(trainer)
+            pruner = self._guarded(trainer).pruner
+            if pruner is None or not pruner.masks.bind(pl_module):
+                self._forget()
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

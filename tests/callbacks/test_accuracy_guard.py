@@ -316,3 +316,22 @@ def test_a_reference_that_comes_after_the_first_removal_is_told() -> None:
     guard = AccuracyGuard("val/accuracy")
     with pytest.warns(UserWarning, match=r"but got the first at sparsity 0\.5000"):
         fit(Cliff(), pruning, guard, epochs=2)
+
+
+@pytest.mark.parametrize("guard_first", [False, True])
+def test_another_model_is_guarded_as_by_a_new_guard(guard_first: bool) -> None:
+    mine, fresh = make(), make()
+    fit(Cliff(most=0.9), *(mine[::-1] if guard_first else mine))
+    for callbacks in (mine, fresh):
+        fit(Cliff(most=0.3), *(callbacks[::-1] if guard_first else callbacks))
+    assert mine[0].pruner.sparsity == fresh[0].pruner.sparsity <= 0.3
+    assert mine[1].state_dict()["decisions"] == fresh[1].state_dict()["decisions"] != []
+
+
+def test_the_same_model_is_guarded_on() -> None:
+    callbacks, model = make(), Cliff()
+    fit(model, *callbacks)
+    decisions = callbacks[1].decisions
+    fit(model, *callbacks)
+    assert callbacks[1].decisions[: len(decisions)] == decisions
+    assert model.sparsity <= 0.56

@@ -53,6 +53,8 @@ def test_processes_that_hand_back_weights_only_are_refused(method: Any) -> None:
 def test_sharding_is_refused_where_it_was_not_tried() -> None:
     with pytest.raises(ValueError, match=r"for LatencyMonitor, but got ModelParallelStrategy\. R"):
         lp.LatencyMonitor().setup(on(ModelParallelStrategy()), Module(), "fit")
+    with pytest.raises(ValueError, match=r"for AccuracyGuard, but got ModelParallelStrategy\. T"):
+        lp.AccuracyGuard("acc").setup(on(ModelParallelStrategy()), Module(), "fit")
 
 
 def test_monitors_only_look() -> None:
