@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -64,7 +65,7 @@ class Chooser:
             criterion=recipe.criterion,
             reduce=recipe.granularity.rules.reduce,
             examples=prunable.examples,
-            remaining=lambda: masks.remaining,
+            remaining=partial(getattr, masks, "remaining"),  # which pickles, and follows copies
         )
         if recipe.of != "latency":
             most = [g.units - floor for g, floor in zip(groups, self.floors, strict=True)]
