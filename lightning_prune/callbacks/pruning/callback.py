@@ -249,8 +249,12 @@ class Pruning(Callback):
         self._run.advance(trainer, pl_module)
         self._run.bind(pl_module, () if batch is None else batch)  # a step may fetch it by itself
         self._run.advance(trainer, pl_module)
-        if self.pruner is not None and self._run.next_target() is not None:
+        if self.pruner is None:
+            return
+        if self._run.next_target() is not None:
             self.pruner.scorers.start(only_training=True)
+        else:  # what comes now is of no use; and copies of the module would keep the hooks
+            self.pruner.scorers.stop()
 
     @override
     def on_before_optimizer_step(

@@ -1,4 +1,5 @@
 import copy
+import pickle
 from typing import Any
 
 import lightning as L
@@ -20,8 +21,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lightning_prune.allocations import Uniform
+from lightning_prune.callbacks.compaction import Compaction
 from lightning_prune.callbacks.pruning.callback import Pruning
-from lightning_prune.criteria import Criterion, Gradient, Magnitude, Random, Taylor
+from lightning_prune.criteria import Criterion, Gradient, Magnitude, Random, Taylor, Wanda
 from lightning_prune.errors import ExampleInputsError, TargetError
 from lightning_prune.granularities import Channel, Weight
 from lightning_prune.modules.inputs import Call
@@ -469,3 +471,31 @@ def test_the_progress_bar_shows_the_sparsity() -> None:
     pruning = Pruning(0.5, Magnitude(), schedule=OneShot(epoch=0))
     fit(Net(), pruning, Bar(), epochs=2, enable_progress_bar=True)
     assert shown[-1]["pruning/sparsity"] == pytest.approx(pruning.report.sparsity, abs=1e-3)
+
+
+class HooksSeen(L.Callback):
+    """Notes whether modules have hooks, in every batch."""
+
+    def __init__(self) -> None:
+        self.seen: list[bool] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+        self.seen.append(any(module._forward_pre_hooks for module in pl_module.modules()))
+
+
+def test_nothing_is_observed_after_the_last_update() -> None:
+    hooks = HooksSeen()
+    fit(Net(), Pruning(0.5, Wanda(), schedule=OneShot(epoch=1)), hooks)
+    assert hooks.seen[:BATCHES] == [True] * BATCHES
+    assert not any(hooks.seen[BATCHES:])
+
+
+@pytest.mark.parametrize("criterion", [Gradient(), Wanda()], ids=str)
+def test_what_has_pruned_can_be_pickled(criterion: Criterion) -> None:
+    model, pruning = Net(), Pruning(0.5, criterion, schedule=OneShot(epoch=1))
+    fit(model, pruning, Compaction(during=True, latency=False))
+    model.trainer = None
+    assert pickle.loads(pickle.dumps(model)).state_dict().keys() == model.state_dict().keys()
+    assert pickle.loads(pickle.dumps(pruning)).pruner.sparsity == pruning.pruner.sparsity
+    copied = copy.deepcopy(pruning).pruner
+    assert copied._chooser.scorer._remaining() is copied.masks.remaining
