@@ -18,6 +18,7 @@ from lightning_prune.callbacks.trainer.example_inputs import (
     require_forward_inputs,
 )
 from lightning_prune.callbacks.trainer.namespaces import Callback
+from lightning_prune.callbacks.trainer.position import is_trial
 from lightning_prune.callbacks.trainer.printing import print_as_is
 from lightning_prune.callbacks.trainer.steps import try_steps
 from lightning_prune.callbacks.trainer.strategies import check_strategy
@@ -37,7 +38,8 @@ class Export(Callback):
     is warned of, with the reason; it never ends a fit.
 
     Args:
-        path: where to write, without an ending: every format adds its own.
+        path: where to write, without an ending: every format adds its own. Nothing is written by
+            ``fast_dev_run``.
         formats: as in `export_model`.
         calibration_batches: how many training batches ``"onnx-int8-static"`` is calibrated with,
             at least 1: those with which a fit begins, as the steps pass them to ``forward``.
@@ -110,7 +112,7 @@ class Export(Callback):
     @override
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Export the model that the fit and the other callbacks leave."""
-        if stage != "fit" or not trainer.is_global_zero:
+        if stage != "fit" or not trainer.is_global_zero or is_trial(trainer):
             return
         inputs = self._inputs or next(
             iter(find_example_inputs(self.example_inputs, pl_module, None)), None

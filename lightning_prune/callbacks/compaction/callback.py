@@ -85,7 +85,8 @@ class Compaction(Callback):
         min_gain: for that, the fraction of the parameters that must have become zero, in (0, 1).
         path: where to write the compact model with `save_compact`, usually ``*.safetensors``;
             None to keep it in memory only. A sharded model (`ModelParallelStrategy`) keeps its
-            size: its weights are gathered on rank zero, compacted and written there.
+            size: its weights are gathered on rank zero, compacted and written there. Nothing is
+            written by ``fast_dev_run``.
         monitor: name of a metric that the validation logs: the best weights by it are compacted,
             among those under the last masks. They are kept in memory and in checkpoints. None to
             compact the last weights.

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from lightning_prune.callbacks.compaction.checks import say_why_nothing
+from lightning_prune.callbacks.trainer.position import is_trial
 from lightning_prune.callbacks.trainer.printing import print_as_is
 from lightning_prune.compaction import CompactionReport, save_compact
 from lightning_prune.compaction.measuring import with_latency
@@ -51,7 +52,8 @@ class Publishing:
             OSError: once all else is done, if the file could not be written.
             ValueError: so, too, if the model cannot be stored.
         """
-        failure = self._write(compacted, report)
+        # A trial leaves no file, and none in place of a good one.
+        failure = None if is_trial(trainer) else self._write(compacted, report)
         if self.latency:
             report = with_latency(report, before, compacted, inputs)
         print_as_is(trainer.lightning_module, report)

@@ -12,6 +12,7 @@ import lightning as L
 from lightning.pytorch.utilities import rank_zero_warn
 
 from lightning_prune.callbacks.trainer.namespaces import classes
+from lightning_prune.callbacks.trainer.position import is_trial
 from lightning_prune.callbacks.trainer.ranks import ranks_agree
 from lightning_prune.errors import PruningError, TargetError
 from lightning_prune.modules.news import is_news
@@ -61,11 +62,6 @@ def unfreezes(trainer: L.Trainer) -> bool:
     callbacks = trainer.callbacks  # type: ignore[attr-defined]  # lightning's connectors set it
     finetuning = classes("callbacks", "BaseFinetuning")
     return any(isinstance(found, finetuning) for found in callbacks)
-
-
-def is_trial(trainer: L.Trainer) -> bool:
-    """Return whether the trainer only runs a few batches as a test: no schedule would fit."""
-    return bool(getattr(trainer, "fast_dev_run", False))
 
 
 def check_length(trainer: L.Trainer, schedule: Schedule) -> None:

@@ -11,7 +11,6 @@ from lightning_prune.callbacks.pruning.binding import Binding
 from lightning_prune.callbacks.pruning.checks import (
     check_length,
     check_schedule,
-    is_trial,
     resolve,
     unfreezes,
     warn_frozen,
@@ -26,7 +25,7 @@ from lightning_prune.callbacks.trainer.calibration import (
     check_training_data,
 )
 from lightning_prune.callbacks.trainer.other_callbacks import restart_early_stopping
-from lightning_prune.callbacks.trainer.position import current_position
+from lightning_prune.callbacks.trainer.position import current_position, is_trial
 from lightning_prune.callbacks.trainer.printing import print_as_is
 from lightning_prune.compaction.remaining import Remaining
 from lightning_prune.errors import TargetError

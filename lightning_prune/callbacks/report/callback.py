@@ -18,6 +18,7 @@ from lightning_prune.callbacks.trainer.example_inputs import require_forward_inp
 from lightning_prune.callbacks.trainer.figures import log_figures
 from lightning_prune.callbacks.trainer.monitors import Attempts
 from lightning_prune.callbacks.trainer.namespaces import Callback, classes
+from lightning_prune.callbacks.trainer.position import is_trial
 from lightning_prune.callbacks.trainer.printing import print_as_is
 from lightning_prune.compaction import CompactionReport
 from lightning_prune.export import ExportReport
@@ -228,7 +229,7 @@ class Report(Callback):
         """Write the page, and log its figures."""
         folder, before, inputs = self._to, self._before, self._inputs
         self._to = self._before = self._inputs = None
-        if folder is None or not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
+        if folder is None or not trainer.is_global_zero or is_trial(trainer):
             return
         writing = Attempts("Report")
         with writing.attempt():

@@ -15,3 +15,8 @@ def current_position(trainer: L.Trainer, period: Period) -> int:
         period: which of the two.
     """
     return trainer.current_epoch if period == "epoch" else trainer.global_step
+
+
+def is_trial(trainer: L.Trainer) -> bool:
+    """Return whether the trainer only runs a few batches as a test: no schedule would fit."""
+    return bool(getattr(trainer, "fast_dev_run", False))

@@ -22,3 +22,16 @@ def test_what_cannot_be_written_is_told_when_all_else_is_done(
     assert compaction.report is not None
     assert "units removed" in capsys.readouterr().out
     assert trainer.callback_metrics["compaction/params_after"] == compaction.report.params_after
+
+
+@pytest.mark.parametrize("batches", [1, 3])
+def test_a_trial_leaves_the_files_that_are_there(tmp_path: Path, batches: int) -> None:
+    compact, exported = tmp_path / "small.safetensors", tmp_path / "small.pt2"
+    for path in (compact, exported):
+        path.write_text("of a long training")
+    compaction = lp.Compaction(path=compact, latency=False)
+    export = lp.Export(path=tmp_path / "small", formats=["torch.export"])
+    make_trainer(lp.Pruning(0.5), compaction, export, fast_dev_run=batches).fit(Net(), data())
+    assert compaction.report is not None
+    assert sorted(tmp_path.iterdir()) == [exported, compact]
+    assert {path.read_text() for path in (compact, exported)} == {"of a long training"}
