@@ -78,19 +78,19 @@ class CompactionsInTraining:
         masks = masks_in_force(trainer)
         if masks == self._masks or not all(c.can_narrow() for c in _narrowing(trainer)):
             return None
-        self._masks = masks
         if zero_share(pl_module) - self._zeros < self._min_gain or self._is_foreign(pl_module):
+            self._masks = masks
             return None
         started_s, before = time.perf_counter(), count_parameters(pl_module)
         try:
             # An interrupt in between would leave the optimizers with another size than the model.
             with deferred_interrupts(), random_numbers_kept():
                 report = self._compact(trainer, pl_module, examples())
+                self._note(masks, pl_module)
         except VerificationError as error:
+            self._note(masks, pl_module)
             rank_zero_warn(f"The model trains on in the size that it has: {error}")
             return None
-        finally:
-            self._zeros = zero_share(pl_module)
         seconds, after = time.perf_counter() - started_s, count_parameters(pl_module)
         say(
             pl_module,
@@ -98,6 +98,10 @@ class CompactionsInTraining:
             f"{before:,} -> {after:,} parameters, verified, {seconds:.1f} s",
         )
         return report
+
+    def _note(self, masks: list[int], pl_module: L.LightningModule) -> None:
+        """Note that these masks are done with; after another failure, a resumed run tries again."""
+        self._masks, self._zeros = masks, zero_share(pl_module)
 
     def _is_foreign(self, pl_module: L.LightningModule) -> bool:
         """Return whether the module was compact before the training, with a warning."""

@@ -11,7 +11,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging, LambdaCallback, ModelCheckpoint
 from support.fits import BATCHES, SAFELY, Validated, data, make_trainer
 from torch import nn
 
@@ -312,3 +312,25 @@ def test_what_needs_the_full_size_is_refused(callback: L.Callback, match: str) -
 def test_a_gain_is_a_fraction(min_gain: float) -> None:
     with pytest.raises(ValueError, match=r"`min_gain` to be a fraction in \(0, 1\)"):
         lp.Compaction(during=True, min_gain=min_gain)
+
+
+def test_a_compaction_that_failed_is_made_up_for_in_a_resumed_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = Run(), []
+
+    def out_of_memory(*args: Any, **options: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            raise MemoryError
+        return lp.compact(*args, **options)
+
+    path = tmp_path / "failed.ckpt"
+    save = LambdaCallback(on_exception=lambda trainer, *_: trainer.save_checkpoint(path))
+    with monkeypatch.context() as patched:
+        patched.setattr(in_training, "compact", out_of_memory)
+        with pytest.raises(MemoryError):
+            Run(save)
+    resumed = Run(fit={"ckpt_path": path, **SAFELY})
+    assert resumed.watch.sizes == whole.watch.sizes[-len(resumed.watch.sizes) :]
+    assert_same(resumed.model, whole.model)
