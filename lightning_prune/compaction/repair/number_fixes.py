@@ -77,6 +77,20 @@ def attention_scale(e: Expectation, func: OpOverload, given: Arguments) -> Fix |
     return Fix(ScaleAttention(scale), call_with(func, given, scale=scale))
 
 
+def groups(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
+    """Expect a convolution of as many groups as its channels make, of the width that each reads."""
+    x, weight = (e.forecast.shape(ref) for ref in e.node.args[:2])
+    if "transpose" in e.node.name:  # what its weight has beside the inputs is written, not read
+        x = e.forecast.shape(e.node.results[0])
+    channels, width = x[1 - len(weight) :][0], weight[1]
+    value = given.get("groups", 1)
+    right = channels // width if width else value
+    if right in (0, value):
+        return numbers(e, func, given, lists=True)
+    pin = ArgumentPin(*_factor(right, value), "groups", argument_names(func).index("groups"))
+    return Fix(PinArguments((pin,)), call_with(func, given, groups=right))
+
+
 _FITTING = frozenset({"normalized_shape", "groups", "num_groups", "N", "C", "HxW", "group"})
 """Numbers that surgery has brought up to date, in attributes of torch's modules."""
 

@@ -19,6 +19,7 @@ from lightning_prune.compaction.repair.fixes import Arguments, Expectation, Fix,
 from lightning_prune.compaction.repair.number_fixes import (
     attention_scale,
     group_norm,
+    groups,
     mean,
     norm,
     numbers,
@@ -282,6 +283,8 @@ _FACTORIES = frozenset(
     for name in "new_zeros new_ones new_full new_empty zeros ones full empty rand randn".split()
 )
 
+_CONVOLUTIONS = tuple(f"aten::conv{of}{n}d" for of in ("", "_transpose") for n in (1, 2, 3))
+
 _Rule = Callable[[Expectation, OpOverload, Arguments], Fix | None]
 _RULES: dict[str, _Rule] = {
     **dict.fromkeys([*_INFERRING, *_FACTORIES, "aten::expand", "aten::broadcast_to"], _sizes),
@@ -299,6 +302,7 @@ _RULES: dict[str, _Rule] = {
     "aten::group_norm": group_norm,
     "aten::mean": mean,
     **dict.fromkeys(REFILLED, _refilled),
+    **dict.fromkeys(_CONVOLUTIONS, groups),
     **dict.fromkeys(["aten::pow", "aten::square", "aten::mul"], _squared),
     "aten::scaled_dot_product_attention": attention_scale,
 }
