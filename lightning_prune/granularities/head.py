@@ -63,13 +63,18 @@ class Head(Granularity):
 
 
 def _has_blocks(group: Group, weights: Mapping[str, Tensor]) -> bool:
-    """Tell whether a unit owns neighbouring rows of projections, and no rows that stand alone."""
+    """Tell whether a unit owns neighbouring rows of projections, and no rows that stand alone.
+
+    A projection may also have an axis for heads, before that of their features.
+    """
     found = False
     for member in group.parameters:
-        if member.side != "out" or weights[member.axis.tensor].dim() < 2:
+        weight = weights[member.axis.tensor]
+        if member.side != "out" or weight.dim() < 2:
             continue
         first = member.owned_by(torch.arange(group.units) == 0).sort().values
         if len(first) == 1:  # in a table of biases
+            found |= weight.dim() == 3 and member.axis.dim < 2
             continue
         if min(len(run) for run in _runs(first)) < 2:
             return False

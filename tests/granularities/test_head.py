@@ -65,6 +65,27 @@ class Interleaved(Attention):
         return self.head(torch.relu(self.hidden(x.mean(1))))
 
 
+class OwnAxis(Attention):
+    """Projections have an axis for heads, as in XLNet, or are a stack of those of single heads."""
+
+    def __init__(self, stacked=False):
+        super().__init__()
+        self.letters = "neh" if stacked else "enh"
+        shape = (4, 16, 4) if stacked else (16, 4, 4)
+        for name in "qkv":
+            delattr(self, name)
+            setattr(self, name, nn.Parameter(torch.randn(shape) / 4))
+        self.shift = nn.Parameter(torch.randn(4, 4))
+
+    def forward(self, x):
+        x = self.embed(x)
+        parts = (self.q, self.k, self.v)
+        q, k, v = (torch.einsum(f"bie,{self.letters}->binh", x, part) for part in parts)
+        weights = torch.einsum("binh,bjnh->bnij", q + self.shift, k).softmax(-1)
+        x = x + self.out(torch.einsum("bnij,bjnh->binh", weights, v).flatten(2))
+        return self.head(torch.relu(self.hidden(x.mean(1))))
+
+
 def fused():
     layer = nn.TransformerEncoderLayer(16, 4, 32, dropout=0.0, batch_first=True)
     return nn.Sequential(nn.Linear(5, 16), layer, nn.Linear(16, 3))
@@ -82,6 +103,8 @@ X = torch.randn(2, 6, 5)
         pytest.param(Interleaved, "qkv", 4, id="interleaved"),
         pytest.param(Biased, "q", 4, id="biased"),
         pytest.param(lambda: Biased(by_head=False), "q", 4, id="biased by position"),
+        pytest.param(OwnAxis, "q", 4, id="an axis of its own"),
+        pytest.param(lambda: OwnAxis(stacked=True), "q", 4, id="stacked"),
     ],
 )
 def test_heads_are_found_among_all_groups(make, name, units):
@@ -125,6 +148,17 @@ def test_half_of_the_heads_go_and_compaction_takes_them_out(make):
     compact(model, X)
     assert model.q.out_features == 8
     assert torch.allclose(model(X), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_heads_with_an_axis_of_their_own_go(stacked):
+    model = OwnAxis(stacked).eval()
+    prune(model, X, sparsity=0.5, criterion=Magnitude(), granularity=Head(), of="units")
+    x = torch.randn(3, 9, 5)
+    expected = model(x)
+    assert compact(model, X, latency=False).refused == {}
+    assert model.q.shape == ((2, 16, 4) if stacked else (16, 2, 4))
+    assert torch.allclose(model(x), expected, atol=1e-5)
 
 
 def test_a_floor_of_heads():
