@@ -63,17 +63,16 @@ class Head(Granularity):
 
 
 def _has_blocks(group: Group, weights: Mapping[str, Tensor]) -> bool:
-    """Tell whether a unit owns neighbouring rows of projections, and no rows that stand alone.
-
-    A projection may also have an axis for heads, before that of their features.
-    """
+    """Tell whether a unit owns neighbouring rows of projections, and no rows that stand alone."""
     found = False
     for member in group.parameters:
         weight = weights[member.axis.tensor]
         if member.side != "out" or weight.dim() < 2:
             continue
         first = member.owned_by(torch.arange(group.units) == 0).sort().values
-        if len(first) == 1:  # in a table of biases
+        if (
+            len(first) == 1
+        ):  # in a table of biases, or along an axis that heads have before features
             found |= weight.dim() == 3 and member.axis.dim < 2
             continue
         if min(len(run) for run in _runs(first)) < 2:
