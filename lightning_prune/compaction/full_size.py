@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import _WeightNorm
-from torch.nn.utils.parametrize import ParametrizationList
-from torch.nn.utils.weight_norm import WeightNorm
 
 from lightning_prune.compaction.records import plan_of
 from lightning_prune.compaction.remaining import Remaining
+from lightning_prune.modules.directions import directions_of
 from lightning_prune.modules.names import tensors_by_any_name
 from lightning_prune.modules.twin import twin
 
@@ -61,7 +58,7 @@ class FullSize(Generic[_Model]):
                 full[name].data.copy_(remaining.widened(name, tensor.detach(), full[name].data))
         for name, parameter in compact.named_parameters():
             model.get_parameter(name).requires_grad_(parameter.requires_grad)
-        for direction, dim in _directions(model):
+        for direction, dim in directions_of(model):
             nothing = torch.norm_except_dim(direction, 2, dim) == 0
             direction.data = torch.where(nothing, _direction_like(direction, dim), direction)
         return model
@@ -71,13 +68,3 @@ def _direction_like(directions: Tensor, dim: int) -> Tensor:
     """Return ones where any of the directions is not zero, so that inputs that are gone stay so."""
     present = (directions != 0).any(dim, keepdim=True) | (not directions.any())
     return present.to(directions.dtype)
-
-
-def _directions(model: nn.Module) -> Iterator[tuple[Tensor, int]]:
-    """Yield the parameters that are divided by their norms, with the dimension of these."""
-    for module in model.modules():
-        if isinstance(module, ParametrizationList) and isinstance(module[0], _WeightNorm):
-            yield module.get_parameter("original1"), module[0].dim
-        for hook in module._forward_pre_hooks.values():
-            if isinstance(hook, WeightNorm):
-                yield module.get_parameter(f"{hook.name}_v"), hook.dim

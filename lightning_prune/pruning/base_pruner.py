@@ -18,6 +18,7 @@ from lightning_prune.arguments import check_sparsity
 from lightning_prune.compaction.remaining import Remaining
 from lightning_prune.criteria import Gradient
 from lightning_prune.errors import TargetError
+from lightning_prune.granularities import NM
 from lightning_prune.modules.gathering import reshard
 from lightning_prune.pruning.choosing.chooser import Chooser, choosers_of
 from lightning_prune.pruning.choosing.ranking import floors
@@ -38,6 +39,7 @@ from lightning_prune.pruning.recipe import Recipe
 from lightning_prune.pruning.report import PruningReport, report_of
 from lightning_prune.pruning.scorer import Scorer
 from lightning_prune.pruning.scorers import Scorers
+from lightning_prune.pruning.spared import Spared
 from lightning_prune.units.cost import cost_of
 
 
@@ -77,6 +79,7 @@ class BasePruner:
         if not groups:
             raise TargetError(nothing_to_prune(prunable.left_alone, recipe.granularity))
         self.masks = Masks(model, groups, remaining)
+        self._spared = Spared(model, self.masks, patterns=isinstance(recipe.granularity, NM))
         self._search: LatencySearch | None = None
         if recipe.of == "latency":
             least = floors(groups, recipe.granularity, recipe.allocation)
@@ -261,10 +264,11 @@ class BasePruner:
             left = (1 - before) ** (1 - done / rounds) * (1 - sparsity) ** (done / rounds)
             level = sparsity if done == rounds else 1 - left
             if level > self.sparsity:
-                self.masks.keep(self._choice(chooser, level))
+                self.masks.keep(self._spared.added_to(self._choice(chooser, level)))
         if share and self._growth is not None:
             scores, growth = chooser.scorer.scores(), self._growth.scores()
-            self.masks.keep(exchange(self.masks.kept, scores, growth, share))
+            exchanged = exchange(self.masks.kept, scores, growth, share)
+            self.masks.keep(self._spared.added_to(exchanged))
         return None if mending is None else mending.finish()
 
     @torch.no_grad()
