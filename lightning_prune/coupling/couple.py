@@ -183,7 +183,8 @@ def _analyse(model: nn.Module, recordings: Sequence[Recording], allow_unused: bo
         if stuck.any():  # where heads must stay, their features may go
             again = _label(recordings, Labels(stuck, unchangeable, picks=picks))
             found.append(_coupling(model, again, parts, allow_unused))
-        if not labelled.labels.picked:
+        picked = labelled.solution.component[labelled.labels.marked("picked")]
+        if not labelled.solution.frozen[picked].any():
             break
         # What meets a computed value may be tied to more later on, of which nothing can go.
     return max(found, key=lambda coupling: coupling.prunable)

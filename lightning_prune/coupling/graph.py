@@ -59,10 +59,17 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True)
 class Frame:
-    """A running function, and the expression in it that was being evaluated."""
+    """A running function, and the expression in it that was being evaluated.
+
+    Args:
+        code: of the function.
+        position: where the expression stands.
+        is_given_module: its first argument is the module whose method has called it.
+    """
 
     code: CodeType
     position: Position
+    is_given_module: bool = False
 
 
 @dataclass(frozen=True)

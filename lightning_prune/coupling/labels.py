@@ -89,6 +89,7 @@ Sort = Literal[
     "whole",
     "part",
     "apart",
+    "picked",
 ]
 """What a `Mark` says of ids; the method of `Labels` that makes it says it in full."""
 
@@ -124,7 +125,6 @@ class Labels:
         added: names of the parameters and buffers that are added to what other weights write, like
             positions: they are zeroed with a unit even where they are buffers, or frozen.
         unchangeable: names of the buffers that must not be zeroed.
-        picked: something is to be picked.
     """
 
     def __init__(
@@ -136,7 +136,6 @@ class Labels:
     ) -> None:
         self._trailing = trailing
         self.picks = picks
-        self.picked = False
         self.count = 1
         self.starts: dict[Axis, int] = {}
         self.sizes: dict[Axis, int] = {}
@@ -243,6 +242,10 @@ class Labels:
     def multiply_apart(self, ids: Tensor) -> None:
         """Say that computed values are multiplied for each unit apart, like heads."""
         self._mark("apart", ids)
+
+    def pick(self, ids: Tensor) -> None:
+        """Say that what meets ``ids`` is to be picked from a value that no weight writes."""
+        self._mark("picked", ids)
 
     def product(self, ids: Tensor) -> None:
         """Say that what is kept of ``ids`` must be a product over its varying dimensions."""

@@ -216,6 +216,13 @@ class Propagation:
             return False
         return any(q.zero and torch.equal(q.ids, plane.ids) for q in self.planes(made[0].inputs[0]))
 
+    def parts(self, ref: Ref, dim: int) -> list[int]:
+        """Return the sizes of the parts that operations take of a value along a dimension."""
+        rank = len(self.shape(ref))
+        cuts = [node for node in self._graph if node.name in _CUTTING and node.args[0] == ref]
+        along = [node for node in cuts if node.argument("dim", 0) % rank == dim]
+        return [self.shape(part)[dim] for node in along for part in node.results]
+
     def is_used_whole(self, ref: Ref) -> bool:
         """Tell whether something else than a part of a value is used."""
         return ref in self._whole

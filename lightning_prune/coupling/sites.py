@@ -51,16 +51,17 @@ class Sites:
 
     def here(self) -> Site | None:
         """Return where the running operation was called; None outside of the model's methods."""
-        calls: list[Frame] = []
+        frames: list[FrameType] = []
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
             if not _is_transparent(frame.f_code):
-                calls.append(_frame(frame.f_code, frame.f_lasti))
+                frames.append(frame)
                 if frame.f_code in self._codes:
-                    owner = frame.f_locals.get(frame.f_code.co_varnames[0])
+                    owner = _first_argument(frame)
                     method = self._methods.get(type(owner), {}).get(frame.f_code)
                     if method is not None and id(owner) in self._paths:
-                        return Site(self._paths[id(owner)], method, tuple(reversed(calls)))
+                        calls = (_called(one, owner) for one in reversed(frames))
+                        return Site(self._paths[id(owner)], method, tuple(calls))
             frame = frame.f_back
         return None
 
@@ -158,8 +159,18 @@ def _users_file(code: CodeType) -> str:
     return "" if path.startswith((_TORCH, _PACKAGE, "<")) else path
 
 
+def _first_argument(frame: FrameType) -> Any:
+    code = frame.f_code
+    return frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+
+
+def _called(frame: FrameType, owner: Any) -> Frame:
+    is_given_module = not is_torch(frame.f_code) and _first_argument(frame) is owner
+    return _frame(frame.f_code, frame.f_lasti, is_given_module)
+
+
 @lru_cache(maxsize=_CODES)
-def _frame(code: CodeType, instruction: int) -> Frame:
+def _frame(code: CodeType, instruction: int, is_given_module: bool) -> Frame:
     positions = next(islice(code.co_positions(), instruction // 2, None))
     line, end_line, column, end_column = (p if p is not None else -1 for p in positions)
-    return Frame(code, Position(line, end_line, column, end_column))
+    return Frame(code, Position(line, end_line, column, end_column), is_given_module)

@@ -19,7 +19,8 @@ from lightning_prune.units.scores import Normalize, Reduce
 class Head(Granularity):
     """A unit is an attention head: its queries, keys and values, and what reads them.
 
-    Where several query heads share keys and values, a unit is the whole of such a group. Of the
+    Where several query heads share keys and values, a unit is the whole of such a group; where all
+    of them share one head of keys and values, that stays, and each query head is a unit. Of the
     coupled groups these are the ones whose units are multiplied apart, each with its own, and own
     blocks of neighbouring rows of projections, separate or fused, and beside those their share of a
     table of biases. `Channel` prunes them as well, together with all others.

@@ -131,7 +131,8 @@ class Group:
             channels, so that it still counts once no weight reads it, shape ``[units]``; ``None``
             when that holds for no unit.
         granule: the number of units that stay is a multiple of this: a kernel takes no other size.
-        apart: computed values are multiplied for each unit apart, as for heads of attention.
+        apart: computed values are multiplied for each unit apart, as for heads of attention, also
+            where one of the two is the same for all units.
     """
 
     name: str

@@ -69,7 +69,18 @@ class Derived(Base):
     def name_of_its_own(self, x: Tensor) -> Tensor:
         return helping.folded(x, 3).tan()
 
+    def handed_on(self, x: Tensor) -> Tensor:
+        return of_module(self, x) * of_tensor(x)
+
     other = name_of_its_own
+
+
+def of_module(module: nn.Module, x: Tensor) -> Tensor:
+    return x.erf()
+
+
+def of_tensor(x: Tensor) -> Tensor:
+    return x.ceil()
 
 
 def sites(model: nn.Module, x: Tensor) -> dict[str, Site | None]:
@@ -106,6 +117,19 @@ def test_positions_are_those_of_the_expression():
     line = "    return x.neg()"
     assert call.position.line == call.position.end_line == first + 1
     assert line[call.position.column : call.position.end_column] == "x.neg()"
+
+
+def test_calls_tell_whether_they_are_given_the_module():
+    class Handing(Derived):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.handed_on(x)
+
+    found = sites(Handing(), torch.randn(2, 3))
+    given = {
+        name: [c.is_given_module for c in found[name].calls if not is_torch(c.code)]
+        for name in ("erf", "ceil")
+    }
+    assert given == {"erf": [True, True], "ceil": [True, False]}
 
 
 def test_outside_of_a_model_there_is_no_site():

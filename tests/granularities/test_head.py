@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -89,6 +91,63 @@ class OwnAxis(Attention):
 def fused():
     layer = nn.TransformerEncoderLayer(16, 4, 32, dropout=0.0, batch_first=True)
     return nn.Sequential(nn.Linear(5, 16), layer, nn.Linear(16, 3))
+
+
+class OneKey(Attention):
+    """Queries of many heads share one head of keys and values, in forms that were published.
+
+    Args:
+        form: how they meet.
+        packed: one projection writes all queries, the keys and the values, as in Falcon.
+    """
+
+    def __init__(self, form, packed=False):
+        super().__init__()
+        self.form, self.packed, self.width = form, packed, 4
+        self.head = nn.Linear(16, 3)
+        del self.hidden
+        if packed:
+            del self.q, self.k, self.v
+            self.qkv = nn.Linear(16, 24)
+        else:
+            self.k, self.v = nn.Linear(16, 4), nn.Linear(16, 4)
+
+    def parts(self, x):
+        if self.packed:
+            parts = self.qkv(x).view(*x.shape[:2], self.heads + 2, self.width)
+            return (part.transpose(1, 2) for part in parts.split([self.heads, 1, 1], 2))
+        q = self.q(x).view(*x.shape[:2], self.heads, self.width).transpose(1, 2)
+        return q, self.k(x)[:, None], self.v(x)[:, None]
+
+    def attend(self, q, k, v, mask):
+        if self.form == "expanded":
+            k, v = k.expand(-1, self.heads, -1, -1), v.expand(-1, self.heads, -1, -1)
+        if self.form == "repeated":
+            k, v = k.repeat_interleave(self.heads, dim=1), v.repeat(1, self.heads, 1, 1)
+        if self.form == "counted":
+            k, v = k.repeat_interleave(4, 1), torch.repeat_interleave(v, dim=1, repeats=4)
+        if self.form == "letters":
+            weights = torch.einsum("bhnd,bmd->bhnm", q, k[:, 0]) + mask
+            return torch.einsum("bhnm,bme->bhne", weights.softmax(-1), v[:, 0])
+        if self.form == "broadcast":
+            return (q @ k.mT / 2 + mask).softmax(-1) @ v
+        if self.form == "sloped":
+            slopes = 2.0 ** (-8.0 / self.heads * torch.arange(1, self.heads + 1).to(q))
+            bias = slopes[:, None, None] * torch.arange(k.shape[2]).to(q)
+            return (q @ k.mT / 2 + bias + mask).softmax(-1) @ v
+        return nn.functional.scaled_dot_product_attention(
+            q, k, v, mask, enable_gqa=self.form == "fused"
+        )
+
+    def forward(self, x, past=None):
+        x = self.embed(x)
+        q, k, v = self.parts(x)
+        if past is not None:
+            k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
+        n, m = q.shape[2], k.shape[2]
+        mask = torch.zeros(n, m).to(q).masked_fill(torch.ones(n, m).triu(m - n + 1) > 0, -1e9)
+        y = self.attend(q, k, v, mask)
+        return self.head(x + self.out(y.transpose(1, 2).flatten(2))), (k, v)
 
 
 X = torch.randn(2, 6, 5)
@@ -216,3 +275,61 @@ def test_heads_with_a_table_of_biases_go_from_real_models(name):
     assert compacted.refused == {}
     assert compacted.max_rel_error < 1e-5
     assert sum(g.removed for g in report.groups) == sum(heads) // 2
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["separate", "packed"])
+@pytest.mark.parametrize(
+    "form", ["expanded", "repeated", "counted", "letters", "broadcast", "fused", "sloped"]
+)
+def test_heads_that_share_one_key_go_and_leave_it(form, packed):
+    model = OneKey(form, packed).eval()
+    report = prune(model, X, sparsity=0.5, criterion=lp.Random(), granularity=Head(), of="units")
+    assert [(g.units, g.kept) for g in report.groups] == [(4, 2)]
+    masked = copy.deepcopy(model)
+    assert compact(model, X, latency=False).refused == {}
+    sizes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    assert sizes["out.weight"] == (16, 2 * 4)
+    if packed:
+        assert sizes["qkv.weight"] == ((2 + 2) * 4, 16)
+    else:
+        assert (sizes["q.weight"], sizes["k.weight"]) == ((2 * 4, 16), (4, 16))
+    for training in (False, True):
+        for shape in ((1, 1, 5), (3, 9, 5), (4, 4, 5)):
+            pair = [net.train(training).double() for net in (masked, model)]
+            x = torch.randn(shape).double()
+            (expected, past), (found, kept) = (net(x) for net in pair)
+            assert torch.allclose(found, expected, atol=1e-12)
+            step = torch.randn(shape[0], 1, 5).double()
+            expected, found = pair[0](step, past)[0], pair[1](step, kept)[0]
+            assert torch.allclose(found, expected, atol=1e-12)
+
+
+def multi_query_models():
+    library = pytest.importorskip("transformers")
+    sizes = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 1, "intermediate_size": 32}
+    gemma = library.GemmaConfig(**sizes, **heads, head_dim=4)
+    bigcode = {"vocab_size": 50, "n_embd": 16, "n_head": 4, "n_layer": 1, "multi_query": True}
+    bigcode |= dict.fromkeys(["attn_pdrop", "resid_pdrop", "embd_pdrop"], 0.0)
+    bigcode = library.GPTBigCodeConfig(**bigcode)
+    return {
+        "Gemma": library.GemmaForCausalLM(gemma),
+        "GPT-BigCode": library.GPTBigCodeForCausalLM(bigcode),
+    }
+
+
+@pytest.mark.parametrize("name", ["Gemma", "GPT-BigCode"])
+def test_heads_that_share_one_key_go_from_real_models(name):
+    model = multi_query_models()[name].eval()
+    mask = torch.ones(2, 9).long()
+    mask[1, :3] = 0
+    x = {"input_ids": torch.randint(0, 50, (2, 9)), "attention_mask": mask, "use_cache": False}
+    report = prune(model, x, sparsity=0.5, criterion=lp.Random(), granularity=Head(), of="units")
+    assert [(g.units, g.kept) for g in report.groups] == [(4, 2)]
+    masked = copy.deepcopy(model)
+    assert compact(model, x, latency=False).refused == {}
+    for shape in ((1, 5), (3, 17)):
+        text, seen = torch.randint(0, 50, shape), torch.ones(shape).long()
+        seen[0, :2] = 0
+        given = {"input_ids": text, "attention_mask": seen}
+        assert torch.allclose(model(**given).logits, masked(**given).logits, atol=1e-5)

@@ -6,9 +6,9 @@ one correction of that place, or a wide norm.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 from torch import nn
@@ -17,7 +17,13 @@ from lightning_prune.compaction.plan import Attribute, Plan, SizeChange
 from lightning_prune.compaction.repair.fixes import Arguments
 from lightning_prune.compaction.repair.follow import Followed, Stale
 from lightning_prune.compaction.repair.joining import StaleCall, join_calls, join_cuts
-from lightning_prune.compaction.rewriting import CallSite, Edit, edits_of, merged_calls
+from lightning_prune.compaction.rewriting import (
+    CallSite,
+    Edit,
+    edits_of,
+    merged_calls,
+    passed_attribute,
+)
 from lightning_prune.coupling.forecast import Trace
 from lightning_prune.coupling.graph import Node
 from lightning_prune.errors import RewriteError
@@ -107,20 +113,32 @@ class Findings:
         if swap is not None:
             found.setdefault(None, []).append(_Found(swap, trace, stale))
             return
-        site = CallSite.of(edits_of(type(owner))[0], stale.node, callees_of(owner))
-        correction = site.fitting(stale.fix.correction)
-        if self._take_attributes(module, owner, site, stale):
+        try:
+            site = CallSite.of(edits_of(type(owner))[0], stale.node, callees_of(owner))
+            correction = site.fitting(stale.fix.correction)
+        except RewriteError:
+            name = partial(passed_attribute, stale.node.site)
+            if self._take_attributes(module, owner, name, stale):
+                return
+            raise
+        if self._take_attributes(module, owner, site.attribute, stale):
             return
         edit = Edit(site.method, site.path, correction, site.digest)
         found.setdefault((site.method, site.path), []).append(
             _Found(edit, trace, stale, StaleCall(correction, stale.fix.correction, given))
         )
 
-    def _take_attributes(self, module: str, owner: nn.Module, site: CallSite, stale: Stale) -> bool:
+    def _take_attributes(
+        self,
+        module: str,
+        owner: nn.Module,
+        attribute: Callable[[int], str | None],
+        stale: Stale,
+    ) -> bool:
         """Note stale sizes that are attributes of the module; tell whether there are any."""
         found = False
         for index, given, size in stale.fix.sizes:
-            name = site.attribute(index) or ""
+            name = attribute(index) or ""
             value = vars(owner).get(name)
             key = Attribute(module, name)
             if key not in self._changed and type(value) is int and value == given:

@@ -91,6 +91,22 @@ def groups(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     return Fix(PinArguments((pin,)), call_with(func, given, groups=right))
 
 
+def interleaved(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
+    """Repeat as often as makes the size that is predicted."""
+    source: Ref = e.node.args[0]
+    dim, repeats = given.get("dim"), given.get("repeats")
+    if dim is None or not isinstance(repeats, int):
+        return numbers(e, func, given, lists=False)
+    before, after = (e.forecast.shape(ref)[dim] for ref in (source, e.node.results[0]))
+    right = after // max(before, 1)
+    if repeats in {0, right}:
+        return None
+    common = math.gcd(right, repeats)
+    pin = ArgumentPin(right // common, repeats // common, "repeats", 1)
+    run = call_with(func, given, repeats=right)
+    return Fix(PinArguments((pin,)), run, ((0, repeats, right),))
+
+
 _FITTING = frozenset({"normalized_shape", "groups", "num_groups", "N", "C", "HxW", "group"})
 """Numbers that surgery has brought up to date, in attributes of torch's modules."""
 

@@ -73,11 +73,13 @@ class Repair:
         while True:  # an attribute is looked at once, so this ends
             found = Findings(self._model, changed)
             runs: dict[Trace, Followed] = {}
+            broken: list[Broken] = []
             for trace, forecast in forecasts:
                 runs[trace] = self._follow(trace, forecast)
-                broken = found.add(trace, runs[trace])
-                if broken is not None:
-                    return Repaired(plan, broken)
+                unfit = found.add(trace, runs[trace])
+                broken += [unfit] if unfit is not None else []
+            if broken and not found.own_attributes():  # with these changed, it may fit
+                return Repaired(plan, broken[0])
             if not found.attributes:
                 return self._finish(surgery, plan, found, runs)
             more = Plan(attributes=found.own_attributes())

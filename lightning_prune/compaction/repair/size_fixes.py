@@ -20,6 +20,7 @@ from lightning_prune.compaction.repair.number_fixes import (
     attention_scale,
     group_norm,
     groups,
+    interleaved,
     mean,
     norm,
     numbers,
@@ -274,7 +275,9 @@ def _squared(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
 _INFERRING = frozenset({"aten::view", "aten::_unsafe_view", "aten::reshape", "aten::unflatten"})
 _POSITIONS = frozenset(
     f"aten::{name}"
-    for name in "slice narrow split unsafe_split split_with_sizes tensor_split".split()
+    for name in (
+        "slice narrow split unsafe_split split_with_sizes tensor_split repeat_interleave"
+    ).split()
 )
 """Operations whose numbers are positions: they are right where the labels say so."""
 
@@ -289,6 +292,7 @@ _Rule = Callable[[Expectation, OpOverload, Arguments], Fix | None]
 _RULES: dict[str, _Rule] = {
     **dict.fromkeys([*_INFERRING, *_FACTORIES, "aten::expand", "aten::broadcast_to"], _sizes),
     "aten::repeat": _repeat,
+    "aten::repeat_interleave": interleaved,
     "aten::split": _split,
     "aten::unsafe_split": _split,
     "aten::split_with_sizes": _split,

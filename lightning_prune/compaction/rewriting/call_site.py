@@ -82,7 +82,7 @@ class CallSite:
         if node.site is None:
             raise RewriteError("it is called by code without source")
         path: list[Position] = []
-        for call in _users_calls(node.site.calls):
+        for call in users_calls(node.site.calls):
             sources = sources_along(kind, node.site.method, path, callees)
             if not sources[-1].is_what_ran(call.code):
                 raise RewriteError(f"{call.code.co_qualname} is not what its caller names")
@@ -118,12 +118,7 @@ class CallSite:
         call, code = self.expression, self.source.function.__code__
         if len(self.path) > 1 or not isinstance(call, ast.Call):
             return None
-        sizes: Sequence[ast.expr] = call.args
-        listed = [arg for arg in sizes if isinstance(arg, (ast.Tuple, ast.List))]
-        sizes = listed[0].elts if listed else sizes
-        if place >= len(sizes) or any(isinstance(size, ast.Starred) for size in sizes):
-            return None
-        node = sizes[place]
+        node = size_at(call, place)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             return node.attr if node.value.id == code.co_varnames[0] else None
         return None
@@ -134,6 +129,16 @@ class CallSite:
         function = self.expression.func  # type: ignore[attr-defined]
         owner = value_of(self.source.function, getattr(function, "value", None))
         return isinstance(function, ast.Attribute) and not hasattr(owner, "__name__")
+
+
+def size_at(call: ast.Call, place: int) -> ast.expr | None:
+    """Return what a call passes as its size number ``place``; None where that cannot be told."""
+    sizes: Sequence[ast.expr] = call.args
+    listed = [arg for arg in sizes if isinstance(arg, (ast.Tuple, ast.List))]
+    sizes = listed[0].elts if listed else sizes
+    if place >= len(sizes) or any(isinstance(size, ast.Starred) for size in sizes):
+        return None
+    return sizes[place]
 
 
 def sources_along(
@@ -158,7 +163,7 @@ def digest(sources: Iterable[Source]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _users_calls(calls: Sequence[Frame]) -> list[Frame]:
+def users_calls(calls: Sequence[Frame]) -> list[Frame]:
     """Return the calls down to the innermost one in the user's code, or in a layer of torch.
 
     Raises:
@@ -186,7 +191,7 @@ def merged_calls(calls: Iterable[Frame]) -> list[Frame]:
         for index, earlier in enumerate(merged):
             if _contains(earlier.code, call.code):
                 # A lambda or a comprehension stands in the source of the function around it.
-                merged[index:] = [Frame(earlier.code, call.position)]
+                merged[index:] = [replace(earlier, position=call.position)]
                 break
         else:
             merged.append(call)

@@ -49,6 +49,8 @@ def _transposed(one: Operand) -> Operand:
 
 def _repeated(one: Operand, heads: int) -> Operand:
     """Repeat every head of keys or values for the queries of its group."""
+    if one.shape[-3] == 1:  # like any other value of size 1 it meets all queries
+        return one
     times = heads // one.shape[-3]
     planes = [
         replace(plane, ids=plane.ids.repeat_interleave(times, -3))

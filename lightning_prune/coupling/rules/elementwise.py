@@ -73,7 +73,8 @@ def elementwise(p: Propagation, node: Node) -> list[Planes]:
         activation = any(not p.is_static(refs[labelled]) for labelled in one.zero)
         may = node.site is not None and activation and not (in_place or one.plane.uniform)
         may = may and p.labels.picks and p.is_seen(refs[index])
-        p.labels.picked |= may
+        if may:
+            p.labels.pick(one.plane.ids)
         return may
 
     if node.name in _ADDING and not all(map(p.is_static, refs)):

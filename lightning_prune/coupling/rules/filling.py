@@ -45,6 +45,26 @@ def repeat(p: Propagation, node: Node) -> list[Planes]:
     return [moved + copies]
 
 
+@rule("aten::repeat_interleave", creates=True, moves=True)
+def repeat_interleave(p: Propagation, node: Node) -> list[Planes]:
+    # y[..., n i + j, ...] = x[..., i, ...]   ties: every copy carries the ids of x; where x has
+    # one coordinate, its copies are new ones
+    x, repeats, dim = node.args[0], node.argument("repeats"), node.argument("dim")
+    rank = len(p.shape(x))
+    if dim is None or not isinstance(repeats, int):
+        p.freeze_all([ref for ref in node.inputs if ref != x], "used as an index")
+        dims = set(range(rank)) if dim is None else {dim % rank}
+        planes = p.fuse_all(p.planes(x), dims, "elements are picked by data")
+        return [[] if dim is None else planes]
+    along = dim % rank
+    copied = [
+        replace(q, ids=q.ids.repeat_interleave(repeats, along)) if along in q.varying else q
+        for q in p.planes(x)
+    ]
+    is_one = p.shape(x)[along] == 1 and repeats > 1
+    return [[*copied, _fresh(p, node.results[0], along)] if is_one else copied]
+
+
 def _follows(p: Propagation, copies: Plane, other: Ref) -> bool:
     """Tie copies to the size of another value; False if that size stays."""
     (dim,) = copies.varying

@@ -192,24 +192,6 @@ def one_hot(p: Propagation, node: Node) -> list[Planes]:
     return [[replace(plane, ids=plane.ids.unsqueeze(-1), zero=False) for plane in planes]]
 
 
-@rule("aten::repeat_interleave")
-def repeat_interleave(p: Propagation, node: Node) -> list[Planes]:
-    # y[..., n i + j, ...] = x[..., i, ...]   ties: every copy carries the ids of x
-    x, dim = node.args[0], node.argument("dim")
-    repeats = node.argument("repeats")
-    if dim is None or not isinstance(repeats, int):
-        p.freeze_all([ref for ref in node.inputs if ref != x], "used as an index")
-        dims = set(range(len(p.shape(x)))) if dim is None else _dims(p, x, dim)
-        return [p.fuse_all(p.planes(x), dims, _PICKED) if dim is not None else []]
-    (along,) = _dims(p, x, dim)
-    return [
-        [
-            replace(q, ids=q.ids.repeat_interleave(repeats, along)) if along in q.varying else q
-            for q in p.planes(x)
-        ]
-    ]
-
-
 @rule("aten::bucketize", "aten::searchsorted")
 def bucketize(p: Propagation, node: Node) -> list[Planes]:
     # y[...] = the rank of x[...] among boundaries   ties: y.d ~ x.d

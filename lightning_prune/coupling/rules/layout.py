@@ -136,7 +136,7 @@ def _parts(p: Propagation, node: Node, dim: int) -> list[Planes]:
     for plane in p.planes(x):
         parts = run_on_ids(p, node, node.op, [plane])
         single = [q for part in parts for q in part if q.ids.numel() and dim not in q.varying]
-        if dim in plane.varying and plane.varying != {dim} and single:
+        if dim in plane.varying and single and not _may_stay(p, x, plane, dim):
             fused = p.fuse_all([plane], {dim}, "a part of one")
             parts = run_on_ids(p, node, node.op, fused)
         elif dim in plane.varying:
@@ -147,6 +147,16 @@ def _parts(p: Propagation, node: Node, dim: int) -> list[Planes]:
         for output, moved in zip(outputs, parts, strict=True):
             output += moved
     return outputs
+
+
+def _may_stay(p: Propagation, x: Ref, plane: Plane, dim: int) -> bool:
+    """Tell whether parts of one coordinate along ``dim`` may stay, while others of it go."""
+    # Beside heads of queries, one head of keys and one of values stay. Of any other grid, what it
+    # has along the dimension goes together.
+    if len(plane.varying) == 1:
+        return True
+    leads = len(plane.varying) == 2 and dim == min(plane.varying)
+    return leads and max(p.parts(x, dim)) > 1
 
 
 @rule("aten::cat", "aten::concat", "aten::concatenate")

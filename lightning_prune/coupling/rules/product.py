@@ -67,7 +67,7 @@ def product(p: Propagation, factors: Sequence[Factor], out: Letters) -> Planes:
     operands = [_spread(one, letters) for one in factors]
     _price(p, factors, operands)
     _take_sides(p, factors, operands, len(out), readers)
-    _mark_apart(p, factors, operands, len(out))
+    _mark_apart(p, factors, operands, letters[: len(out)])
     # Not `p.tie`: a weight that reads another one is on the other side of the unit.
     joined = join(p, operands, "multiplied with a value that cannot shrink", p.labels.tie)
     planes = [plane for one in joined for plane in _sum(p, one, len(out), readers)]
@@ -143,16 +143,33 @@ def _take_sides(
 
 
 def _mark_apart(
-    p: Propagation, factors: Sequence[Factor], operands: Sequence[Operand], kept: int
+    p: Propagation, factors: Sequence[Factor], operands: Sequence[Operand], kept: Letters
 ) -> None:
-    """Say along which letters that all factors have, like those of heads, computed values meet."""
+    """Say along which letters computed values meet for each coordinate apart, like heads.
+
+    All factors have these letters, or one factor alone has them beside a letter for its rows, like
+    queries that share their keys. Where the two are merged, ids recur along the letter.
+    """
     if any(one.weight for one in factors):
         return
-    shared = {dim for dim in range(kept) if all(one.shape[dim] > 1 for one in operands)}
-    for operand in operands:
+    shared = {dim for dim in range(len(kept)) if all(one.shape[dim] > 1 for one in operands)}
+    for index, operand in enumerate(operands):
+        own = {dim for dim in range(len(kept)) if _has_alone(factors, index, kept[dim])}
         for plane in operand.planes:
-            if shared & plane.varying:
+            recurs = plane.ids.unique().numel() < plane.ids.numel()
+            apart = shared | own if len(own) > 1 or recurs else shared
+            if apart & plane.varying:
                 p.labels.multiply_apart(plane.ids)
+
+
+def _has_alone(factors: Sequence[Factor], index: int, letter: str) -> bool:
+    """Tell whether only one of all factors has a letter, or more than one coordinate along it."""
+    sizes = [
+        one.value.shape[list(one.letters).index(letter)] if letter in one.letters else 0
+        for one in factors
+    ]
+    own = sizes.pop(index)
+    return own > max(sizes, default=2) < 2
 
 
 def _sum(p: Propagation, one: Joined, kept: int, readers: dict[int, int]) -> Planes:

@@ -33,7 +33,8 @@ def reshape(p: Propagation, node: Node) -> list[Planes]:
         p.freeze_all(node.inputs, "bits are read as another type")
         return []
     planes = []
-    for plane in p.planes(x):
+    # What led comes first: of two labels on one dimension the first is kept, as of a grid.
+    for plane in sorted(p.planes(x), key=lambda plane: min(plane.varying)):
         ids = reshaped(plane.ids, p.shape(x), p.shape(y))
         planes.append(replace(plane, ids=compress(ids)))
         _tie_shuffled(p, plane, planes[-1])

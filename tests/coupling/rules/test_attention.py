@@ -6,8 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from support.nets import Net, Whole
-from support.oracle import assert_removable, ties
+from support.oracle import assert_removable, reasons, ties
 from torch import Tensor, nn
+
+from lightning_prune.coupling import couple
 
 FEATURES = 4
 TOKENS = 6
@@ -248,18 +250,92 @@ def test_queries_that_share_a_key_are_one_unit(attend):
     assert widths["k.weight[0]"] == widths["v.bias[0]"] == FEATURES
 
 
-@pytest.mark.parametrize("attend", [by_hand, sdpa()], ids=["by_hand", "fused"])
+def over_copies(copy):
+    return lambda m, q, k, v: F.scaled_dot_product_attention(q, copy(k, q), copy(v, q))
+
+
+def by_letters(m, q, k, v):
+    weights = torch.einsum("bhnd,bmd->bhnm", q, k[:, 0]).softmax(-1)
+    return torch.einsum("bhnm,bme->bhne", weights, v[:, 0])
+
+
+def in_rows(m, q, k, v):
+    """Heads lie beside the tokens, as in GPT-BigCode."""
+    rows = q.transpose(1, 2).flatten(1, 2)
+    weights = torch.bmm(rows, k[:, 0].mT).unflatten(1, (q.shape[2], -1)).softmax(-1)
+    return torch.bmm(weights.flatten(1, 2), v[:, 0]).unflatten(1, (q.shape[2], -1)).transpose(1, 2)
+
+
+def sloped_here(m, q, k, v):
+    slopes = torch.pow(0.5, torch.arange(1, q.shape[1] + 1).to(q))
+    return (q @ k.mT + slopes[:, None, None] * torch.arange(TOKENS).to(q)).softmax(-1) @ v
+
+
+ONE_KEY = {
+    "by_hand": by_hand,
+    "fused": sdpa(),
+    "fused_in_groups": sdpa(enable_gqa=True),
+    "rotated": rotated_halves,
+    "letters": by_letters,
+    "in_rows": in_rows,
+    "expanded": over_copies(lambda x, q: x.expand(-1, q.shape[1], -1, -1)),
+    "expanded_as_queries": over_copies(lambda x, q: x.expand_as(q)),
+    "repeated": over_copies(lambda x, q: x.repeat(1, q.shape[1], 1, 1)),
+    "repeated_one_by_one": over_copies(lambda x, q: x.repeat_interleave(q.shape[1], 1)),
+    "copied_and_merged": over_copies(
+        lambda x, q: x[:, :, None].expand(-1, -1, q.shape[1], -1, -1).flatten(1, 2)
+    ),
+}
+
+
+@pytest.mark.parametrize("attend", ONE_KEY.values(), ids=ONE_KEY)
 def test_queries_that_all_share_one_key_are_units_of_their_own(attend):
-    whole = Whole(
-        lambda: net(attend, kv_heads=1),
-        (SHAPE,),
-        {"out.weight[1] q.bias[0] q.weight[0]": 3},
-        {
-            "k.weight[0]": "shared by all along a leading dimension",
-            "v.weight[0]": "a second label on one dimension",
-        },
-    )
-    whole.check()
+    coupling = assert_removable(net(attend, kv_heads=1), (torch.randn(SHAPE),))
+    assert ties(coupling) == {"out.weight[1] q.bias[0] q.weight[0]": 3}
+    assert coupling.groups[0].apart
+    assert reasons(coupling, "k.weight[0]")
+    assert "a second label on one dimension" in reasons(coupling, "v.weight[0]")
+
+
+def test_slopes_of_queries_that_share_one_key_are_picked():
+    coupling = couple(net(sloped_here, kv_heads=1), torch.randn(SHAPE))
+    assert ties(coupling) == {"out.weight[1] q.bias[0] q.weight[0]": 3}
+    assert coupling.groups[0].apart
+
+
+ONE_KEY_PACKED = {
+    "in_parts": lambda x: x.split([x.shape[1] - 2, 1, 1], 1),
+    "in_slices": lambda x: (x[:, :-2], x[:, -2:-1], x[:, -1:]),
+    "the_key_first": lambda x: (x[:, 2:], x[:, 0:1], x[:, 1:2]),
+    "two_and_two": lambda x: (x[:, :-2], *x[:, -2:].split(1, 1)),
+}
+
+
+@pytest.mark.parametrize("cut", ONE_KEY_PACKED.values(), ids=ONE_KEY_PACKED)
+def test_a_packed_projection_loses_queries_and_keeps_what_they_share(cut):
+    def forward(m, x):
+        return m.out(merge(by_hand(m, *cut(split(m.qkv(x))))))
+
+    model = Net(forward, qkv=nn.Linear(5, 5 * FEATURES), out=nn.Linear(3 * FEATURES, 2))
+    coupling = assert_removable(model, (torch.randn(SHAPE),))
+    assert ties(coupling) == {"out.weight[1] qkv.bias[0] qkv.weight[0]": 3}
+    (frozen,) = (f for f in coupling.frozen if str(f.axis) == "qkv.weight[0]")
+    assert frozen.positions == 2 * FEATURES
+
+
+def test_features_that_are_turned_in_pairs_are_not_multiplied_apart():
+    def forward(m, x):
+        q, k = (rotated_in_place(layer(x)) for layer in (m.q, m.k))
+        return m.out(q.softmax(-1) @ (k.mT @ m.v(x)))
+
+    def rotated_in_place(x):
+        even, odd = x[..., ::2], x[..., 1::2]
+        return torch.stack([even - odd, even + odd], -1).flatten(-2)
+
+    layers = {name: nn.Linear(5, size) for name, size in (("q", 8), ("k", 8), ("v", 6))}
+    groups = couple(Net(forward, **layers, out=nn.Linear(6, 2)), torch.randn(SHAPE)).groups
+    assert groups
+    assert not any(group.apart for group in groups if group.units < 6)
 
 
 def single(attend: Callable[..., Tensor], **parts) -> Callable[[], Net]:

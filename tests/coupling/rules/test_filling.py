@@ -26,6 +26,8 @@ ZERO_STAYS = {
     "full_of_zeros": lambda x: x + torch.full(x.shape, 0.0),
     "times_ones": lambda x: x * torch.ones(x.shape[1], 1, 1),
     "written_in_parts": written_in_parts,
+    "positions_repeated_one_by_one": lambda x: x.repeat_interleave(2, 2),
+    "positions_repeated_by_counts": lambda x: x.repeat_interleave(torch.arange(6), 2),
 }
 
 CONSTANT = {
@@ -37,6 +39,7 @@ CONSTANT = {
     "scalar_expanded": lambda x: x + torch.tensor(2.0).expand(x.shape[1], 1, 1),
     "one_expanded": lambda x: x + torch.ones(()).expand_as(x),
     "repeated": lambda x: x + torch.ones(1, 1, 6).repeat(x.shape[1], 6, 1),
+    "repeated_one_by_one": lambda x: x + torch.ones(1, 1, 1).repeat_interleave(x.shape[1], 0),
     "tiled": lambda x: x + torch.ones(1, 1, 6).tile(x.shape[1], 6, 1),
 }
 
@@ -49,6 +52,15 @@ def test_zeros_shrink_with_what_they_meet(op):
 @pytest.mark.parametrize("op", CONSTANT.values(), ids=CONSTANT)
 def test_other_values_shrink_and_stay_as_a_constant(op):
     Between(op, 8, constant=True).check()
+
+
+def test_channels_repeated_one_by_one():
+    Between(lambda x: x.repeat_interleave(2, 1), 8, second=lambda: nn.Conv2d(16, 4, 1)).check()
+
+
+def test_channels_repeated_by_counts_stay():
+    counted = Between(lambda x: x.repeat_interleave(torch.ones(8).long(), 1), reason="by data")
+    counted.check()
 
 
 def test_an_initial_state_of_zeros_belongs_to_no_parameter():

@@ -63,8 +63,6 @@ CARRIED = {
     "median_dropped": lambda x: x.median(3).values[..., None],
     "cumulative_sum": lambda x: x.cumsum(2),
     "cumulative_maximum": lambda x: x.cummax(3).values,
-    "repeat_interleave_positions": lambda x: x.repeat_interleave(2, 2),
-    "repeat_interleave_by_counts": lambda x: x.repeat_interleave(torch.arange(6), 2),
 }
 
 CONSTANT = {
@@ -100,11 +98,6 @@ FROZEN = {
     "python_number": (lambda x: x * x.amax((0, 2, 3)).argmax().item(), 8, "reduced over"),
     "equal": (lambda x: x if torch.equal(x, x) else -x, 8, "read by Python"),
     "bucketize": (lambda x: x * torch.bucketize(x, torch.arange(3.0).to(x)), 8, "boundaries"),
-    "repeat_interleave_by_counts": (
-        lambda x: x.repeat_interleave(torch.ones(8).long(), 1),
-        8,
-        "picked by data",
-    ),
 }
 
 
@@ -121,10 +114,6 @@ def test_channels_stay_and_read_as_a_constant(op):
 @pytest.mark.parametrize(("op", "channels", "reason"), FROZEN.values(), ids=FROZEN)
 def test_it_freezes(op, channels, reason):
     Between(op, reason=reason, second=lambda: nn.Conv2d(channels, 4, 1)).check()
-
-
-def test_channels_repeated_one_by_one():
-    Between(lambda x: x.repeat_interleave(2, 1), 8, second=lambda: nn.Conv2d(16, 4, 1)).check()
 
 
 @pytest.mark.parametrize("mode", ["sum", "mean", "max"])
