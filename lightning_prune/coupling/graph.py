@@ -7,7 +7,7 @@ holds shapes and names only; no activation stays alive because of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from types import CodeType
 from typing import Any, Literal, NamedTuple
@@ -80,11 +80,20 @@ class Site:
         module: name of the module whose method ran, ``""`` for the root.
         method: the name by which its class knows that method.
         calls: that method first, then the functions that it called, down to the operation.
+        caller: where another method of the same module called that method, if one did.
     """
 
     module: str
     method: str
     calls: tuple[Frame, ...]
+    caller: Site | None = None
+
+    @property
+    def from_caller(self) -> Site | None:
+        """The site as seen from the method that called this one; None if there is none."""
+        if self.caller is None:
+            return None
+        return replace(self.caller, calls=(*self.caller.calls, *self.calls))
 
 
 _ASSERTIONS = frozenset({"aten::_assert_async", "aten::_functional_assert_async"})

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from lightning_prune.coupling.graph import Frame, Position, Site
-from lightning_prune.runtime import corrections, norms
+from lightning_prune.runtime import callees, corrections, norms
 
 _TORCH = os.path.dirname(torch.__file__) + os.sep
 _PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep
@@ -26,11 +26,15 @@ _TRANSPARENT = (
     os.path.dirname(__file__) + os.sep,
     os.path.dirname(corrections.__file__) + os.sep,
     norms.__file__,
+    callees.__file__,
     os.path.join(_TORCH, "_ops.py"),
 )
 """Code that stands between a call in the user's source and the operation, and is no part of it."""
 
 _COPY = "<copy of "
+
+_LEVELS = 4
+"""How many callers of a method a site knows."""
 
 _CODES = 4096
 """How many functions, or places in them, to remember something about."""
@@ -58,12 +62,24 @@ class Sites:
                 frames.append(frame)
                 if frame.f_code in self._codes:
                     owner = _first_argument(frame)
-                    method = self._methods.get(type(owner), {}).get(frame.f_code)
-                    if method is not None and id(owner) in self._paths:
-                        calls = (_called(one, owner) for one in reversed(frames))
-                        return Site(self._paths[id(owner)], method, tuple(calls))
+                    if self._method(frame, owner) is not None and id(owner) in self._paths:
+                        return self._site(frames, owner)
             frame = frame.f_back
         return None
+
+    def _method(self, frame: FrameType, owner: Any) -> str | None:
+        return self._methods.get(type(owner), {}).get(frame.f_code)
+
+    def _site(self, frames: list[FrameType], owner: Any, levels: int = _LEVELS) -> Site:
+        """Return the site whose method runs in the last frame, with those of its callers."""
+        outer = frames[-1].f_back
+        is_own = outer is not None and self._method(outer, owner) is not None
+        caller = None
+        if levels and outer is not None and is_own and _first_argument(outer) is owner:
+            caller = self._site([outer], owner, levels - 1)
+        calls = tuple(_called(one, owner) for one in reversed(frames))
+        method = self._method(frames[-1], owner) or ""
+        return Site(self._paths[id(owner)], method, calls, caller)
 
     @staticmethod
     def line() -> str:

@@ -63,3 +63,35 @@ class Rerouted:
             return self.corrected(*args, **kwargs)
         owner = callee.__self__ if isinstance(callee, MethodType) else callee
         return self.corrected(owner, *args, **kwargs)
+
+
+@dataclass(frozen=True)
+class ReroutedMethod:
+    """Stands in for a method at one of its calls: runs a corrected copy of it.
+
+    Args:
+        name: of the method.
+        corrected: the copy.
+    """
+
+    name: str
+    corrected: Any
+
+    def __call__(self, method: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call the copy as the method would have been called.
+
+        Returns:
+            What the copy returns.
+
+        Raises:
+            RuntimeError: if the module holds something else by that name by now.
+        """
+        is_own = isinstance(method, MethodType) and method.__func__ is getattr(
+            type(method.__self__), self.name, None
+        )
+        if not is_own:
+            raise RuntimeError(
+                f"Expected a call of the method {self.name}, whose sizes were corrected when the "
+                f"model was made smaller, but got {method!r}. Set it before the compaction."
+            )
+        return self.corrected(method.__self__, *args, **kwargs)

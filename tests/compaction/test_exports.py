@@ -324,6 +324,7 @@ def assert_same(masked: nn.Module, other: Callable[[Tensor], Tensor]) -> None:
 
 def test_every_kind_is_here() -> None:
     elsewhere = {"read_rows"}  # tests/granularities/test_expert.py
+    elsewhere |= {"unchanged", "unseen"}  # tests/compaction/repair/test_findings.py
     assert {*KINDS, *SWAPS} - elsewhere == set().union(*(kinds for _, _, kinds in NETS.values()))
 
 

@@ -119,6 +119,44 @@ def test_positions_are_those_of_the_expression():
     assert line[call.position.column : call.position.end_column] == "x.neg()"
 
 
+class Helping(nn.Module):
+    def help(self, x: Tensor) -> Tensor:
+        return x.erf()
+
+    def more(self, x: Tensor) -> Tensor:
+        return self.help(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.more(x) + self.down(x.ceil(), 9)
+
+    def down(self, x: Tensor, times: int) -> Tensor:
+        return self.down(x, times - 1) if times else x.floor()
+
+
+def test_sites_know_the_methods_that_called_one_another():
+    site = sites(Helping(), torch.randn(2, 3))["erf"]
+    methods = []
+    while site is not None:
+        methods.append((site.method, chain(site)))
+        site = site.from_caller
+    assert methods == [
+        ("help", ["help"]),
+        ("more", ["more", "help"]),
+        ("forward", ["forward", "more", "help"]),
+    ]
+
+
+def test_sites_know_a_few_callers_and_none_of_other_modules():
+    found = sites(nn.Sequential(Helping()), torch.randn(2, 3))
+    assert found["ceil"].method == "forward"
+    assert found["ceil"].from_caller is None
+    site, levels = found["floor"], 0
+    while site.caller is not None:
+        assert site.method == "down"
+        site, levels = site.from_caller, levels + 1
+    assert levels == 4
+
+
 def test_calls_tell_whether_they_are_given_the_module():
     class Handing(Derived):
         def forward(self, x: Tensor) -> Tensor:

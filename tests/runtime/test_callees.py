@@ -7,7 +7,7 @@ from support.helping import Fold, Folds
 from torch import nn
 
 import lightning_prune as lp
-from lightning_prune.runtime.callees import Rerouted, callees_of, function_of
+from lightning_prune.runtime.callees import Rerouted, ReroutedMethod, callees_of, function_of
 
 X = torch.randn(3, 5)
 
@@ -69,3 +69,18 @@ def test_what_is_rerouted_gets_what_its_function_got() -> None:
         original = function_of(callee)
         given = Rerouted(original, lambda *args, **kwargs: (args, kwargs))(callee, 1, a=2)
         assert given == ((*first, 1), {"a": 2})
+
+
+def test_a_method_is_replaced_at_one_call_as_long_as_it_is_the_class_own() -> None:
+    class Own(nn.Module):
+        def own(self, x: torch.Tensor, sign: int = 1) -> torch.Tensor:
+            return x
+
+    module = Own()
+    rerouted = ReroutedMethod("own", lambda self, x, sign: (self, sign * x))
+    owner, found = rerouted(module.own, X, sign=-1)
+    assert owner is module
+    assert torch.equal(found, -X)
+    module.own = lambda x: x
+    with pytest.raises(RuntimeError, match="Expected a call of the method own"):
+        rerouted(module.own, X, sign=1)

@@ -28,7 +28,13 @@ from lightning_prune.coupling.forecast import Trace
 from lightning_prune.coupling.graph import Node
 from lightning_prune.errors import RewriteError
 from lightning_prune.runtime.callees import callees_of
-from lightning_prune.runtime.corrections import WidenGroupNorm, WidenLayerNorm, WidenRMSNorm
+from lightning_prune.runtime.corrections import (
+    Unchanged,
+    Unseen,
+    WidenGroupNorm,
+    WidenLayerNorm,
+    WidenRMSNorm,
+)
 from lightning_prune.runtime.norms import PLAIN
 from lightning_prune.runtime.swaps import WidenNorm
 
@@ -57,8 +63,20 @@ class _Found:
     stale: Stale
     call: StaleCall | None = None
 
+    def seen_from_caller(self, edit: Edit) -> _Found:
+        """Return it with the change that it needs seen from what called its method."""
+        site = self.stale.node.site
+        node = replace(self.stale.node, site=site.from_caller if site is not None else None)
+        return replace(self, change=edit, stale=replace(self.stale, node=node))
+
     def broken(self, reason: str) -> Broken:
         return Broken(self.trace, self.stale.node, f"{reason} ({self.stale.node})")
+
+
+@dataclass(frozen=True)
+class _Right:
+    node: Node
+    given: Arguments
 
 
 class Findings:
@@ -79,13 +97,14 @@ class Findings:
         self._model = model
         self._changed = changed
         self._found: dict[str, dict[Any, list[_Found]]] = {}
-        self._right: dict[Any, list[Arguments]] = {}
+        self._right: dict[Any, list[_Right]] = {}
         self._changes: dict[str, list[Edit | WidenNorm]] = {}
 
     def add(self, trace: Trace, run: Followed) -> Broken | None:
         """Take up what a run has found; tell what cannot be corrected."""
         for node in run.right:
-            self._right.setdefault(_call_of(node), []).append(run.given[node])
+            for seen in _from_callers(node):
+                self._right.setdefault(_call_of(seen), []).append(_Right(seen, run.given[node]))
         for stale in run.stale:
             try:
                 self._add(trace, stale, run.given.get(stale.node))
@@ -154,11 +173,48 @@ class Findings:
         for module, found in self._found.items():
             for several in found.values():
                 try:
-                    change = self._one_change(several)
+                    changes = self._changes_of(module, several)
                 except RewriteError as error:
                     return several[0].broken(str(error))
-                self._changes.setdefault(module, []).append(change)
+                self._changes.setdefault(module, []).extend(changes)
         return None
+
+    def _changes_of(self, module: str, several: Sequence[_Found]) -> list[Edit | WidenNorm]:
+        """Return one change of a place, or one for each of the calls that lead to it.
+
+        A method that others of its module call may need another change for each of these calls.
+
+        Raises:
+            RewriteError: if nothing tells the calls apart.
+        """
+        try:
+            return [self._one_change(several)]
+        except RewriteError:
+            by_place: dict[Any, list[_Found]] = {}
+            for one in several:
+                edit = self._from_caller(module, one.change, one.stale.node)
+                by_place.setdefault(edit.place, []).append(one.seen_from_caller(edit))
+            calls = dict.fromkeys(_call_of(one.stale.node) for one in several)
+            right = [one.node for call in calls for one in self._right.get(call, ())]
+            edits = [self._from_caller(module, several[0].change, node) for node in right]
+            left = {edit.place: edit for edit in edits if edit.place not in by_place}
+            corrected = (c for one in by_place.values() for c in self._changes_of(module, one))
+            unchanged = (replace(edit, correction=Unchanged()) for edit in left.values())
+            return [*corrected, *unchanged, *_from_elsewhere(several[0].change)]
+
+    def _from_caller(self, module: str, change: Edit | WidenNorm, node: Node) -> Edit:
+        """Return a change at the place of an operation, as seen from what called its method.
+
+        Raises:
+            RewriteError: if no other method of the module did, or nothing can be corrected there.
+        """
+        site = node.site.from_caller if node.site is not None else None
+        if site is None or not isinstance(change, Edit):
+            raise RewriteError("one call serves several sizes")
+        owner = self._model.get_submodule(module)
+        node = replace(node, site=site)
+        place = CallSite.of(edits_of(type(owner))[0], node, callees_of(owner))
+        return replace(change, method=place.method, path=place.path, digest=place.digest)
 
     def _one_change(self, several: Sequence[_Found]) -> Edit | WidenNorm:
         by_call: dict[Any, list[_Found]] = {}
@@ -171,7 +227,8 @@ class Findings:
             return first
         corrections = [
             join_calls(
-                [one.call for one in found if one.call is not None], self._right.get(call, ())
+                [one.call for one in found if one.call is not None],
+                [one.given for one in self._right.get(call, ())],
             )
             for call, found in by_call.items()
         ]
@@ -197,6 +254,20 @@ def _swap_for(owner: nn.Module, stale: Stale) -> WidenNorm | None:
         return None
     swap = WidenNorm(correction.full_width)
     return swap if swap.fits(owner) else None
+
+
+def _from_elsewhere(change: Edit | WidenNorm) -> Iterator[Edit]:
+    """Yield what the place needs where its method is called from elsewhere."""
+    if isinstance(change, Edit):
+        yield replace(change, correction=Unseen())
+
+
+def _from_callers(node: Node) -> Iterator[Node]:
+    """Yield an operation, also as seen from the methods that called one another."""
+    yield node
+    while node.site is not None and node.site.caller is not None:
+        node = replace(node, site=node.site.from_caller)
+        yield node
 
 
 def _call_of(node: Node) -> Any:

@@ -19,6 +19,7 @@ from lightning_prune.compaction.rewriting.source import (
     called_by,
     method_of,
     moved,
+    own_method_called,
     position_of,
     value_of,
 )
@@ -150,10 +151,15 @@ def sources_along(
         RewriteError: if one of them has no source.
     """
     sources = [method_of(kind, method)]
+    is_method = True  # only a method knows its module's attributes as those of its first argument
     for position in path:
         expression = sources[-1].find(position)
-        sources.append(called_by(sources[-1], expression, kind, callees))
-        callees = ()  # only a method knows its module's attributes as those of its first argument
+        own = own_method_called(sources[-1], expression, kind, callees) if is_method else None
+        if own is not None:
+            sources.append(method_of(kind, own))
+        else:
+            sources.append(called_by(sources[-1], expression, kind, callees if is_method else ()))
+            is_method = False
     return sources
 
 

@@ -19,11 +19,16 @@ from typing import Any
 from torch import nn
 
 from lightning_prune.compaction.rewriting.call_site import digest, sources_along
-from lightning_prune.compaction.rewriting.source import Source, called_by, method_of
+from lightning_prune.compaction.rewriting.source import (
+    Source,
+    called_by,
+    method_of,
+    own_method_called,
+)
 from lightning_prune.compaction.rewriting.wrap import Changer
 from lightning_prune.coupling.graph import Position
 from lightning_prune.errors import RewriteError
-from lightning_prune.runtime.callees import Callees
+from lightning_prune.runtime.callees import Callees, ReroutedMethod
 from lightning_prune.runtime.corrections import Correction, GiveBack, ReadRows
 
 
@@ -46,9 +51,18 @@ class Edit:
     digest: str
 
     @property
+    def place(self) -> tuple[str, tuple[Position, ...]]:
+        """Where it is made."""
+        return self.method, self.path
+
+    @property
     def where(self) -> str:
         """Where in the method the call stands, in words."""
         return f"line {self.path[0].line + 1}" if self.path else "as a whole"
+
+
+_Task = tuple[tuple[Position, ...], Correction]
+"""Where a function calls what is to be corrected, and the correction."""
 
 
 @functools.cache
@@ -74,9 +88,9 @@ def rewritten(kind: type, edits: tuple[Edit, ...], callees: Callees = ()) -> typ
             raise RewriteError(f"the source of {kind.__qualname__}.{edit.method} has changed")
     body: dict[str, Any] = {"_rewritten": (kind, edits, callees), "__reduce_ex__": _reduce}
     body |= {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
+    rewriting = _Rewriting(kind, edits, callees)
     for name in dict.fromkeys(edit.method for edit in edits):
-        tasks = [(edit.path, edit.correction) for edit in edits if edit.method == name]
-        body |= dict.fromkeys(_names_of(kind, name), _method(kind, name, tasks, callees))
+        body |= dict.fromkeys(_names_of(kind, name), _method(rewriting, name))
     try:
         made: type = type(kind)(kind.__name__, (kind,), body)
     except Exception as error:  # whatever the class makes of its subclasses
@@ -121,7 +135,7 @@ def joined(edits: Sequence[Edit], later: Iterable[Edit]) -> tuple[Edit, ...]:
     Raises:
         RewriteError: if one call needs two corrections that do not go together.
     """
-    found = {(edit.method, edit.path): edit for edit in edits}
+    found = {edit.place: edit for edit in edits}
     for edit in later:
         place = edit.method, edit.path
         correction: Correction | None = edit.correction
@@ -133,40 +147,97 @@ def joined(edits: Sequence[Edit], later: Iterable[Edit]) -> tuple[Edit, ...]:
     return tuple(found.values())
 
 
-def _edited(
-    source: Source,
-    tasks: Sequence[tuple[tuple[Position, ...], Correction]],
-    kind: type,
-    callees: Callees = (),
-) -> Any:
-    """Return what stands for a copy of a function in which calls are corrected."""
-    changer = Changer(source)
-    for position in dict.fromkeys(path[0] for path, _ in tasks):
-        here = [(path[1:], correction) for path, correction in tasks if path[0] == position]
-        inner = [(path, correction) for path, correction in here if path]
-        if inner:
-            called = called_by(source, source.find(position), kind, callees)
-            changer.reroute(position, _edited(called, inner, kind), callees)
-        for path, correction in here:
-            if not path:
-                changer.correct(position, correction)
-    return changer.copy()
+@dataclass(frozen=True)
+class _Rewriting:
+    """What a class becomes.
+
+    Args:
+        kind: a module's class, as the user wrote it.
+        edits: the corrections.
+        callees: what attributes of the module call.
+    """
+
+    kind: type
+    edits: tuple[Edit, ...]
+    callees: Callees
+
+    def tasks(self, method: str) -> list[_Task]:
+        """Return the corrections of a method."""
+        return [(edit.path, edit.correction) for edit in self.edits if edit.method == method]
+
+    def method(self, name: str, tasks: Sequence[_Task], above: tuple[str, ...] = ()) -> Any:
+        """Return what stands for a copy of a method in which calls are corrected.
+
+        Args:
+            name: of the method.
+            tasks: the corrections.
+            above: methods whose copies call this one.
+
+        Returns:
+            The copy.
+
+        Raises:
+            RewriteError: if a copy would call itself.
+        """
+        if name in above:
+            raise RewriteError(f"{self.kind.__qualname__}.{name} calls itself")
+        return self._edited(method_of(self.kind, name), tasks, (*above, name))
+
+    def _edited(self, source: Source, tasks: Sequence[_Task], above: tuple[str, ...] = ()) -> Any:
+        """Return a copy of a function; of a method, if methods are named that lead to it."""
+        changer = Changer(source)
+        for position in dict.fromkeys(path[0] for path, _ in tasks):
+            here = [(path[1:], correction) for path, correction in tasks if path[0] == position]
+            inner = [(path, correction) for path, correction in here if path]
+            if inner:
+                self._reroute(changer, position, inner, above)
+            for path, correction in here:
+                if not path:
+                    changer.correct(position, correction)
+        return changer.copy()
+
+    def _reroute(
+        self, changer: Changer, position: Position, inner: Sequence[_Task], above: tuple[str, ...]
+    ) -> None:
+        """Let a call call a copy of what it calls, in which calls are corrected."""
+        node = changer.source.find(position)
+        callees = self.callees if above else ()
+        own = own_method_called(changer.source, node, self.kind, callees) if above else None
+        if own is not None:
+            copy = self.method(own, _then(self.tasks(own), inner), above)
+            changer.reroute_method(position, ReroutedMethod(own, copy))
+            return
+        called = called_by(changer.source, node, self.kind, callees)
+        changer.reroute(position, self._edited(called, inner), callees)
 
 
-def _method(
-    kind: type,
-    name: str,
-    tasks: Sequence[tuple[tuple[Position, ...], Correction]],
-    callees: Callees,
-) -> Any:
+def _then(tasks: Sequence[_Task], later: Sequence[_Task]) -> list[_Task]:
+    """Return the corrections of all calls of a method, and after them those of one of its calls.
+
+    Raises:
+        RewriteError: if they do not go together.
+    """
+    found: dict[tuple[Position, ...], Correction] = dict(tasks)
+    for path, correction in later:
+        both = found[path].then(correction) if path in found else correction
+        if both is None:
+            raise RewriteError("one call needs two corrections")
+        found[path] = both
+    if () in found:
+        raise RewriteError("a method that is replaced as a whole has no calls to correct")
+    return list(found.items())
+
+
+def _method(rewriting: _Rewriting, name: str) -> Any:
     """Return a method with its corrections: of calls in it, around it, or in its place."""
+    tasks = rewriting.tasks(name)
     whole = next((correction for path, correction in tasks if not path), None)
     if whole is not None and (name != "forward" or not isinstance(whole, (GiveBack, ReadRows))):
         raise RewriteError(f"{type(whole).__name__} does not stand in for {name}")
     if isinstance(whole, GiveBack):
         return _in_place(whole)
     calls = [(path, correction) for path, correction in tasks if path]
-    inner = _edited(method_of(kind, name), calls, kind, callees) if calls else getattr(kind, name)
+    inner = rewriting.method(name, calls) if calls else getattr(rewriting.kind, name)
     return inner if whole is None else whole.around(inner)
 
 

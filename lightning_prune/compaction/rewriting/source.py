@@ -88,6 +88,26 @@ def method_of(kind: type, name: str) -> Source:
     return _source(inspect.getattr_static(kind, name, None), f"{kind.__qualname__}.{name}")
 
 
+def own_method_called(
+    source: Source, node: ast.AST, kind: type, callees: Callees = ()
+) -> str | None:
+    """Return the name of the method that a method calls of its own module; None if it is none.
+
+    Args:
+        source: a method of ``kind``.
+        node: the call.
+        kind: the class of the module.
+        callees: what attributes of the module call; these hide methods.
+    """
+    code = source.function.__code__
+    match node:
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr=name)) if code.co_argcount:
+            found = inspect.getattr_static(kind, name, None)
+            is_own = owner == code.co_varnames[0] and isinstance(found, FunctionType)
+            return name if is_own and name not in dict(callees) else None
+    return None
+
+
 def called_by(source: Source, node: ast.AST, kind: type, callees: Callees = ()) -> Source:
     """Return the function that a call expression calls.
 

@@ -32,7 +32,7 @@ from lightning_prune.compaction.rewriting.source import (
 )
 from lightning_prune.coupling.graph import Position
 from lightning_prune.errors import RewriteError
-from lightning_prune.runtime.callees import Callees, Rerouted
+from lightning_prune.runtime.callees import Callees, Rerouted, ReroutedMethod
 from lightning_prune.runtime.corrections import Correction
 from lightning_prune.runtime.corrections.base import load
 
@@ -45,7 +45,7 @@ class Changer:
     """
 
     def __init__(self, source: Source) -> None:
-        self._source = source
+        self.source = source
         self._original = source.tree
         self._tree = copy.deepcopy(self._original)
         self._same = dict(zip(ast.walk(self._original), ast.walk(self._tree), strict=True))
@@ -62,7 +62,7 @@ class Changer:
         """
         node = self._find(position)
         if isinstance(node, ast.Call):
-            require_call(self._source, node, correction)
+            require_call(self.source, node, correction)
         name = self._helper(correction.kind, correction)
         self._wrap(node, lambda found: correction.wrap(name, found))
 
@@ -81,19 +81,26 @@ class Changer:
         if not isinstance(node, ast.Call):
             raise RewriteError(f"{ast.unparse(node)} is no call")
         first: list[ast.expr] = []
-        original = attribute_called(self._source, node.func, callees)
+        original = attribute_called(self.source, node.func, callees)
         if original is not None:
             first, function = [node.func], Rerouted(original, function)
         elif isinstance(node.func, ast.Attribute) and is_super(node.func.value):
-            first = [load(self._source.function.__code__.co_varnames[0])]
+            first = [load(self.source.function.__code__.co_varnames[0])]
         called = getattr(node.func, "attr", getattr(node.func, "id", "function"))
         name = self._helper(f"corrected_{called}", function)
         self._wrap(node, lambda it: ast.Call(load(name), [*first, *it.args], it.keywords))
 
+    def reroute_method(self, position: Position, method: ReroutedMethod) -> None:
+        """Let the call of a method of the module's own call ``method`` instead."""
+        name = self._helper(f"corrected_{method.name}", method)
+        self._wrap(
+            self._find(position), lambda it: ast.Call(load(name), [it.func, *it.args], it.keywords)
+        )
+
     def _find(self, position: Position) -> ast.AST:
         """Return the expression that stands just there, so that none is changed twice."""
-        node = self._source.find(position)
-        if position_of(node) != moved(position, self._source.first_line):
+        node = self.source.find(position)
+        if position_of(node) != moved(position, self.source.first_line):
             raise RewriteError("the call is not found in the source")
         return node
 
@@ -114,7 +121,7 @@ class Changer:
         Raises:
             RewriteError: if it cannot be made.
         """
-        function = self._source.function
+        function = self.source.function
         rewriter = _Rewriter(self._wraps)
         tree = rewriter.visit(self._tree)
         defined = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -123,13 +130,13 @@ class Changer:
         # What was computed for nobody in the first place stays.
         dead = unneeded(tree, needed=unneeded(self._original))
         without(tree, dead)
-        file = show(self._source, dict.fromkeys(dead, "pass") | self._shown(rewriter.changed))
+        file = show(self.source, dict.fromkeys(dead, "pass") | self._shown(rewriter.changed))
         code = _compiled(tree, function, list(self._helpers), file)
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
         cells |= {name: CellType(helper) for name, helper in self._helpers.items()}
         closure = tuple(cells[name] for name in code.co_freevars)
         made = _like(function, code, closure)
-        return _decorated(self._source.decorated, function, made)
+        return _decorated(self.source.decorated, function, made)
 
     def _shown(self, changed: Mapping[Position, ast.AST]) -> dict[Position, str]:
         """Return what stands in the source of the copy, with the corrections themselves."""

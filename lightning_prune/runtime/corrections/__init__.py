@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from lightning_prune.runtime.corrections.base import CallCorrection, Correction
+from lightning_prune.runtime.corrections.callers import Unchanged, Unseen
 from lightning_prune.runtime.corrections.cases import Cases, numbers_given, places_of
 from lightning_prune.runtime.corrections.cuts import CutBounds, Recut, Renarrow
 from lightning_prune.runtime.corrections.methods import ZERO, Form, GiveBack, form_of
@@ -52,6 +53,8 @@ KINDS: dict[str, type[Correction]] = {
         GiveBack,
         ReadRows,
         Cases,
+        Unchanged,
+        Unseen,
     )
 }
 """Every correction by its name in files."""
@@ -117,6 +120,8 @@ __all__ = [
     "SizeFactor",
     "SquareCentred",
     "TensorOf",
+    "Unchanged",
+    "Unseen",
     "WidenGroupNorm",
     "WidenLayerNorm",
     "WidenRMSNorm",

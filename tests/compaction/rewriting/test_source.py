@@ -17,6 +17,7 @@ from lightning_prune.compaction.rewriting.source import (
     find,
     is_super,
     method_of,
+    own_method_called,
     position_of,
     value_of,
 )
@@ -180,3 +181,28 @@ def test_a_copy_is_known_as_what_it_is_a_copy_of():
     assert source.is_what_ran(code)
     assert source.is_what_ran(code.replace(co_filename=file_of_copy(code, "0")))
     assert not source.is_what_ran(Derived.method.__code__)
+
+
+class Calls(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def own(self, x):
+        return x
+
+    @staticmethod
+    def without(x):
+        return x
+
+    def forward(self, x):
+        return [self.own(x), self.without(x), self.layer(x), x.own(x), self.missing(x), x + x]
+
+
+def test_own_methods_are_those_that_a_method_calls_of_its_module() -> None:
+    source = method_of(Calls, "forward")
+    (listed,) = (node for node in ast.walk(source.tree) if isinstance(node, ast.List))
+    found = [own_method_called(source, node, Calls) for node in listed.elts]
+    assert found == ["own", None, None, None, None, None]
+    hidden = (("own", helping.folded),)
+    assert own_method_called(source, listed.elts[0], Calls, hidden) is None

@@ -32,6 +32,8 @@ from lightning_prune.runtime.corrections import (
     SizeFactor,
     SquareCentred,
     TensorOf,
+    Unchanged,
+    Unseen,
     WidenGroupNorm,
     WidenLayerNorm,
     WidenRMSNorm,
@@ -60,8 +62,16 @@ EXAMPLES = [
     GiveBack(("tuple", ("tensor",), None, ("dict", ("a", ("argument", 0))))),
     GiveBack(ZERO),
     ReadRows(("up", "down"), (0, 2), 4),
+    Unchanged(),
+    Unseen(),
 ]
+OF_CALLERS = (Unchanged, Unseen)
+"""These look at no call, and have no values."""
+
 every = pytest.mark.parametrize("correction", EXAMPLES, ids=str)
+every_of_a_call = pytest.mark.parametrize(
+    "correction", [one for one in EXAMPLES if not isinstance(one, OF_CALLERS)], ids=str
+)
 
 
 def test_there_is_an_example_of_every_kind():
@@ -81,20 +91,20 @@ def test_it_is_hashed_and_pickled_as_data(correction):
     assert hash(again) == hash(correction)
 
 
-@every
+@every_of_a_call
 def test_it_fits_no_other_expression(correction):
     with pytest.raises(RewriteError, match="does not fit"):
         correction.wrap("name", ast.parse("x if y else z", mode="eval").body)
 
 
-@every
+@every_of_a_call
 def test_it_goes_with_no_correction_of_another_kind(correction):
     own = {type(correction), *([Pin] if isinstance(correction, Cases) else [])}
     others = [one for one in EXAMPLES if type(one) not in own]
     assert all(correction.then(other) is None for other in others)
 
 
-@every
+@every_of_a_call
 def test_values_that_are_missing_or_too_many_are_refused(correction):
     data = correction.to_json()
     with pytest.raises(ValueError, match="Expected the values of"):
