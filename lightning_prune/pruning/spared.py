@@ -46,6 +46,7 @@ class Spared:
         return [self._with_lengths(g, k) for g, k in zip(self._masks.groups, kept, strict=True)]
 
     def _with_lengths(self, group: Group, kept: Tensor) -> Tensor:
+        """Return which units of a group to keep, with those of directions that would be zero."""
         member = group.members[0]
         name = member.axis.tensor
         if name not in self._dims or member.axis.dim >= 0 or group.units == 1:
@@ -57,16 +58,11 @@ class Spared:
         empty = ~(flags & (lines > 0)).any(1) & (lines > 0).any(1)
         if not empty.any():
             return kept
-        largest = lines.argmax(1, keepdim=True)
-        spared = positions.gather(1, largest)[empty].flatten()
-        return kept.index_fill(0, _units_of(member, group.units)[spared], True)
+        largest = positions.gather(1, lines.argmax(1, keepdim=True))[empty].flatten()
+        unit_of = member.spread(torch.arange(group.units), elsewhere=0)
+        return kept.index_fill(0, unit_of[largest], True)
 
 
 def _lines(tensor: Tensor, dim: int) -> Tensor:
     """Return what has a norm each, a row for each."""
     return tensor.reshape(1, -1) if dim < 0 else tensor.transpose(0, dim).flatten(1)
-
-
-def _units_of(member: Member, units: int) -> Tensor:
-    """Return the unit of every element."""
-    return member.spread(torch.arange(units), elsewhere=0)
