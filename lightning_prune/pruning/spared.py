@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lightning_prune.modules.directions import directions_of
 from lightning_prune.pruning.masks import Masks
-from lightning_prune.units.group import Group, Member
+from lightning_prune.units.group import Group
 
 
 class Spared:
