@@ -20,7 +20,8 @@ from typing_extensions import override
 
 from lightning_prune.compaction.repair.comparisons import Change, place_of, stale_attribute
 from lightning_prune.compaction.repair.fixes import Arguments, Expectation, Fix
-from lightning_prune.compaction.repair.size_fixes import cut_bounds, cut_correction, fix_for
+from lightning_prune.compaction.repair.position_fixes import cut_bounds, cut_correction
+from lightning_prune.compaction.repair.size_fixes import fix_for
 from lightning_prune.coupling.forecast import Forecast, Trace
 from lightning_prune.coupling.graph import Node, Ref
 from lightning_prune.coupling.record import OpObserver, mapped

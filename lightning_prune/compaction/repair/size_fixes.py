@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
@@ -25,22 +24,19 @@ from lightning_prune.compaction.repair.number_fixes import (
     norm,
     numbers,
 )
+from lightning_prune.compaction.repair.position_fixes import narrowed, sliced, split
 from lightning_prune.coupling.centred import centred_squares
-from lightning_prune.coupling.graph import Node, Ref
+from lightning_prune.coupling.graph import Ref
 from lightning_prune.coupling.rules import RULES
 from lightning_prune.coupling.rules.elementwise import elementwise
 from lightning_prune.coupling.rules.reduction import REFILLED, reduced_dims
 from lightning_prune.modules.operations import argument_names
 from lightning_prune.runtime.corrections import (
-    CutBounds,
     PadWidth,
     Pick,
-    Recut,
     Refill,
-    Renarrow,
     Repad,
     Resize,
-    Resplit,
     SizeFactor,
     SquareCentred,
 )
@@ -144,31 +140,6 @@ def _repeat(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     return Fix(_resized(stale, None), call_with(func, given, repeats=right), stale)
 
 
-def _split(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
-    name = next(n for n in ("split_size", "split_sizes", "sections", "indices") if n in given)
-    dim = given.get("dim", 0)
-    parts = [e.forecast.shape(ref)[dim] for ref in e.node.results]
-    size = given["self"].shape[dim]
-    if name in {"sections", "indices"}:
-        ends = [sum(parts[: i + 1]) for i in range(len(parts) - 1)]
-        found = [t.shape[dim] for t in torch.tensor_split(given["self"], given[name], dim)]
-        if found == parts:
-            return None
-        return Fix(Resplit(tuple(ends)), lambda: torch.tensor_split(given["self"], ends, dim))
-    literal = given[name]
-    found = (
-        [min(literal, size - start) for start in range(0, size, literal)]
-        if isinstance(literal, int)
-        else list(literal)
-    )
-    if found == parts:
-        return None
-    return Fix(
-        Resplit(tuple(parts)),
-        lambda: torch.ops.aten.split_with_sizes.default(given["self"], parts, dim),
-    )
-
-
 def _pad(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     """Expect borders of channels that are as wide as they were: nothing goes from a border."""
     source: Ref = e.node.args[0]
@@ -183,54 +154,6 @@ def _pad(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
     if right != recorded:
         raise LookupError(f"pad {list(given['pad'])} instead of {recorded}")
     return Fix(Repad(tuple(stale)), call_with(func, given, pad=right)) if stale else None
-
-
-def cut_bounds(e: Expectation) -> tuple[int, int]:
-    """Return start and end of a recorded slice in the smaller model."""
-    source: Ref = e.node.args[0]
-    size = len(e.trace.graph[source].shape)
-    dim = e.node.argument("dim", 0) % size
-    kept = e.forecast.kept(source, dim)
-    start, end = _recorded_bounds(e.node, e.trace.graph[source].shape[dim])
-    if kept is None:
-        return start, end
-    return int(kept[:start].sum()), int(kept[:end].sum())
-
-
-def cut_correction(e: Expectation) -> Recut:
-    """Return the correction of a recorded slice, of which something goes."""
-    rank = len(e.trace.graph[e.node.args[0]].shape)
-    return Recut((CutBounds(e.node.argument("dim", 0) % rank, rank, *cut_bounds(e)),))
-
-
-def _recorded_bounds(node: Node, size: int) -> tuple[int, int]:
-    start = node.argument("start", 0) or 0
-    if node.name == "aten::narrow":
-        start = start + size if start < 0 else start
-        return start, start + node.argument("length")
-    return slice(start, node.argument("end")).indices(size)[:2]
-
-
-def _slice(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
-    bounds = cut_bounds(e)
-    start, end = bounds
-    dim = given.get("dim", 0)
-    size = given["self"].shape[dim]
-    if slice(given.get("start"), given.get("end")).indices(size)[:2] == bounds:
-        return None
-    if e.node.argument("step", 1) != 1:
-        raise LookupError("every n-th element is taken, of a part that has changed")
-    return Fix(cut_correction(e), lambda: given["self"].narrow(dim, start, end - start))
-
-
-def _narrow(e: Expectation, func: OpOverload, given: Arguments) -> Fix | None:
-    bounds = cut_bounds(e)
-    start, length = bounds[0], bounds[1] - bounds[0]
-    given_start = int(given["start"]) % max(1, given["self"].shape[given["dim"]])
-    if (given_start, given["length"]) == (start, length):
-        return None
-    changed = {"start": start, "length": length}
-    return Fix(Renarrow(start, length), call_with(func, given, **changed))
 
 
 def _left(e: Expectation, ref: Ref, dim: int) -> tuple[int, int, tuple[int, ...]]:
@@ -293,12 +216,12 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys([*_INFERRING, *_FACTORIES, "aten::expand", "aten::broadcast_to"], _sizes),
     "aten::repeat": _repeat,
     "aten::repeat_interleave": interleaved,
-    "aten::split": _split,
-    "aten::unsafe_split": _split,
-    "aten::split_with_sizes": _split,
-    "aten::tensor_split": _split,
-    "aten::slice": _slice,
-    "aten::narrow": _narrow,
+    "aten::split": split,
+    "aten::unsafe_split": split,
+    "aten::split_with_sizes": split,
+    "aten::tensor_split": split,
+    "aten::slice": sliced,
+    "aten::narrow": narrowed,
     "aten::pad": _pad,
     "aten::constant_pad_nd": _pad,
     "aten::layer_norm": norm,
