@@ -226,6 +226,22 @@ def train_in_turns(name: str, ways: list[str], steps: int, device: str) -> dict[
     return {way: timer.seconds[FIRST - steps : -1] for way, timer in timers.items()}
 
 
+def train_alternating(name: str, steps: int, device: str) -> tuple[np.ndarray, np.ndarray]:
+    """Train one network that is scored in every second step.
+
+    Returns:
+        Seconds of the steps that are scored, and of those that follow each of them.
+    """
+    torch.manual_seed(0)
+    timer = TakesTurns([0], threading.Condition(), 0, 1)
+    callbacks = [pruning(2 * steps - 1, scored=True, score_every=2), timer]
+    fit(Module(*NETS[name]()), 2 * steps, 1, device, callbacks)
+    # The first step after the update is scored. The last one may bring an update.
+    seconds = np.array(timer.seconds[FIRST : 2 * steps - 2 - FIRST % 2])
+    pairs = seconds[: len(seconds) // 2 * 2].reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
 class CountsBytes(Callback):
     """Counts the bytes of what is alive beside weights, gradients and the optimizer's state."""
 
@@ -300,6 +316,11 @@ def main() -> None:
             ms = f"{1e3 * np.median(times):.1f} ms"
             lines.append(f"| {name} | {way} | {ms} | {ratio_text(times, plain)} | {shown} |")
             rows += [(name, way, turn, one) for turn, one in enumerate(times / plain)]
+        scored, between = train_alternating(name, arguments.steps, arguments.device)
+        ms = f"{1e3 * np.median(scored):.1f} ms"
+        lines.append(f"| {name} | scores by themselves | {ms} | {ratio_text(scored, between)} | |")
+        pairs = enumerate(scored / between)
+        rows += [(name, "scores by themselves", turn, one) for turn, one in pairs]
     print(
         f"torch {torch.__version__}, lightning {L.__version__}, {arguments.device}, "
         f"{arguments.threads} threads, {len(plain)} turns\n"
