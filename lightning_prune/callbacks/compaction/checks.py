@@ -136,8 +136,16 @@ def _differing(module: nn.Module, other: nn.Module) -> list[str]:
     return [
         name
         for name, tensor in tensors.items()
-        if isinstance(tensor, Tensor) and not torch.equal(tensor, others[name])
+        if isinstance(tensor, Tensor) and not _is_equal(tensor, others[name])
     ]
+
+
+def _is_equal(one: Tensor, other: Tensor) -> bool:
+    """Tell whether two tensors hold the same, be it no number."""
+    if torch.equal(one, other):
+        return True
+    same = one.shape == other.shape and one.is_floating_point() and other.is_floating_point()
+    return same and bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
 def refuse_full_size(

@@ -52,7 +52,7 @@ def resolve(trainer: L.Trainer, schedule: Schedule) -> Schedule:
         raise ValueError(
             f"Expected a number of optimizer steps that is known when training starts for "
             f"{schedule!r}, but got {reason}. Give the schedule in epochs or steps, or set "
-            "`max_epochs` or `max_steps`."
+            "`max_steps`, or `max_epochs` and, of data without a length, `limit_train_batches`."
         )
     return schedule.resolved(int(steps))
 

@@ -3,14 +3,17 @@ from typing import Any
 
 import lightning as L
 import pytest
+import torch
 from torch import nn
 
 from lightning_prune.callbacks.compaction.checks import (
+    check_same,
     check_sizes_agree,
     forget_checkpoint,
+    holds_same,
     refuse_full_size,
 )
-from lightning_prune.errors import PruningError
+from lightning_prune.errors import PruningError, VerificationError
 
 
 class Net(L.LightningModule):
@@ -48,3 +51,19 @@ def test_ranks_of_different_sizes_are_refused() -> None:
         check_sizes_agree(trainer, Net())
     strategy.reduce = lambda tensor, reduce_op: tensor
     check_sizes_agree(trainer, Net())
+
+
+def test_what_is_no_number_is_the_same_as_itself() -> None:
+    one, other = Net(), Net()
+    other.load_state_dict(one.state_dict())
+    with torch.no_grad():
+        for net in (one, other):
+            net.head.weight[0, 0] = float("nan")
+    assert holds_same(one, other)
+    check_same(one, other)
+    with torch.no_grad():
+        other.head.weight[1, 1] += 1.0
+    assert not holds_same(one, other)
+    with pytest.raises(VerificationError, match=r"got another head\.weight"):
+        check_same(one, other)
+    assert not holds_same(one, Net(3))
