@@ -14,6 +14,8 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning_prune.callbacks.trainer.namespaces import classes
 from lightning_prune.callbacks.trainer.position import is_trial
 from lightning_prune.callbacks.trainer.ranks import ranks_agree
+from lightning_prune.compaction.plan import Plan
+from lightning_prune.compaction.records import plan_of
 from lightning_prune.errors import PruningError, TargetError
 from lightning_prune.modules.news import is_news
 from lightning_prune.schedules import Schedule
@@ -159,6 +161,15 @@ def warn_missed(name: str, schedule: Schedule, target: float, reached: float) ->
         f"got {reached:.4f} when the training ended. Train for longer, end the schedule earlier, "
         "or keep other callbacks from stopping early."
     )
+
+
+def warn_compact(name: str, pl_module: L.LightningModule) -> None:
+    """Warn of a model that was made compact after an earlier training with the same callback."""
+    if plan_of(pl_module) != Plan():
+        rank_zero_warn(
+            f"`{name}` begins anew with a model that is compact: the sparsity asked for is of the "
+            "size that it has now. Leave the callback out to train it on."
+        )
 
 
 def _epochs_begun(trainer: L.Trainer) -> float:

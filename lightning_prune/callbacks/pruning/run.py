@@ -13,6 +13,7 @@ from lightning_prune.callbacks.pruning.checks import (
     check_schedule,
     resolve,
     unfreezes,
+    warn_compact,
     warn_frozen,
     warn_missed,
     warn_skipped,
@@ -119,6 +120,7 @@ class PruningRun:
         check_schedule(trainer, self.schedule)
         self._loaded = None  # of a test with a checkpoint; the one of this fit is loaded later
         if not self._binding.fits(pl_module):
+            warn_compact(self._name, pl_module)
             self._binding.forget()
             self.report, self.progress = None, Progress()
             self._rewinder.forget()

@@ -176,6 +176,14 @@ def test_a_second_fit_keeps_the_masks_of_the_same_model() -> None:
     assert watch.seen[0] == pytest.approx(0.5, abs=0.001)
 
 
+def test_a_second_fit_tells_that_the_model_is_compact_by_now() -> None:
+    model, pruning = Net(), Pruning(0.5, Magnitude(), schedule=OneShot(epoch=1))
+    model.example_input_array = torch.zeros(2, 2, 6, 6)
+    fit(model, pruning, Compaction(latency=False))
+    with pytest.warns(UserWarning, match="begins anew with a model that is compact"):
+        fit(model, pruning)
+
+
 def test_a_second_fit_starts_anew_with_another_model() -> None:
     pruning = Pruning(0.5, granularity=Weight())
     fit(Net(), pruning)
