@@ -58,7 +58,7 @@ class Sites:
         frames: list[FrameType] = []
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
-            if not _is_transparent(frame.f_code):
+            if not _is_transparent(frame.f_code.co_filename):
                 frames.append(frame)
                 if frame.f_code in self._codes:
                     owner = _first_argument(frame)
@@ -86,7 +86,7 @@ class Sites:
         """Return file and line of the innermost code that is neither torch's nor this package's."""
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
-            path = _users_file(frame.f_code)
+            path = _users_file(frame.f_code.co_filename)
             if path:
                 return f"{os.path.basename(path)}:{frame.f_lineno}"
             frame = frame.f_back
@@ -146,7 +146,10 @@ def is_transformation(code: CodeType) -> bool:
 
 def file_of(code: CodeType) -> str:
     """Return the file in which the source of a function stands, also of a copy of a function."""
-    path = code.co_filename
+    return _original(code.co_filename)
+
+
+def _original(path: str) -> str:
     return path[len(_COPY) :].rpartition(" ")[0] if path.startswith(_COPY) else path
 
 
@@ -164,14 +167,14 @@ def file_of_copy(code: CodeType, digest: str) -> str:
 
 
 @lru_cache(maxsize=_CODES)
-def _is_transparent(code: CodeType) -> bool:
-    return code.co_filename.startswith(_TRANSPARENT)
+def _is_transparent(path: str) -> bool:
+    return path.startswith(_TRANSPARENT)
 
 
 @lru_cache(maxsize=_CODES)
-def _users_file(code: CodeType) -> str:
+def _users_file(path: str) -> str:
     """Return the file of a function, nothing if it is torch's, this package's or has none."""
-    path = file_of(code)
+    path = _original(path)
     return "" if path.startswith((_TORCH, _PACKAGE, "<")) else path
 
 
@@ -182,11 +185,13 @@ def _first_argument(frame: FrameType) -> Any:
 
 def _called(frame: FrameType, owner: Any) -> Frame:
     is_given_module = not is_torch(frame.f_code) and _first_argument(frame) is owner
-    return _frame(frame.f_code, frame.f_lasti, is_given_module)
+    code = frame.f_code
+    return _frame(code, code.co_filename, frame.f_lasti, is_given_module)
 
 
 @lru_cache(maxsize=_CODES)
-def _frame(code: CodeType, instruction: int, is_given_module: bool) -> Frame:
+def _frame(code: CodeType, path: str, instruction: int, is_given_module: bool) -> Frame:
+    # Codes are equal whatever their file is, so that tells them apart in the cache.
     positions = next(islice(code.co_positions(), instruction // 2, None))
     line, end_line, column, end_column = (p if p is not None else -1 for p in positions)
     return Frame(code, Position(line, end_line, column, end_column), is_given_module)

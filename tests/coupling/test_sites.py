@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 
 from lightning_prune.coupling import couple
 from lightning_prune.coupling.graph import Site
+from lightning_prune.coupling.record import record
+from lightning_prune.coupling.rules import RULES
 from lightning_prune.coupling.sites import (
     Sites,
     file_of,
@@ -22,6 +26,7 @@ from lightning_prune.coupling.sites import (
     methods_of,
     unwrapped,
 )
+from lightning_prune.modules.inputs import ExampleInputs
 
 
 def wrapping(function: Any) -> Any:
@@ -227,3 +232,24 @@ def test_code_of_torch():
     assert not is_torch_layer(torch.nn.functional.layer_norm.__code__)
     assert is_transformation(torch.func.vmap.__code__)
     assert not is_transformation(nn.LayerNorm.forward.__code__)
+
+
+def test_the_same_source_in_two_files_is_told_apart(tmp_path: Path) -> None:
+    source = textwrap.dedent(
+        """
+        from torch import nn
+
+        class Twice(nn.Module):
+            def forward(self, x):
+                return x.relu()
+        """
+    )
+    found = []
+    for name in ("one.py", "two.py"):
+        (tmp_path / name).write_text(source)
+        names: dict[str, Any] = {}
+        exec(compile(source, str(tmp_path / name), "exec"), names)
+        (node,) = record(names["Twice"](), ExampleInputs.of(torch.ones(2)), RULES.__contains__)
+        assert node.site is not None
+        found.append(file_of(node.site.calls[0].code))
+    assert found == [str(tmp_path / "one.py"), str(tmp_path / "two.py")]

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from lightning_prune.compaction.rewriting.rewrite import own_methods_in
+from lightning_prune.compaction.rewriting.rewrite import names_of, own_methods_in
 from lightning_prune.compaction.rewriting.source import Source, cell_contents, method_of
 from lightning_prune.coupling.sites import is_torch, is_torch_layer, unwrapped
 from lightning_prune.errors import RewriteError
@@ -43,8 +43,10 @@ class Reach:
                 waiting += [*self._functions(names), *_called(function)]
 
     def has(self, kind: type, method: str) -> bool:
-        """Tell whether a method of a class may run."""
-        return method in self._names and _defines(kind, method)
+        """Tell whether a method of a class may run, by whatever name the class knows it."""
+        if not _defines(kind, method):
+            return False
+        return not self._names.isdisjoint(names_of(kind, method))
 
     def sources(self, kind: type) -> Iterator[Source]:
         """Return the methods of a class that may run, as far as they have source."""

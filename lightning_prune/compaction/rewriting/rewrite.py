@@ -90,7 +90,7 @@ def rewritten(kind: type, edits: tuple[Edit, ...], callees: Callees = ()) -> typ
     body |= {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
     rewriting = _Rewriting(kind, edits, callees)
     for name in dict.fromkeys(edit.method for edit in edits):
-        body |= dict.fromkeys(_names_of(kind, name), _method(rewriting, name))
+        body |= dict.fromkeys(names_of(kind, name), _method(rewriting, name))
     try:
         made: type = type(kind)(kind.__name__, (kind,), body)
     except Exception as error:  # whatever the class makes of its subclasses
@@ -98,7 +98,7 @@ def rewritten(kind: type, edits: tuple[Edit, ...], callees: Callees = ()) -> typ
     return made
 
 
-def _names_of(kind: type, name: str) -> list[str]:
+def names_of(kind: type, name: str) -> list[str]:
     """Return every name by which a class knows a method."""
     method = inspect.getattr_static(kind, name)
     names = dict.fromkeys(n for base in kind.__mro__ for n in vars(base))

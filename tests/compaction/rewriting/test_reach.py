@@ -93,3 +93,32 @@ def test_layers_of_torch_and_ours_run_theirs():
 def test_sources_are_those_of_the_methods_that_may_run():
     names = {source.function.__name__ for source in REACH.sources(Net)}
     assert names == set(RUN.split())
+
+
+class Aliased(nn.Module):
+    """Runs a method by the second of its two names, and keeps another in an attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chosen = self.kept
+
+    def own(self, x: Tensor) -> Tensor:
+        return x
+
+    alias = own
+
+    def kept(self, x: Tensor) -> Tensor:
+        return x
+
+    def unused(self, x: Tensor) -> Tensor:
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.chosen(self.alias(x))
+
+
+def test_methods_of_another_name() -> None:
+    reach = Reach(Aliased())
+    assert [reach.has(Aliased, name) for name in ("own", "alias", "kept", "chosen", "unused")] == [
+        *(True, True, True, False, False)
+    ]
