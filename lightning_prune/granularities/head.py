@@ -71,9 +71,7 @@ def _has_blocks(group: Group, weights: Mapping[str, Tensor]) -> bool:
         if member.side != "out" or weight.dim() < 2:
             continue
         first = member.owned_by(torch.arange(group.units) == 0).sort().values
-        if (
-            len(first) == 1
-        ):  # in a table of biases, or along an axis that heads have before features
+        if len(first) == 1:  # of a table of biases, or of heads that have an axis before features
             found |= weight.dim() == 3 and member.axis.dim < 2
             continue
         if min(len(run) for run in _runs(first)) < 2:
