@@ -18,7 +18,6 @@ from lightning_prune.compaction.repair.findings import Broken, Findings
 from lightning_prune.compaction.repair.follow import Followed, follow
 from lightning_prune.compaction.surgery import Surgery
 from lightning_prune.coupling.forecast import Forecast, Trace, Traces
-from lightning_prune.coupling.graph import Node
 from lightning_prune.errors import RewriteError
 from lightning_prune.modules.twin import twin
 from lightning_prune.runtime.corrections import PinArguments, TensorOf
@@ -101,7 +100,7 @@ class Repair:
             except RewriteError as error:
                 return Repaired(plan, found.broken_in(name, str(error)))
         stopped = [trace for trace, run in runs.items() if run.stopped is not None]
-        is_right = not stopped and all(run.outputs and not run.stale for run in runs.values())
+        is_right = not (stopped or any(run.stale for run in runs.values()))
         return Repaired(plan, self._still_broken(stopped, plan), is_right)
 
     def _follow(self, trace: Trace, forecast: Forecast) -> Followed:
@@ -112,8 +111,6 @@ class Repair:
             stale = tuple(one for one in run.stale if one.node not in varying)
             run = replace(run, stale=stale)
         if run.stopped is not None and trace.training and self._again(trace).stopped is not None:
-            run = replace(run, stopped=None)
-        if run.stopped is not None and _is_beyond(run.stopped, trace, forecast):
             run = replace(run, stopped=None)
         return run
 
@@ -140,12 +137,3 @@ class Repair:
                 node = run.stale[0].node
                 return Broken(trace, node, f"it is corrected, but not rightly ({node})")
         return None
-
-
-def _is_beyond(stopped: Node, trace: Trace, forecast: Forecast) -> bool:
-    """Tell whether nothing that shrinks is in an operation, nor in any that follows it."""
-    # How many boxes are left of others may depend on the last digits of their scores. Such a run
-    # ends early, but no call that it has not come to can be stale.
-    nodes = trace.graph.nodes
-    refs = (ref for node in nodes[nodes.index(stopped) :] for ref in (*node.inputs, *node.results))
-    return all(forecast.shape(ref) == trace.graph[ref].shape for ref in refs)

@@ -17,17 +17,14 @@ import torch
 import torch.nn.functional as F
 from support import helping
 from support.helping import scaled
-from support.nets import Net
 from support.oracle import assert_equal, half_of_every_group, halved, zeroed
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lightning_prune.compaction import compact
-from lightning_prune.compaction.repair.repair import _is_beyond
 from lightning_prune.compaction.rewriting.rewrite import edits_of
 from lightning_prune.coupling import couple
 from lightning_prune.errors import VerificationError
-from lightning_prune.units.group import Axis
 
 
 class Base(nn.Module):
@@ -982,17 +979,3 @@ def test_a_module_that_is_called_for_two_sizes_cuts_each_where_it_should():
     small = copy.deepcopy(model)
     assert compact(small, x, latency=False).refused == {}
     assert_equal(model, small, (x,))
-
-
-def test_where_a_run_ends_behind_all_that_shrinks_nothing_is_broken():
-    net = Net(
-        lambda m, x: (lambda y: y[y > 0].exp())(m.last(m.first(x).relu())),
-        first=nn.Linear(5, 8),
-        last=nn.Linear(8, 2),
-    )
-    traces = couple(net, torch.randn(2, 5)).traces
-    trace, forecast = traces.forecasts({Axis("first.weight", 0): torch.arange(4)})[0]
-    beyond = {node.name: _is_beyond(node, trace, forecast) for node in trace.graph}
-    assert not beyond["aten::relu"]
-    assert beyond["aten::gt"]
-    assert beyond["aten::exp"]
